@@ -1,0 +1,59 @@
+# The front door: `make all` from a fresh clone to the outputs, `make test` to the tests.
+
+PYTHON  ?= python3
+BIN     := .venv/bin
+MIDTERM := $(BIN)/midterm
+READY   := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: all setup data part3 reference test check lint bench clean help
+
+all: part3  ## set up, get the data, run every part
+	@echo "The figures and numbers are in outputs/."
+
+setup: $(READY)  ## make .venv with everything in it
+
+# A .venv is finished when this file stands; it is made again when a requirement changes.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "midterm needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+data: setup  ## get Fashion-MNIST and check it
+	@$(MIDTERM) data fetch
+
+# Machines that no source of the data reaches still run everything, on images made in code.
+DATASET = $$($(MIDTERM) data fetch > /dev/null && echo fashion_mnist \
+  || { printf '%s\n' '' '*** No Fashion-MNIST here: running on SYNTHETIC images instead. ***' \
+       '*** The numbers below are not those of the exercise. ***' '' >&2; echo synthetic; })
+
+part3: setup  ## train the perceptron, follow its averaged weights
+	@dataset=$(DATASET); $(MIDTERM) train --resume --dataset $$dataset
+
+reference: setup  ## Part 3 as it was published, on a linear network
+	@dataset=$(DATASET); $(MIDTERM) train --config reference/train --resume --dataset $$dataset
+
+test: lint  ## the same set-up, then linters, types and all tests
+	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
+	$(BIN)/python -m pytest
+
+check: test  ## the same as test
+
+lint: setup  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## ratios against plain PyTorch, side by side
+	@$(MIDTERM) data fetch > /dev/null
+	$(BIN)/python -m benchmarks.bench
+
+clean:  ## remove .venv, builds and caches; keep data/ and outputs/
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,165 @@
+"""The seam between the runner and the parts: what an experiment is given and what it gives back.
+
+An experiment is one module with
+
+    Config                           a frozen pydantic model, a subclass of `ExperimentConfig`
+    run(config, context) -> Output   the computation: writes no files, prints nothing
+    draw(config, results)            its figures, from the results alone: {file stem: Figure}
+    summarize(results)               what a person wants to read on the terminal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+
+
+class ExperimentConfig(BaseModel):
+    """Keys that every experiment has.
+
+    No field of a config has a default in code: configs/*.yaml is the one home of the defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seed: int = Field(ge=0, lt=2**32, description="seed of everything random in the run")
+    device: str = Field(
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one",
+    )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the terminal: plain data, so that the parts need no terminal library.
+
+    A cell is text, ready to print; `title` stands above the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class State(Protocol):
+    """Where a long run keeps its state, so that it can be continued after being killed."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state that was saved whole, or None at a fresh start."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep `state` (tensors and plain data) in place of the one before, whole or not at all."""
+
+
+class Journal(Protocol):
+    """Where a run of many independent parts keeps each part as it is finished."""
+
+    def records(self) -> Sequence[dict[str, Any]]:
+        """What was appended so far, by this process or one that was killed."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keep a record of plain data, whole or not at all, before this returns."""
+
+
+class NoJournal:
+    """The journal of a run that is not kept."""
+
+    def records(self) -> Sequence[dict[str, Any]]:
+        """Nothing was kept."""
+        return ()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+
+class NoState:
+    """The state of a run that is not kept: always a fresh start."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Nothing was saved."""
+        return None
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+
+# A job yields what it has to say as it goes. Jobs are independent, so that they can run anywhere.
+Job = Callable[[], Iterator[Any]]
+
+
+def in_turn(jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
+    """Run jobs one after the other; yields (index of the job, what it said)."""
+    for index, job in enumerate(jobs):
+        for event in job():
+            yield index, event
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report no progress."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run may know of its surroundings.
+
+    Attributes:
+        device: where tensors live; `auto` is already resolved.
+        data_dir: the folder that holds FashionMNIST/raw.
+        progress: called as progress(done, total, text) after each unit of work.
+        state: where a long run keeps its state.
+        journal: where a run of many parts keeps those that are finished.
+        launch: runs independent jobs, side by side where it can; yields what they say as they go.
+        workers: how many jobs `launch` runs at once.
+    """
+
+    device: torch.device
+    data_dir: Path = Path("data")
+    progress: Callable[[int, int, str], None] = _silent
+    state: State = field(default_factory=NoState)
+    journal: Journal = field(default_factory=NoJournal)
+    launch: Callable[[Sequence[Job]], Iterator[tuple[int, Any]]] = in_turn
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a run gives back.
+
+    Attributes:
+        results: plain data for metrics.json (str, int, float, bool, None, list, dict). A float that
+            is not finite must already be None.
+        checkpoint: tensors worth keeping, or None; the runner saves them as checkpoint.pt.
+        provenance: what only the experiment knows about where its numbers come from, such as
+            data_sha256.
+        failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
+        warnings: lines that the user must see.
+    """
+
+    results: dict[str, Any]
+    checkpoint: Mapping[str, torch.Tensor] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    failed: bool = False
+    warnings: Sequence[str] = ()
+
+
+class Experiment(Protocol):
+    """The shape of an experiment's module."""
+
+    Config: type[ExperimentConfig]
+
+    def run(self, config: Any, context: Context) -> Output:
+        """Compute the results."""
+
+    def draw(self, config: Any, results: Mapping[str, Any]) -> Mapping[str, Figure]:
+        """Make the figures from the results."""
+
+    def summarize(self, results: Mapping[str, Any]) -> Sequence[Table | str]:
+        """Tables and lines for the terminal."""

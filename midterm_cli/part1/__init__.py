@@ -1,0 +1,1 @@
+"""Part 1: automatic differentiation of a scalar function."""

@@ -1,0 +1,1 @@
+"""Part 2: soft-thresholding and a differentiable module."""

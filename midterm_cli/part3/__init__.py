@@ -1,0 +1,1 @@
+"""Part 3: optimising a multi-layer perceptron."""

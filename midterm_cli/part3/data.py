@@ -1,0 +1,577 @@
+"""Fashion-MNIST and its like: read and checked; the strip of examples.
+
+A dataset on disc is four IDX files (http://yann.lecun.com/exdb/mnist/): images and labels, to train
+and to test. Fashion-MNIST lies where torchvision keeps it, in FashionMNIST/raw below the data
+folder, and beside it a manifest of what was hashed and when: a file whose size and times have not
+changed since is not hashed again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midterm_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+
+FILES: Mapping[str, str] = {
+    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+"""The four files of Fashion-MNIST: name, and SHA-256 of the uncompressed content."""
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+FASHION_MNIST = "fashion_mnist"
+SYNTHETIC = "synthetic"
+
+RAW = Path("FashionMNIST", "raw")
+"""Where Fashion-MNIST lies below the data folder."""
+
+MAX_BYTES = 4 * 2**30
+"""What the four files of a dataset may hold together, uncompressed."""
+
+_MANIFEST = "midterm-manifest.json"
+_UBYTE = 0x08  # the one IDX dtype code that is read
+_CHUNK = 2**20
+
+
+class Problem(Exception):
+    """What is wrong with a file or a source. The caller knows what to do about it, and says so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples to train or to test on.
+
+    Attributes:
+        images: uint8, (n, height, width), 0…255; mapped from the file where that is uncompressed.
+            What is written into them stays in this process.
+        labels: int64, (n,), 0…num_classes - 1.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification dataset of grey images.
+
+    Attributes:
+        name: the word or the folder's name.
+        train: what to train on; every class occurs in it.
+        test: what to test on, of the same image size.
+        class_names: one name a class, at least 2.
+        sha256: stands for the four files: the SHA-256 of what `sha256sum` prints for them,
+            uncompressed, in the order of `FILES`. The same data has the same digest in every form.
+        source: where the data comes from, in words.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    sha256: str
+    source: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `verify` found out about one file of Fashion-MNIST.
+
+    Attributes:
+        name: one of `FILES`.
+        bytes: its size, or None if it could not be read.
+        sha256: of its content, or None if it could not be read.
+        problem: what is wrong with it, or None.
+    """
+
+    name: str
+    bytes: int | None
+    sha256: str | None
+    problem: str | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is the true file."""
+        return self.problem is None
+
+
+# Load
+
+
+def load(dataset: str, data_dir: Path) -> Dataset:
+    """Read a dataset.
+
+    Args:
+        dataset: `fashion_mnist`, `synthetic`, or a folder with four IDX files of the names in
+            `FILES`, plain or .gz, flat or in torchvision's layout, of any image size and number of
+            classes. (`./synthetic` is a folder of that name.)
+        data_dir: the folder that holds FashionMNIST/raw.
+
+    Returns:
+        The dataset. Fashion-MNIST is hashed again only if a file's size or times have changed since
+        it was last hashed, so that decay of the disc is seen by `verify` alone; a folder is hashed
+        each time.
+
+    Raises:
+        UserError: the data is missing or damaged, or `dataset` is neither a word nor a folder.
+    """
+    try:
+        if dataset == SYNTHETIC:
+            return _make_synthetic()
+        if dataset == FASHION_MNIST:
+            return _load_fashion_mnist(data_dir)
+        return _load_folder(dataset)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the dataset {_shortened(dataset)}: {error.strerror or error}\n"
+            "check its path and permissions"
+        ) from error
+
+
+def _make_synthetic() -> Dataset:
+    from midterm_cli.part3 import synthetic
+
+    train = Split(*synthetic.draw_shapes(6_000, seed=(0, 0)))
+    test = Split(*synthetic.draw_shapes(1_000, seed=(0, 1)))
+    arrays = (train.images, train.labels, test.images, test.labels)
+    contents = dict(zip(FILES, map(_to_idx, arrays), strict=True))
+    source = "made in code, seed 0"
+    return Dataset(SYNTHETIC, train, test, synthetic.CLASS_NAMES, _digest(contents), source)
+
+
+def _load_fashion_mnist(data_dir: Path) -> Dataset:
+    raw = data_dir / RAW
+    missing = [name for name in FILES if not (raw / name).is_file()]
+    if missing:
+        what = "is not there" if len(missing) == len(FILES) else f"lacks {', '.join(missing)}"
+        raise UserError(f"Fashion-MNIST in {raw} {what}\nrun `midterm data fetch` to get it")
+    paths = {name: raw / name for name in FILES}
+    try:
+        train, test = _splits(paths, _read_contents(paths), len(CLASS_NAMES))
+        source = _check_hashes(data_dir)
+    except Problem as problem:
+        raise UserError(f"{problem}\nrun `midterm data fetch` to replace it") from problem
+    return Dataset(FASHION_MNIST, train, test, CLASS_NAMES, _digest_of_hashes(FILES), source)
+
+
+def _load_folder(dataset: str) -> Dataset:
+    folder = expand_home(Path(dataset))
+    if not folder.is_dir():
+        raise UserError(_unknown_dataset(dataset))
+    try:
+        paths = find_files(folder, list(FILES))
+    except Problem as problem:
+        raise UserError(
+            f"{problem}\na dataset's folder holds {', '.join(FILES)}, plain or .gz"
+        ) from problem
+    try:
+        contents = _read_contents(paths)
+        train, test = _splits(paths, contents)
+    except Problem as problem:
+        raise UserError(f"{problem}\ncorrect this file, or replace it by a whole copy") from problem
+    names = tuple(str(label) for label in range(train.labels.max() + 1))
+    folder = folder.resolve()
+    return Dataset(folder.name, train, test, names, _digest(contents), str(folder))
+
+
+def _unknown_dataset(dataset: str) -> str:
+    words = (FASHION_MNIST, SYNTHETIC)
+    close = difflib.get_close_matches(dataset.lower().replace("-", "_"), words, n=1)
+    advice = f"did you mean {close[0]}?" if close else "name one of these"
+    return (
+        f"dataset: there is no folder {_shortened(dataset)}, "
+        f"and the words are {' and '.join(words)}: {advice}"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _digest(contents: Mapping[str, np.ndarray]) -> str:
+    """One digest for a dataset: see `Dataset.sha256`."""
+    return _digest_of_hashes({name: hash_content(contents[name]) for name in FILES})
+
+
+def _digest_of_hashes(hashes: Mapping[str, str]) -> str:
+    listing = "".join(f"{hashes[name]}  {name}\n" for name in FILES)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def hash_content(content: np.ndarray) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(content.data).hexdigest()
+
+
+# Find files
+
+
+def expand_home(path: Path) -> Path:
+    """The path with `~` and `~user` replaced by that home; as it is, if there is no such user."""
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
+def find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Find files of a dataset, plain (preferred) or .gz.
+
+    Args:
+        folder: has them, or has a folder raw or NAME/raw that has them.
+        names: which, of `FILES`.
+
+    Raises:
+        Problem: there is none, or more than one dataset, or a file is missing.
+    """
+    places = [folder, folder / "raw", *sorted(folder.glob("*/raw"))]
+    holding = [place for place in places if any(_find(place, name) for name in FILES)]
+    if not holding:
+        raise Problem(f"{folder} holds no IDX files")
+    if len(holding) > 1:
+        raise Problem(f"{folder} holds several datasets: name {holding[0]} or {holding[1]}")
+    paths = {}
+    for name in names:
+        if (path := _find(holding[0], name)) is None:
+            raise Problem(f"{holding[0]} lacks {name}")
+        paths[name] = path
+    return paths
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    forms = (folder / name, folder / f"{name}.gz")
+    return next((path for path in forms if path.is_file()), None)
+
+
+# From the four files to two splits
+
+
+def _read_contents(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """What `read_idx` gives for each of `FILES`, within `MAX_BYTES` together."""
+    contents: dict[str, np.ndarray] = {}
+    left = MAX_BYTES
+    for name, path in paths.items():
+        contents[name] = read_idx(path, left)
+        left -= contents[name].size
+    return contents
+
+
+def _splits(
+    paths: Mapping[str, Path],
+    contents: Mapping[str, np.ndarray],
+    num_classes: int | None = None,
+) -> tuple[Split, Split]:
+    """Check that the four files belong together.
+
+    Args:
+        paths: where each of `FILES` lies, for messages.
+        contents: what `read_idx` gave for each.
+        num_classes: how many classes there must be, or None: as many as the training labels show.
+
+    Returns:
+        The training and the test split.
+    """
+    train = _split(TRAIN_IMAGES, TRAIN_LABELS, paths, contents)
+    test = _split(TEST_IMAGES, TEST_LABELS, paths, contents)
+    if test.images.shape[1:] != train.images.shape[1:]:
+        raise Problem(
+            f"{paths[TEST_IMAGES]}: images of {_times(test.images.shape[1:])} pixels, but the "
+            f"training images have {_times(train.images.shape[1:])}"
+        )
+    num_classes = num_classes or int(train.labels.max()) + 1
+    _check_range(train.labels, paths[TRAIN_LABELS], num_classes)
+    _check_every_class(train.labels, paths[TRAIN_LABELS], num_classes)
+    _check_range(test.labels, paths[TEST_LABELS], num_classes)
+    return train, test
+
+
+def _split(
+    images: str, labels: str, paths: Mapping[str, Path], contents: Mapping[str, np.ndarray]
+) -> Split:
+    split = Split(_values(contents[images]), _values(contents[labels]).astype(np.int64))
+    if len(split.images) != len(split.labels):
+        raise Problem(
+            f"{paths[images]} counts {len(split.images):,} images, but "
+            f"{paths[labels]} {len(split.labels):,} labels"
+        )
+    return split
+
+
+def _check_range(labels: np.ndarray, path: Path, num_classes: int) -> None:
+    outside = np.flatnonzero(labels >= num_classes)
+    if outside.size:
+        raise Problem(
+            f"{path}: label {labels[outside[0]]} at index {outside[0]:,} is out of range, the "
+            f"classes are 0 to {num_classes - 1}"
+        )
+
+
+def _check_every_class(labels: np.ndarray, path: Path, num_classes: int) -> None:
+    if num_classes < 2:
+        raise Problem(f"{path}: all labels are 0, and at least 2 classes are needed")
+    absent = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if absent.size:
+        raise Problem(
+            f"{path}: class {absent[0]} has no example, and the classes are 0 to {num_classes - 1}"
+        )
+
+
+# IDX: 0, 0, dtype code, number of dimensions; each dimension, big-endian uint32; the values
+
+
+def read_idx(path: Path, limit: int) -> np.ndarray:
+    """The whole of an IDX file, uncompressed, header included: uint8, (bytes,).
+
+    Nothing is allocated on the header's word: a plain file must have the size that its header
+    gives, and a .gz is read until it ends or exceeds that size.
+
+    Args:
+        path: the file. Its name tells the number of dimensions (idx3 or idx1), and compression.
+        limit: how many bytes it may hold, uncompressed.
+
+    Returns:
+        The content, mapped unless the file is compressed. What is written into it does not reach
+        the file.
+
+    Raises:
+        Problem: the file cannot be read, or is not a whole IDX file of unsigned bytes.
+    """
+    compressed = path.suffix == ".gz"
+    num_dims = 3 if "-idx3-" in path.name else 1
+    try:
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            header = file.read(4 + 4 * num_dims)
+            size = _declared_size(header, num_dims)
+            if size > limit:
+                raise Problem(f"the header gives {size:,} bytes, above the limit of {limit:,}")
+            return _decompress(file, header, size) if compressed else _map(path, size)
+    except Problem as problem:
+        raise Problem(f"{path}: {problem}") from problem
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Problem(f"{path}: cannot be read: {reason}") from error
+
+
+def _declared_size(header: bytes, num_dims: int) -> int:
+    """Size in bytes of a file with this header, header included."""
+    if len(header) < 4 + 4 * num_dims:
+        raise Problem(f"too short for an IDX header, {len(header)} bytes")
+    magic = bytes((0, 0, _UBYTE, num_dims))
+    if header[:2] != magic[:2]:
+        raise Problem(f"not an IDX file: it starts with 0x{header[:4].hex()}, not 0x{magic.hex()}")
+    if header[2] != _UBYTE:
+        raise Problem(f"dtype code 0x{header[2]:02x}, but only unsigned bytes (0x08) are read")
+    if header[3] != num_dims:
+        raise Problem(f"the number of dimensions is {header[3]}, not {num_dims}")
+    dims = [int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4)]
+    if 0 in dims:
+        raise Problem(f"the header says that it is empty: {_times(dims)}")
+    return len(header) + math.prod(dims)
+
+
+def _map(path: Path, size: int) -> np.ndarray:
+    actual = path.stat().st_size
+    if actual != size:
+        raise Problem(f"the header gives {size:,} bytes, but the file has {actual:,}")
+    # Copy-on-write, not read-only: torch.from_numpy warns of arrays that cannot be written to.
+    return np.memmap(path, mode="c").view(np.ndarray)
+
+
+def _decompress(file: BufferedIOBase, header: bytes, size: int) -> np.ndarray:
+    content = bytearray(header)
+    while len(content) <= size and (chunk := file.read(_CHUNK)):
+        content += chunk
+    if len(content) != size:
+        has = "more" if len(content) > size else f"{len(content):,}"
+        raise Problem(f"the header gives {size:,} bytes, but the file has {has}")
+    return np.frombuffer(content, np.uint8)
+
+
+def _values(content: np.ndarray) -> np.ndarray:
+    """The values of an IDX file, in the shape that its header gives: a view."""
+    header = 4 + 4 * int(content[3])
+    return content[header:].reshape(content[4:header].view(">u4"))
+
+
+def _to_idx(values: np.ndarray) -> np.ndarray:
+    """The content of an IDX file with these values, 0…255: uint8, (bytes,)."""
+    magic = np.array([0, 0, _UBYTE, values.ndim], np.uint8)
+    dims = np.array(values.shape, ">u4").view(np.uint8)
+    return np.concatenate([magic, dims, values.ravel().astype(np.uint8)])
+
+
+def _times(dims: Iterable[int]) -> str:
+    return " × ".join(f"{dim:,}" for dim in dims)
+
+
+# Verify Fashion-MNIST: the full hashes, and the manifest that spares them
+
+
+def verify(data_dir: Path, source: str | None = None) -> list[Finding]:
+    """Hash the four files of Fashion-MNIST, whatever the manifest says, and renew the manifest.
+
+    Args:
+        data_dir: the folder that holds FashionMNIST/raw.
+        source: where the files come from, for the manifest; None keeps what it says.
+
+    Returns:
+        One finding a file, in the order of `FILES`.
+    """
+    raw = data_dir / RAW
+    findings = []
+    entries = {}
+    for name in FILES:
+        # Stamped first: a file that changes while it is hashed no longer has this stamp.
+        entry = _entry(raw / name)
+        findings.append(_inspect(raw / name))
+        if findings[-1].ok:
+            entries[name] = entry
+    manifest = {"source": source or _read_manifest(raw)["source"], "files": entries}
+    # A folder that cannot be written to is hashed at each load, and no worse off.
+    with suppress(OSError):
+        if entries or (raw / _MANIFEST).exists():
+            replace_file(raw / _MANIFEST, json.dumps(manifest, indent=2).encode())
+    return findings
+
+
+def explain_mismatch(name: str, sha256: str) -> str | None:
+    """What to say of content with this SHA-256, if it is not that file of Fashion-MNIST."""
+    if sha256 == FILES[name]:
+        return None
+    return f"SHA-256 is {sha256[:16]}…, not {FILES[name][:16]}…"
+
+
+def _inspect(path: Path) -> Finding:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return Finding(path.name, None, None, "missing")
+    except OSError as error:
+        return Finding(path.name, None, None, f"cannot be read: {error.strerror or error}")
+    mismatch = explain_mismatch(path.name, sha256)
+    return Finding(path.name, size, sha256, mismatch and f"{mismatch}, at {size:,} bytes")
+
+
+def _check_hashes(data_dir: Path) -> str:
+    """Hash Fashion-MNIST unless the manifest vouches for it; say where it is from.
+
+    Besides the size and the time of the last change of the content, which a copy may carry over,
+    the manifest holds the time of the last change of the file's state (ctime), which no program
+    can set.
+    """
+    raw = data_dir / RAW
+    manifest = _read_manifest(raw)
+    if not all(manifest["files"].get(name) == _entry(raw / name) for name in FILES):
+        for finding in verify(data_dir):
+            if not finding.ok:
+                raise Problem(f"{raw / finding.name}: {finding.problem}")
+    return str(manifest["source"])
+
+
+def _entry(path: Path) -> dict[str, Any] | None:
+    """What the manifest says of a file that is the true one as it stands; None if there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return {
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "ctime_ns": stat.st_ctime_ns,
+        "sha256": FILES[path.name],
+    }
+
+
+def _read_manifest(raw: Path) -> dict[str, Any]:
+    """The manifest; one that vouches for nothing if there is none, or none that can be read."""
+    manifest: Any = None
+    with suppress(OSError, ValueError):
+        manifest = json.loads((raw / _MANIFEST).read_bytes())
+    if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
+        return {"source": f"found in {raw}", **manifest}
+    return {"source": f"found in {raw}", "files": {}}
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all: aside, to the disc, then renamed."""
+    with tempfile.TemporaryDirectory(prefix=".midterm-", dir=path.parent) as folder:
+        aside = Path(folder, path.name)
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+
+# Draw
+
+
+def draw_strip(dataset: Dataset, indices: Sequence[int] | None = None, count: int = 5) -> Figure:
+    """A row of training images, each with the name of its class below.
+
+    Args:
+        dataset: where the images come from.
+        indices: which training images; None: the first `count`.
+        count: how many, if no indices are given.
+
+    Raises:
+        UserError: there is nothing to draw, or an index is out of range.
+    """
+    from matplotlib.figure import Figure
+
+    indices = range(count) if indices is None else indices
+    n = len(dataset.train.labels)
+    outside = [index for index in indices if not 0 <= index < n]
+    if outside:
+        raise UserError(f"there is no training image {outside[0]}: {dataset.name} has 0 to {n - 1}")
+    if len(indices) == 0:
+        raise UserError("there is nothing to draw: ask for at least one image")
+    figure = Figure(figsize=(1.6 * len(indices), 1.85), layout="constrained")
+    row = figure.subplots(1, len(indices), squeeze=False)[0]
+    for axes, index in zip(row, indices, strict=True):
+        axes.imshow(dataset.train.images[index], cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[], xlabel=dataset.class_names[dataset.train.labels[index]])
+    return figure

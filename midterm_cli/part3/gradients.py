@@ -1,0 +1,144 @@
+"""One step of SGD for K networks at once, in two implementations of the same signature.
+
+    autograd      the reference: torch differentiates the loss
+    closed_form   the backward pass written out, with no graph, no allocation and one operation
+                  for each product: the gradient of a layer and its update are a single `baddbmm_`
+
+Both subtract rate · ∇(mean cross-entropy) from the weights in place. With logits z, labels as
+one-hot rows Y, p = softmax(z) and h_l the input of layer l (its column of ones included):
+
+    δ_L = (p - Y) / batch_size            δ_l = (δ_{l+1} W_{l+1}ᵀ) ⊙ f'(z_l)
+    ∂loss/∂W_l = h_lᵀ δ_l
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from midterm_cli.part3.mlp import Activation, Architecture, forward
+
+Method = Literal["closed_form", "autograd"]
+Step = Callable[[Tensor, Tensor, Tensor], None]
+
+
+def make_step(
+    method: Method,
+    weights: Sequence[Tensor],
+    rates: Tensor,
+    architecture: Architecture,
+    batch_size: int,
+) -> Step:
+    """A function that moves `weights` by one step of SGD.
+
+    Args:
+        method: which implementation.
+        weights: (K, rows, fan_out) a layer; changed in place.
+        rates: (K,) learning rates.
+        architecture: sizes and activation.
+        batch_size: rows of a minibatch.
+
+    Returns:
+        step(x, x_transposed, targets): x is (K, batch_size, rows of layer 0), a minibatch for each
+        network with its column of ones and its padding, x_transposed = x.mT, a view that is made
+        once; targets (K, batch_size, classes), one-hot. To be called in torch.inference_mode().
+    """
+    make = _closed_form if method == "closed_form" else _autograd
+    return make(weights, rates, architecture, batch_size)
+
+
+def _autograd(
+    weights: Sequence[Tensor], rates: Tensor, architecture: Architecture, batch_size: int
+) -> Step:
+    scale = rates.view(-1, 1, 1)
+    num_inputs = architecture.sizes[0]
+
+    def step(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+        with torch.inference_mode(False):
+            leaves = [weight.clone().requires_grad_() for weight in weights]
+            logits = forward(leaves, x[..., :num_inputs].clone(), architecture.activation)
+            log_likelihood = (logits.log_softmax(-1) * targets.clone()).sum()
+            gradients = torch.autograd.grad(-log_likelihood / batch_size, leaves)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.sub_(scale * gradient)
+
+    return step
+
+
+def _closed_form(
+    weights: Sequence[Tensor], rates: Tensor, architecture: Architecture, batch_size: int
+) -> Step:
+    num_members = len(rates)
+    *hidden_sizes, num_classes = architecture.sizes[1:]
+
+    # All activations lie in one buffer, so that one operation gives all the derivatives. Each is
+    # followed by its column of ones; the padding behind that is zero.
+    shapes = [(num_members, batch_size, architecture.rows(i + 1)) for i in range(len(hidden_sizes))]
+    lengths = [members * rows * columns for members, rows, columns in shapes]
+    activations, slopes = rates.new_zeros(2, sum(lengths)).unbind()
+    hidden = [h.view(s) for h, s in zip(activations.split(lengths), shapes, strict=True)]
+    for h, size in zip(hidden, hidden_sizes, strict=True):
+        h[..., size] = 1
+    hidden_values = [h[..., :size] for h, size in zip(hidden, hidden_sizes, strict=True)]
+    slope_values = [
+        s.view(shape)[..., :size]
+        for s, shape, size in zip(slopes.split(lengths), shapes, hidden_sizes, strict=True)
+    ]
+    deltas = [rates.new_empty(num_members, batch_size, size) for size in hidden_sizes]
+    last = rates.new_empty(num_members, batch_size, num_classes)
+    # The step's sign and size enter here, once, in the smallest tensor; the rest is linear in it.
+    scale = (-rates / batch_size).view(-1, 1, 1)
+    activate, differentiate = _activation_into(architecture.activation)
+
+    # For each layer, first to last: what the step needs of it, views made once.
+    up = list(zip(weights, deltas, hidden_values, hidden, strict=False))
+    down = [
+        (weights[i], weights[i][:, :size].mT, hidden[i - 1].mT, deltas[i - 1], slope_values[i - 1])
+        for i, size in reversed(list(enumerate(architecture.sizes[:-1])))
+        if i > 0
+    ]
+    bmm, softmax = torch.bmm, torch.softmax
+
+    def step(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+        h = x
+        for weight, z, values, h_next in up:
+            bmm(h, weight, out=z)
+            activate(z, values)
+            h = h_next
+        bmm(h, weights[-1], out=last)
+        softmax(last, -1, out=last)
+        delta = last.sub_(targets).mul_(scale)
+        if differentiate is not None:
+            differentiate(activations, slopes)
+        for weight, transposed, inputs, delta_below, slope in down:
+            bmm(delta, transposed, out=delta_below)
+            if differentiate is not None:
+                delta_below.mul_(slope)
+            weight.baddbmm_(inputs, delta)
+            delta = delta_below
+        weights[0].baddbmm_(x_transposed, delta)
+
+    return step
+
+
+def _activation_into(
+    activation: Activation,
+) -> tuple[Callable[[Tensor, Tensor], object], Callable[[Tensor, Tensor], object] | None]:
+    """activate(z, out) and differentiate(f(z), out), the derivative by way of the value.
+
+    The derivative of the identity is None: there is nothing to multiply by.
+    """
+    if activation == "relu":
+        return (
+            lambda z, out: torch.clamp_min(z, 0, out=out),
+            lambda h, out: torch.sign(h, out=out),  # h >= 0, and NaN stays NaN
+        )
+    if activation == "tanh":
+        return (
+            lambda z, out: torch.tanh(z, out=out),
+            lambda h, out: torch.mul(h, h, out=out).neg_().add_(1),
+        )
+    return lambda z, out: out.copy_(z), None

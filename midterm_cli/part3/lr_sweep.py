@@ -1,0 +1,360 @@
+"""Part 3 B: the learning rate at which training fails, as a probability over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.part3.outcome import classify, constant_guess_loss
+from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
+from midterm_cli.part3.search import find_bracket, next_rate
+from midterm_cli.part3.statistics import wilson_interval
+from midterm_cli.part3.threshold import Trial, estimate_threshold
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+
+
+class Config(ProblemConfig):
+    """Keys of `midterm lr-sweep`."""
+
+    start_lr: float = Field(gt=0, le=1e6, description="where doubling, or halving, begins")
+    tolerance: float = Field(
+        gt=0, le=1, description="narrow the gap until its ends differ by at most this share"
+    )
+    max_rates: int = Field(ge=2, le=1000, description="rates in all, each with num_seeds runs")
+    epochs: int = Field(ge=1, le=100_000, description="passes of a run")
+
+
+def run(config: Config, context: Context) -> Output:
+    """Try rates until the one at which half of the seeds fail is known well enough.
+
+    Raises:
+        UserError: the data is missing or damaged.
+    """
+    problem = Problem(config, context)
+    finished = {
+        (row["lr"], row["seed"]): row
+        for record in context.journal.records()
+        for row in record["trials"]
+    }
+    rows: list[Row] = []
+    with arithmetic(problem.threads(context.workers, context.workers)) as threads:
+        while (lr := _next_rate(rows, config)) is not None:
+            for found in _try_rate(problem, config, context, lr, finished):
+                rows += found
+                context.progress(len(rows), _expected_runs(rows, config), f"lr {lr:.3g}")
+    rows.sort(key=lambda row: (row["lr"], row["seed"]))
+    results = _results(rows, config) | {
+        # What a constant guess scores, for the figure; nearly the same for every seed.
+        "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
+    }
+    provenance = problem.provenance | {"threads": threads * context.workers}
+    return Output(results, provenance=provenance, warnings=_warnings(results, config))
+
+
+def _trials(rows: Sequence[Row]) -> list[Trial]:
+    return [Trial(row["lr"], row["seed"], row["outcome"] != "trained") for row in rows]
+
+
+def _next_rate(rows: Sequence[Row], config: Config) -> float | None:
+    return next_rate(_trials(rows), config.start_lr, config.tolerance, config.max_rates)
+
+
+def _expected_runs(rows: Sequence[Row], config: Config) -> int:
+    """Runs in all, if training fails at the next rate that is not known to train."""
+    num_rates = len({row["lr"] for row in rows})
+    bisections = math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
+    bracket = find_bracket(_trials(rows), config.start_lr) if rows else None
+    if bracket is None or not bracket.closed:
+        num_rates += 1 + bisections
+    elif _next_rate(rows, config) is not None:
+        num_rates += 1
+    return max(len(rows), num_rates * config.num_seeds)
+
+
+def _try_rate(
+    problem: Problem,
+    config: Config,
+    context: Context,
+    lr: float,
+    finished: Mapping[tuple[float, int], Row],
+) -> Iterator[list[Row]]:
+    """Run a rate with all seeds; yields rows as groups finish, those of the journal at once."""
+    known = [finished[lr, seed] for seed in config.seeds if (lr, seed) in finished]
+    yield known
+    seeds = [seed for seed in config.seeds if (lr, seed) not in finished]
+    jobs = [
+        partial(_run_group, problem, config, lr, group)
+        for group in split_evenly(seeds, context.workers, 16)
+    ]
+    for _, event in context.launch(jobs):
+        if event is not None:
+            context.journal.append({"trials": event})
+            yield event
+
+
+def _run_group(
+    problem: Problem, config: Config, lr: float, seeds: Sequence[int]
+) -> Iterator[list[Row] | None]:
+    """Fresh networks at one rate, one a seed; yields None while at work, in the end their rows."""
+    ensemble = problem.ensemble(seeds, [lr] * len(seeds))
+    for epoch in range(1, config.epochs + 1):
+        for _ in ensemble.train(epoch):
+            yield None
+    measured = problem.measure(ensemble.snapshot(), seeds, ("train",))
+    rows = []
+    for member, seed in enumerate(seeds):
+        train = measured[member][0]["train"] if member in measured else None
+        loss = train.loss if train else None
+        predicted = train.predicted if train else ()
+        rows.append(
+            {
+                "lr": lr,
+                "seed": seed,
+                "outcome": classify(loss, predicted, problem.class_counts(seed)),
+                "train_loss": loss,
+                "train_accuracy": train.accuracy if train else None,
+            }
+        )
+    yield rows
+
+
+def _results(rows: Sequence[Row], config: Config) -> dict[str, Any]:
+    trials = _trials(rows)
+    bracket = find_bracket(trials, config.start_lr)
+    threshold = estimate_threshold(trials) if bracket.closed else None
+    return {
+        "trials": list(rows),
+        "rates": [_rate(lr, rows) for lr in sorted({row["lr"] for row in rows})],
+        "last_stable_lr": bracket.last_stable,
+        "first_divergent_lr": bracket.first_divergent,
+        "threshold_lr": threshold and threshold._asdict(),
+        # Half the last rate that trains, as published; nothing to halve if none was seen to fail.
+        "recommended_lr": bracket.last_stable / 2
+        if bracket.last_stable and bracket.closed
+        else None,
+        "bracketed": bracket.closed,
+        "non_monotone_seeds": _non_monotone_seeds(trials),
+        "nan_rule_divergent_lr": _nan_rule(rows, config),
+    }
+
+
+def _rate(lr: float, rows: Sequence[Row]) -> Row:
+    """How often a rate fails, with the Wilson interval, and in which ways."""
+    outcomes = [row["outcome"] for row in rows if row["lr"] == lr]
+    failed = sum(outcome != "trained" for outcome in outcomes)
+    interval = wilson_interval(failed, len(outcomes))
+    return {
+        "lr": lr,
+        "failed": failed,
+        "total": len(outcomes),
+        "low": interval.low,
+        "high": interval.high,
+        "collapsed": outcomes.count("collapsed"),
+        "non_finite": outcomes.count("non_finite"),
+    }
+
+
+def _non_monotone_seeds(trials: Sequence[Trial]) -> list[int]:
+    """Seeds that train at a rate above one at which they fail."""
+    lowest_failure: dict[int, float] = {}
+    flagged = set()
+    for trial in sorted(trials):
+        if trial.failed:
+            lowest_failure.setdefault(trial.seed, trial.lr)
+        elif trial.seed in lowest_failure:
+            flagged.add(trial.seed)
+    return sorted(flagged)
+
+
+def _nan_rule(rows: Sequence[Row], config: Config) -> float | None:
+    """What the usual rule, which knows only NaN, calls the first divergent rate."""
+    nan_only = [Trial(r["lr"], r["seed"], r["outcome"] == "non_finite") for r in rows]
+    return find_bracket(nan_only, config.start_lr).first_divergent
+
+
+def _warnings(results: Mapping[str, Any], config: Config) -> list[str]:
+    if results["bracketed"]:
+        return []
+    rates = [rate["lr"] for rate in results["rates"]]
+    side, change = ("fails", "lower") if results["first_divergent_lr"] else ("trains", "raise")
+    return [
+        f"no bracket: training {side} at every rate from {rates[0]:.3g} to {rates[-1]:.3g}; "
+        f"{change} start_lr or raise max_rates (now {config.max_rates})"
+    ]
+
+
+# What a person sees -----------------------------------------------------------------------------
+
+
+def summarize(results: Mapping[str, Any]) -> list[Table | str]:
+    """How often each rate fails, and the rates that follow from it."""
+    rows = [
+        [
+            f"{rate['lr']:.3g}",
+            f"{rate['failed']} of {rate['total']}",
+            f"[{rate['low']:.2f}, {rate['high']:.2f}]",
+            str(rate["collapsed"]),
+            str(rate["non_finite"]),
+            _median_loss(results, rate["lr"]),
+        ]
+        for rate in results["rates"]
+    ]
+    columns = ("learning rate", "failed", "95 % interval", "collapsed", "not finite", "median loss")
+    lines: list[Table | str] = [Table("How often training fails", columns, rows)]
+    if results["bracketed"]:
+        threshold = results["threshold_lr"]
+        lines.append(
+            f"Last stable {results['last_stable_lr']:.3g}, first divergent "
+            f"{results['first_divergent_lr']:.3g}; half of the seeds fail at "
+            f"{threshold['estimate']:.3g} [{threshold['low']:.3g}, {threshold['high']:.3g}]."
+        )
+        lines.append(f"Recommended for training: {results['recommended_lr']:.3g}.")
+    if results["nan_rule_divergent_lr"] is None and results["first_divergent_lr"] is not None:
+        lines.append("A rule that looks for NaN alone finds no divergent rate in these trials.")
+    if results["non_monotone_seeds"]:
+        seeds = ", ".join(map(str, results["non_monotone_seeds"]))
+        lines.append(f"Seeds that train above a rate at which they fail: {seeds}.")
+    return lines
+
+
+def _losses(results: Mapping[str, Any], lr: float) -> list[float]:
+    """Final train losses at a rate; infinite where not finite, so that they sort last."""
+    rows = [row for row in results["trials"] if row["lr"] == lr]
+    return [math.inf if row["train_loss"] is None else row["train_loss"] for row in rows]
+
+
+def _median_loss(results: Mapping[str, Any], lr: float) -> str:
+    median = float(np.median(_losses(results, lr)))
+    return f"{median:.3f}" if math.isfinite(median) else "not finite"
+
+
+def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
+    """Final loss against the rate above, the share of failures with its interval below."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _draw_losses(upper, results)
+    _draw_failures(lower, results)
+    for axis in (upper, lower):
+        _draw_rates(axis, results)
+        axis.grid(alpha=0.3)
+    rates = [rate["lr"] for rate in results["rates"]]
+    lower.set_xscale("log")
+    lower.set_xticks(rates, [f"{lr:.3g}" for lr in rates], rotation=45, ha="right")
+    lower.xaxis.set_minor_locator(NullLocator())
+    lower.xaxis.set_minor_formatter(NullFormatter())
+    lower.set_xlabel("learning rate")
+    passes = "one pass" if config.epochs == 1 else f"{config.epochs} passes"
+    figure.suptitle(
+        f"Where training fails: {config.dataset}, {config.activation}, {passes}, "
+        f"{config.num_seeds} seeds a rate"
+    )
+    upper.legend(loc="upper left", fontsize="small")
+    return {"lr_sweep": figure}
+
+
+# Shape and lightness both tell the outcomes apart.
+_MARKERS = {
+    "trained": ("o", "#0072B2", "trained"),
+    "collapsed": ("X", "#D55E00", "collapsed"),
+    "non_finite": ("^", "#000000", "not finite (drawn at the top)"),
+}
+
+
+def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import LogFormatter, StrMethodFormatter
+
+    finite = [row["train_loss"] for row in results["trials"] if row["train_loss"] is not None]
+    guess = results["constant_guess_loss"]
+    top = 2 * max([guess, *finite])
+    seeds = sorted({row["seed"] for row in results["trials"]})
+    for outcome, (marker, colour, label) in _MARKERS.items():
+        rows = [row for row in results["trials"] if row["outcome"] == outcome]
+        if not rows:
+            continue
+        # A seed stands at the same small offset at every rate, so that dots do not hide dots.
+        shifts = [
+            1.04 ** (2 * seeds.index(row["seed"]) / max(1, len(seeds) - 1) - 1) for row in rows
+        ]
+        axis.scatter(
+            [row["lr"] * shift for row, shift in zip(rows, shifts, strict=True)],
+            [top if row["train_loss"] is None else row["train_loss"] for row in rows],
+            marker=marker,
+            s=28,
+            color=colour,
+            alpha=0.6,
+            linewidths=0,
+            label=f"one seed, {label}",
+        )
+    rates = [rate["lr"] for rate in results["rates"]]
+    quartiles = np.array(
+        [np.quantile(np.minimum(_losses(results, lr), top), (0.25, 0.5, 0.75)) for lr in rates]
+    )
+    axis.plot(rates, quartiles[:, 1], color="#444444", label="median")
+    axis.fill_between(
+        rates,
+        quartiles[:, 0],
+        quartiles[:, 2],
+        color="#444444",
+        alpha=0.15,
+        lw=0,
+        label="quartiles",
+    )
+    axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_ylabel("train loss at the end (nats)")
+
+
+def _draw_failures(axis: Axes, results: Mapping[str, Any]) -> None:
+    rates = results["rates"]
+    lrs = [rate["lr"] for rate in rates]
+    shares = np.array([rate["failed"] / rate["total"] for rate in rates])
+    ends = np.array([[rate["low"], rate["high"]] for rate in rates]).T
+    axis.errorbar(
+        lrs,
+        shares,
+        yerr=np.abs(ends - shares),
+        fmt="s",
+        color="#444444",
+        capsize=4,
+    )
+    axis.axhline(0.5, color="#444444", lw=0.8, ls=":")
+    axis.set_ylim(-0.05, 1.05)
+    axis.set_ylabel("share of seeds that fail\n(95 % interval)")
+
+
+def _draw_rates(axis: Axes, results: Mapping[str, Any]) -> None:
+    """The bracket, the threshold with its interval, and the recommendation."""
+    if not results["bracketed"]:
+        return
+    threshold = results["threshold_lr"]
+    axis.axvspan(
+        results["last_stable_lr"],
+        results["first_divergent_lr"],
+        facecolor="none",
+        edgecolor="#999999",
+        hatch="//",
+        alpha=0.5,
+        lw=0,
+        label="last stable to first divergent",
+    )
+    axis.axvspan(threshold["low"], threshold["high"], color="#D55E00", alpha=0.25, lw=0)
+    axis.axvline(
+        threshold["estimate"], color="#D55E00", label="half of the seeds fail (95 % interval)"
+    )
+    axis.axvline(results["recommended_lr"], color="#009E73", ls="--", lw=2, label="recommended")

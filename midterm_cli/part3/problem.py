@@ -1,0 +1,206 @@
+"""The learning problem that `train` and `lr-sweep` share: data, network, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from midterm_cli.experiment import Context, ExperimentConfig
+from midterm_cli.part3 import data
+from midterm_cli.part3.evaluate import Examples, Measured, evaluate
+from midterm_cli.part3.gradients import Method
+from midterm_cli.part3.mlp import Activation, Architecture, split_layers
+from midterm_cli.part3.sgd import (
+    Ensemble,
+    Sampling,
+    Snapshot,
+    Subset,
+    draw_subset,
+    num_updates,
+    subset_size,
+)
+
+# Multiplications in one forward step from which a second thread pays.
+_THREADED_PRODUCTS = 4_000_000
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+SetName = Literal["train", "test"]
+
+
+class ProblemConfig(ExperimentConfig):
+    """Keys that every experiment on learning has."""
+
+    num_seeds: int = Field(ge=1, le=10_000, description="networks, seeded seed, seed + 1, …")
+    dtype: Literal["float32", "float64"] = Field(description="of weights and arithmetic")
+    dataset: str = Field(
+        min_length=1,
+        description="fashion_mnist, synthetic, or a folder with four IDX files",
+    )
+    train_fraction: float = Field(
+        gt=0, le=1, description="share of the training set that a seed draws, without replacement"
+    )
+    hidden_sizes: tuple[Width, ...] = Field(
+        max_length=64, description="widths of the hidden layers"
+    )
+    activation: Activation = Field(description="after each hidden layer")
+    batch_size: int = Field(ge=1, le=65_536, description="examples in a minibatch")
+    sampling: Sampling = Field(
+        description="minibatches drawn with replacement, or from a shuffle of the subset"
+    )
+    gradients: Method = Field(
+        description="closed_form, the written-out backward pass, or autograd, the slow reference"
+    )
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the run."""
+        return range(self.seed, self.seed + self.num_seeds)
+
+
+class Problem:
+    """A data set on a device, and networks that learn it.
+
+    Args:
+        config: what to learn, and with which network.
+        context: device and data folder.
+
+    Raises:
+        UserError: the data is missing or damaged.
+    """
+
+    def __init__(self, config: ProblemConfig, context: Context) -> None:
+        self.config = config
+        self.dataset = data.load(config.dataset, context.data_dir)
+        self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
+        self.train = _examples(self.dataset.train, context.device)
+        self.test = _examples(self.dataset.test, context.device)
+        num_pixels = self.train.images.shape[1]
+        sizes = (num_pixels, *config.hidden_sizes, self.dataset.num_classes)
+        self.architecture = Architecture(sizes, config.activation)
+        self._subsets: dict[int, Subset] = {}
+
+    @cached_property
+    def _train_images(self) -> np.ndarray:
+        images = self.dataset.train.images
+        flat: np.ndarray = images.reshape(len(images), -1)
+        return flat
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the data comes from."""
+        return {"data_sha256": self.dataset.sha256, "data_source": self.dataset.source}
+
+    @property
+    def num_updates(self) -> int:
+        """Updates in one pass."""
+        num_examples = subset_size(len(self.train.labels), self.config.train_fraction)
+        return num_updates(num_examples, self.config.batch_size)
+
+    def threads(self, num_groups: int, workers: int) -> int:
+        """Threads for the products of one group, when `workers` cores share the groups.
+
+        A small product is slower on two threads than on one; idle cores help only large ones.
+        """
+        rows = self.config.batch_size * sum(a * b for a, b in self.architecture.shapes())
+        return max(1, workers // num_groups) if rows >= _THREADED_PRODUCTS else 1
+
+    def subset(self, seed: int) -> Subset:
+        """What a seed sees of the training set."""
+        if seed not in self._subsets:
+            fraction = self.config.train_fraction
+            self._subsets[seed] = draw_subset(self._train_images, fraction, seed)
+        return self._subsets[seed]
+
+    def class_counts(self, seed: int) -> list[int]:
+        """How often each class occurs in a seed's subset."""
+        labels = self.dataset.train.labels[self.subset(seed).rows]
+        return [int(count) for count in np.bincount(labels, minlength=self.dataset.num_classes)]
+
+    def ensemble(
+        self, seeds: Sequence[int], lrs: Sequence[float], gammas: Sequence[float] = ()
+    ) -> Ensemble:
+        """Fresh networks, one for each pair of seed and rate."""
+        return Ensemble(
+            self.architecture,
+            seeds,
+            lrs,
+            gammas,
+            self.train,
+            [self.subset(seed) for seed in seeds],
+            batch_size=self.config.batch_size,
+            sampling=self.config.sampling,
+            method=self.config.gradients,
+            dtype=self.dtype,
+        )
+
+    def measure(
+        self, snapshot: Snapshot, seeds: Sequence[int], sets: Sequence[SetName]
+    ) -> dict[int, list[dict[SetName, Measured]]]:
+        """Loss and accuracy of all weights of a snapshot.
+
+        Args:
+            snapshot: of an ensemble.
+            seeds: of that ensemble's members, the whole of it.
+            sets: on which to measure.
+
+        Returns:
+            For each member's position: for the raw weights and for each average, in this order,
+            what was measured on each set.
+        """
+        num = len(snapshot.members)
+        stacks = [split_layers(flat, self.architecture, num) for flat in snapshot.flats]
+        measured: dict[int, list[dict[SetName, Measured]]] = {
+            member: [{} for _ in stacks] for member in snapshot.members
+        }
+        # Members of one seed see the same inputs, which are gathered and centred once for all.
+        for seed in dict.fromkeys(seeds[member] for member in snapshot.members):
+            places = [i for i, member in enumerate(snapshot.members) if seeds[member] == seed]
+            networks = [[layer[i] for layer in stack] for i in places for stack in stacks]
+            subset = self.subset(seed)
+            mean = torch.from_numpy(subset.mean).to(self.train.images.device, self.dtype)
+            for name in sets:
+                examples, rows = self.test, None
+                if name == "train":
+                    rows = torch.from_numpy(subset.rows).to(self.train.images.device)
+                    examples = self.train
+                found = iter(evaluate(networks, examples, mean, self.architecture.activation, rows))
+                for i in places:
+                    for weights in measured[snapshot.members[i]]:
+                        weights[name] = next(found)
+        return measured
+
+
+def _examples(split: data.Split, device: torch.device) -> Examples:
+    images = torch.from_numpy(split.images.reshape(len(split.images), -1)).to(device)
+    return Examples(images, torch.from_numpy(split.labels.astype(np.int64)).to(device))
+
+
+@contextmanager
+def arithmetic(threads: int) -> Iterator[int]:
+    """Compute on so many threads a product, with denormal numbers taken as zero.
+
+    Denormals (dead units, vanishing averages) cost a hundred times a normal operation and are
+    below anything that a result shows. Threads that are started inside inherit the setting.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield threads
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
+
+
+def split_evenly(seeds: Sequence[int], workers: int, limit: int) -> list[tuple[int, ...]]:
+    """Groups of at most `limit` members, as even as can be, at least one for each worker."""
+    num_groups = max(min(workers, len(seeds)), -(-len(seeds) // limit))
+    bounds = [round(i * len(seeds) / num_groups) for i in range(num_groups + 1)]
+    return [tuple(seeds[a:b]) for a, b in pairwise(bounds)]

@@ -1,0 +1,62 @@
+"""Intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided 95 % interval; the ends are None for a single value."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    total: int
+
+    def map(self, function: Callable[[float], float]) -> Interval:
+        """The interval of an increasing function of the quantity, such as exp of a logarithm."""
+        ends = [None if end is None else function(end) for end in (self.low, self.high)]
+        return Interval(function(self.estimate), ends[0], ends[1], self.total)
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Share of successes with Wilson's score interval, which holds its promise near 0 and 1.
+
+    Args:
+        successes: out of `total`.
+        total: at least 1.
+        confidence: two-sided.
+    """
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + confidence) / 2))
+    share = successes / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
+    """Mean of values over seeds with Student's t interval.
+
+    Args:
+        values: one a seed; for a paired comparison, the difference within each seed.
+        confidence: two-sided.
+
+    Returns:
+        None when there are no values.
+    """
+    total = len(values)
+    if total == 0:
+        return None
+    mean = math.fsum(values) / total
+    if total == 1:
+        return Interval(mean, None, None, 1)
+    from scipy.special import stdtrit
+
+    variance = math.fsum((value - mean) ** 2 for value in values) / (total - 1)
+    half = float(stdtrit(total - 1, (1 + confidence) / 2)) * math.sqrt(variance / total)
+    return Interval(mean, mean - half, mean + half, total)

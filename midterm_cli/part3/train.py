@@ -1,0 +1,467 @@
+"""Part 3 C: train the MLP by SGD, follow averages of its weights, and compare them over seeds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+
+from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.part3.mlp import split_layers
+from midterm_cli.part3.outcome import classify
+from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
+from midterm_cli.part3.sgd import Snapshot
+from midterm_cli.part3.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+_SAVE_EVERY_SECONDS = 1.0
+
+Gamma = Annotated[float, Field(gt=0, le=1)]
+Row = dict[str, Any]
+
+
+class Config(ProblemConfig):
+    """Keys of `midterm train`."""
+
+    lr: float = Field(gt=0, le=1e6, description="learning rate of SGD")
+    epochs: int = Field(ge=1, le=100_000, description="passes of round(n / batch_size) updates")
+    ema_gamma: tuple[Gamma, ...] = Field(
+        max_length=32,
+        description="weight of the new value in each average of the weights, in (0, 1]",
+    )
+    skip_passes: int = Field(ge=0, description="passes that the figure leaves out at the start")
+
+    @field_validator("ema_gamma", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("ema_gamma")
+    @classmethod
+    def _no_repeats(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"has a value twice: {', '.join(f'{gamma:g}' for gamma in value)}")
+        return value
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Seeds that are trained together, and how far they are.
+
+    Attributes:
+        seeds: of the members.
+        epoch: the last pass that was measured; -1 before the start was.
+        active: weights of the members in training after that pass.
+        frozen: of those that left the finite numbers.
+        predicted: class histogram of the raw weights on the training subset, for each seed.
+        history: rows of all passes; only ever appended to, so that it may run ahead of `epoch`.
+    """
+
+    seeds: tuple[int, ...]
+    epoch: int = -1
+    active: Snapshot = field(default=Snapshot((), ()))
+    frozen: Mapping[int, Snapshot] = field(default_factory=dict)
+    predicted: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+
+
+def run(config: Config, context: Context) -> Output:
+    """Train all seeds; measure raw and averaged weights at the start and after every pass.
+
+    Raises:
+        UserError: the data is missing or damaged.
+    """
+    problem = Problem(config, context)
+    saved = context.state.load()
+    groups = _unpack(saved) if saved else _fresh_groups(config, context)
+    done = sum(len(group.seeds) * max(0, group.epoch) for group in groups) * problem.num_updates
+    total = config.num_seeds * config.epochs * problem.num_updates
+    saved_at = time.monotonic()
+    overlap = len(groups) < context.workers
+    jobs = [partial(_train_group, problem, config, group, overlap) for group in groups]
+    with arithmetic(problem.threads(len(groups), context.workers)) as threads:
+        for index, event in context.launch(jobs):
+            if isinstance(event, int):
+                done += event
+                context.progress(done, total, _progress_text(groups, config))
+                continue
+            groups[index] = event
+            if time.monotonic() - saved_at > _SAVE_EVERY_SECONDS:
+                context.state.save(_pack(groups, config))
+                saved_at = time.monotonic()
+    return _output(problem, config, groups, threads * min(len(groups), context.workers))
+
+
+def _fresh_groups(config: Config, context: Context) -> list[_Group]:
+    if context.device.type != "cpu":
+        return [_Group(seeds) for seeds in split_evenly(config.seeds, 1, 4096)]
+    return [_Group(seeds) for seeds in split_evenly(config.seeds, context.workers, 16)]
+
+
+def _progress_text(groups: Sequence[_Group], config: Config) -> str:
+    epoch = min(group.epoch for group in groups)
+    losses = [
+        row["train_loss"]
+        for group in groups
+        for row in group.history[-len(group.seeds) * (1 + len(config.ema_gamma)) :]
+        if row["weights"] == "raw" and row["train_loss"] is not None
+    ]
+    text = f"pass {min(epoch + 1, config.epochs)}/{config.epochs}"
+    return f"{text}, train loss {sum(losses) / len(losses):.3f}" if losses else text
+
+
+def _train_group(
+    problem: Problem, config: Config, group: _Group, overlap: bool
+) -> Iterator[int | _Group]:
+    """Train a group to the end; yields updates made (over all members), and itself as it grows.
+
+    With `overlap` a pass is measured while the next one is trained, on a core that is idle.
+    """
+    ensemble = problem.ensemble(group.seeds, [config.lr] * len(group.seeds), config.ema_gamma)
+    if group.epoch >= 0:
+        ensemble.restore(group.active, group.frozen)
+    pending: Future[_Group] | None = None
+    with ThreadPoolExecutor(1) as helper:
+        for epoch in range(group.epoch + 1, config.epochs + 1):
+            before = 0
+            for after in ensemble.train(epoch) if epoch > 0 else ():
+                yield (after - before) * len(group.seeds)
+                before = after
+            if pending is not None:
+                group = pending.result()
+                yield group
+            reached = replace(
+                group, epoch=epoch, active=ensemble.snapshot(), frozen=dict(ensemble.frozen)
+            )
+            pending = helper.submit(_measure, problem, config, reached)
+            if not overlap or epoch == config.epochs:
+                group = pending.result()
+                pending = None
+                yield group
+
+
+def _measure(problem: Problem, config: Config, group: _Group) -> _Group:
+    """Append the rows of the pass that a group has reached."""
+    measured = problem.measure(group.active, group.seeds, ("train", "test"))
+    nothing = dict.fromkeys(METRICS)
+    predicted = {}
+    for member, seed in enumerate(group.seeds):
+        for i, gamma in enumerate((None, *config.ema_gamma)):
+            row: Row = {
+                "seed": seed,
+                "epoch": group.epoch,
+                "weights": "raw" if gamma is None else "ema",
+                "gamma": gamma,
+            }
+            if member in measured:
+                train, test = measured[member][i]["train"], measured[member][i]["test"]
+                found = (train.loss, train.accuracy, test.loss, test.accuracy)
+                row |= dict(zip(METRICS, found, strict=True))
+            group.history.append(row | (nothing if member not in measured else {}))
+        predicted[seed] = measured[member][0]["train"].predicted if member in measured else ()
+    return replace(group, predicted=predicted)
+
+
+def _pack(groups: Sequence[_Group], config: Config) -> dict[str, Any]:
+    """Groups as plain data and tensors."""
+    weights = 1 + len(config.ema_gamma)
+    return {
+        "groups": [
+            {
+                "seeds": group.seeds,
+                "epoch": group.epoch,
+                "active": (group.active.members, group.active.flats),
+                "frozen": {i: (s.members, s.flats) for i, s in group.frozen.items()},
+                "predicted": dict(group.predicted),
+                "history": group.history[: (group.epoch + 1) * len(group.seeds) * weights],
+            }
+            for group in groups
+        ]
+    }
+
+
+def _unpack(state: Mapping[str, Any]) -> list[_Group]:
+    return [
+        _Group(
+            seeds=saved["seeds"],
+            epoch=saved["epoch"],
+            active=Snapshot(*saved["active"]),
+            frozen={i: Snapshot(*snapshot) for i, snapshot in saved["frozen"].items()},
+            predicted=saved["predicted"],
+            history=saved["history"],
+        )
+        for saved in state["groups"]
+    ]
+
+
+def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads: int) -> Output:
+    history = [row for group in groups for row in group.history]
+    history.sort(key=lambda row: (row["seed"], row["epoch"]))  # stable: raw, then the averages
+    outcomes = _outcomes(problem, groups, history, config)
+    failed = [entry for entry in outcomes if entry["outcome"] != "trained"]
+    results = {
+        "history": history,
+        "final": _final(history, config, problem.num_updates),
+        "comparison": _comparison(history, config),
+        "outcome": failed[0]["outcome"] if failed else "trained",
+        "outcomes": outcomes,
+        "num_updates": problem.num_updates,
+        "num_parameters": problem.architecture.num_parameters,
+    }
+    warnings = [
+        f"{len(failed)} of {len(outcomes)} seeds did not train: "
+        + ", ".join(f"seed {entry['seed']} {entry['outcome']}" for entry in failed[:5])
+        + ("…" if len(failed) > 5 else "")
+    ]
+    return Output(
+        results,
+        checkpoint=_checkpoint(problem, config, groups),
+        provenance=problem.provenance | {"threads": threads},
+        failed=bool(failed),
+        warnings=warnings if failed else (),
+    )
+
+
+def _outcomes(
+    problem: Problem, groups: Sequence[_Group], history: Sequence[Row], config: Config
+) -> list[dict[str, Any]]:
+    """The verdict on each seed's raw weights at the end."""
+    losses = {
+        row["seed"]: row["train_loss"]
+        for row in history
+        if row["epoch"] == config.epochs and row["weights"] == "raw"
+    }
+    return [
+        {
+            "seed": seed,
+            "outcome": classify(losses[seed], group.predicted[seed], problem.class_counts(seed)),
+        }
+        for group in groups
+        for seed in group.seeds
+    ]
+
+
+def _select(history: Sequence[Row], gamma: float | None, metric: str) -> np.ndarray:
+    """(seeds, epochs + 1) values of a metric, of the raw weights for γ = None; NaN where null."""
+    rows = [row for row in history if row["gamma"] == gamma]
+    num_seeds = len({row["seed"] for row in rows})
+    return np.array([row[metric] for row in rows], dtype=float).reshape(num_seeds, -1)
+
+
+def _final(history: Sequence[Row], config: Config, num_updates: int) -> dict[str, Any]:
+    """Mean and standard deviation over seeds after the last pass, for the seeds that are finite."""
+    entries = []
+    for gamma in (None, *config.ema_gamma):
+        entry: Row = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
+        if gamma is not None:
+            entry["half_life"] = half_life(gamma)
+            entry["weight_of_start"] = (1 - gamma) ** (num_updates * config.epochs)
+        for metric in METRICS:
+            values = _select(history, gamma, metric)[:, -1]
+            values = values[np.isfinite(values)]
+            entry[metric] = {
+                "mean": float(values.mean()) if len(values) else None,
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+                "total": len(values),
+            }
+        entries.append(entry)
+    return {"epoch": config.epochs, "weights": entries}
+
+
+def half_life(gamma: float) -> float:
+    """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
+    return math.log(2) / -math.log1p(-gamma) if gamma < 1 else 0.0
+
+
+def _comparison(history: Sequence[Row], config: Config) -> list[dict[str, Any]]:
+    """How much each average gains over the raw weights of the same seed, and how much smoother.
+
+    `gain` is the difference after the last pass, positive where the average is better (lower loss,
+    higher accuracy). `roughness_ratio` compares the mean absolute change from one pass to the
+    next, over the passes of the figure: above 1 the average is smoother; its mean over seeds is
+    geometric. Both come with a 95 % interval over seeds, paired within each seed.
+    """
+    first = _first_shown(config)
+    comparison = []
+    for gamma in config.ema_gamma:
+        for metric in METRICS:
+            raw, average = _select(history, None, metric), _select(history, gamma, metric)
+            finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
+            raw, average = raw[finite], average[finite]
+            sign = -1 if metric.endswith("loss") else 1
+            gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
+            changes = [np.abs(np.diff(curves[:, first:])) for curves in (raw, average)]
+            ratio = None
+            if config.epochs > first and all((change.mean(1) > 0).all() for change in changes):
+                logs = np.log(changes[0].mean(1)) - np.log(changes[1].mean(1))
+                ratio = mean_interval(logs.tolist())
+            comparison.append(
+                {
+                    "gamma": gamma,
+                    "metric": metric,
+                    "gain": None if gain is None else asdict(gain),
+                    "roughness_ratio": None if ratio is None else asdict(ratio.map(math.exp)),
+                }
+            )
+    return comparison
+
+
+def _first_shown(config: Config) -> int:
+    """The first pass of the figure: after the skipped ones, if there are any after them."""
+    return min(config.skip_passes + 1, config.epochs)
+
+
+def _checkpoint(
+    problem: Problem, config: Config, groups: Sequence[_Group]
+) -> dict[str, torch.Tensor]:
+    """Weights as torch.nn.Linear lays them out, for all seeds: (seeds, fan_out, fan_in)."""
+    names = ["raw", *(f"ema_{gamma:g}" for gamma in config.ema_gamma)]
+    sizes = problem.architecture.sizes
+    by_seed: dict[int, list[list[torch.Tensor]]] = {}
+    for group in groups:
+        for snapshot in (group.active, *group.frozen.values()):
+            stacks = [
+                split_layers(flat, problem.architecture, len(snapshot.members))
+                for flat in snapshot.flats
+            ]
+            for i, member in enumerate(snapshot.members):
+                by_seed[group.seeds[member]] = [[layer[i] for layer in s] for s in stacks]
+    tensors = {"seeds": torch.tensor(sorted(by_seed))}
+    for which, name in enumerate(names):
+        for layer, fan_in in enumerate(sizes[:-1]):
+            stacked = torch.stack([by_seed[seed][which][layer] for seed in sorted(by_seed)])
+            tensors[f"{name}.{layer}.weight"] = stacked[:, :fan_in].mT.clone()
+            tensors[f"{name}.{layer}.bias"] = stacked[:, fan_in].clone()
+    return tensors
+
+
+# What a person sees -----------------------------------------------------------------------------
+
+_LABELS = {
+    "train_loss": "train loss (nats)",
+    "train_accuracy": "train accuracy",
+    "test_loss": "test loss (nats)",
+    "test_accuracy": "test accuracy",
+}
+
+
+def _name(gamma: float | None) -> str:
+    return "raw weights" if gamma is None else f"average, γ = {gamma:g}"
+
+
+def summarize(results: Mapping[str, Any]) -> list[Table | str]:
+    """Final metrics, and what averaging gained, as tables."""
+    final = results["final"]
+    rows = [
+        [_name(entry["gamma"]), *(_mean_sd(entry[metric]) for metric in METRICS)]
+        for entry in final["weights"]
+    ]
+    total = len(results["outcomes"])
+    tables: list[Table | str] = [
+        Table(
+            f"After pass {final['epoch']}, mean ± standard deviation over {total} seeds",
+            ["", *(_LABELS[metric] for metric in METRICS)],
+            rows,
+        )
+    ]
+    if results["comparison"]:
+        tables.append(
+            Table(
+                "What averaging gains over the raw weights of the same seed (95 % interval)",
+                ["", "metric", "gain at the end", "times smoother"],
+                [
+                    [
+                        _name(entry["gamma"]),
+                        _LABELS[entry["metric"]],
+                        _interval(entry["gain"], "+.4f"),
+                        _interval(entry["roughness_ratio"], ".2f"),
+                    ]
+                    for entry in results["comparison"]
+                ],
+            )
+        )
+    for entry in final["weights"][1:]:
+        tables.append(
+            f"γ = {entry['gamma']:g}: half-life {entry['half_life']:.0f} updates; the initial "
+            f"weights still weigh {entry['weight_of_start']:.2g} at the end."
+        )
+    return tables
+
+
+def _mean_sd(entry: Mapping[str, Any]) -> str:
+    if entry["mean"] is None:
+        return "not finite"
+    return f"{entry['mean']:.4f}" + ("" if entry["sd"] is None else f" ± {entry['sd']:.4f}")
+
+
+def _interval(entry: Mapping[str, Any] | None, form: str) -> str:
+    if entry is None:
+        return "–"
+    text = format(entry["estimate"], form)
+    if entry["low"] is None:
+        return f"{text} (one seed: no interval)"
+    return f"{text} [{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+# Colours of Okabe and Ito, told apart in grey by lightness and by the line itself.
+_STYLES = (
+    ("#666666", "--"),
+    ("#0072B2", "-"),
+    ("#D55E00", "-."),
+    ("#009E73", ":"),
+    ("#CC79A7", (0, (5, 1))),
+    ("#56B4E9", (0, (3, 1, 1, 1))),
+)
+
+
+def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
+    """The exercise's 2 × 2 figure: train and test, loss and accuracy, raw and averaged weights."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
+    first = _first_shown(config)
+    for axis, metric in zip(axes.T.flat, METRICS, strict=True):
+        _draw_metric(axis, config, results["history"], metric, first)
+    for axis in axes[1]:
+        axis.set_xlabel("pass")
+    axes[0, 0].legend()
+    seeds = f"{config.num_seeds} seeds: mean and range" if config.num_seeds > 1 else "one seed"
+    figure.suptitle(
+        f"SGD with averaged weights on {config.dataset}, {config.activation}, "
+        f"lr = {config.lr:g} ({seeds})"
+    )
+    return {"curves": figure}
+
+
+def _draw_metric(
+    axis: Axes, config: Config, history: Sequence[Row], metric: str, first: int
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    passes = np.arange(first, config.epochs + 1)
+    for gamma, (colour, line) in zip(
+        (None, *config.ema_gamma), itertools.cycle(_STYLES), strict=False
+    ):
+        values = np.ma.masked_invalid(_select(history, gamma, metric)[:, first:])
+        marker = "o" if len(passes) == 1 else ""
+        axis.plot(passes, values.mean(0), line, marker=marker, color=colour, label=_name(gamma))
+        if len(values) > 1:
+            axis.fill_between(passes, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
+    axis.set_ylabel(_LABELS[metric])
+    axis.grid(alpha=0.3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,1 @@
+"""The path that every experiment walks: config, run, record."""

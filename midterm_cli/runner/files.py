@@ -1,0 +1,69 @@
+"""Files that are written whole or not at all, and what is said when the file system refuses."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from midterm_cli.errors import UserError
+from midterm_cli.runner.terminal import printable
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "make room or give write permission there") -> Iterator[None]:
+    """Turn what the file system refuses into a UserError: the path, the reason, what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {printable(path)}: {reason}\n{remedy}") from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a new file, down to the disk.
+
+    Raises:
+        OSError: the file system refuses; part of the file may be there.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file in place of what was there, whole or not at all.
+
+    Raises:
+        OSError: the file system refuses; what was there is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def tensor_bytes(values: Mapping[str, Any]) -> bytes:
+    """Tensors and plain data as a file for `torch.load(..., weights_only=True)`."""
+    import torch
+
+    # Through memory: on a full disk torch.save raises a RuntimeError that does not say so.
+    buffer = io.BytesIO()
+    torch.save(dict(values), buffer)
+    return buffer.getvalue()

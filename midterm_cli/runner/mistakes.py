@@ -1,0 +1,136 @@
+"""Validation errors, rewritten for people: the key, what it must be, what it is, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from midterm_cli.runner.terminal import printable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+# pydantic's error type → what the value must; the braces are filled from the error's context.
+_MUST = {
+    "greater_than": "be greater than {gt}",
+    "greater_than_equal": "be at least {ge}",
+    "less_than": "be less than {lt}",
+    "less_than_equal": "be at most {le}",
+    "finite_number": "be finite",
+    "float_type": "be a number",
+    "int_type": "be an integer",
+    "int_from_float": "be an integer",
+    "bool_type": "be true or false",
+    "string_type": "be text",
+    "list_type": "be a list",
+    "tuple_type": "be a list",
+    "none_required": "be null",
+    "dict_type": "hold KEY: VALUE lines",
+    "model_type": "hold KEY: VALUE lines",
+    "literal_error": "be {expected}",
+    "too_short": "have at least {min_length} values",
+    "too_long": "have at most {max_length} values",
+    "string_too_short": "have at least {min_length} characters",
+    "string_too_long": "have at most {max_length} characters",
+}
+_SHOWN_LENGTH = 60
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: as in YAML, on one line, not too long."""
+    if value is None:
+        return "null"
+    value = list(value) if isinstance(value, tuple) else value
+    text = str(value).lower() if isinstance(value, bool) else printable(repr(value))
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the closest known word, or name all that are known."""
+    words = sorted(known)
+    close = get_close_matches(word, words, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(words)}"
+
+
+def explain(
+    errors: Iterable[ErrorDetails],
+    config_class: type[BaseModel],
+    origin: Callable[[Sequence[str]], str],
+) -> str:
+    """One line for each mistake in a config.
+
+    Args:
+        errors: what pydantic found.
+        config_class: the model that was not met.
+        origin: where the value of a key, as a path of keys, comes from.
+    """
+    # A union reports what each of its branches asks of one value: that is one mistake.
+    found: dict[tuple[str, str], list[str]] = {}
+    for error in errors:
+        key, demand, rest = _sentence(error, config_class, origin)
+        found.setdefault((key, rest), []).append(demand)
+    return "\n".join(
+        key + " or".join(dict.fromkeys(demands)).replace(" or must be ", " or ") + rest
+        for (key, rest), demands in found.items()
+    )
+
+
+def _sentence(
+    error: ErrorDetails, config_class: type[BaseModel], origin: Callable[[Sequence[str]], str]
+) -> tuple[str, str, str]:
+    """What is wrong: the key, what is asked of its value (a union may ask more), and the rest."""
+    location, model = _location(error["loc"], config_class)
+    keys = [part for part in location if isinstance(part, str)]
+    key = printable(_written(location))
+    where = f" ({origin(keys)})" if keys else ""
+    value = shown(error["input"])
+    kind = error["type"]
+    if kind in _MUST:
+        context = {name: _bound(bound) for name, bound in error.get("ctx", {}).items()}
+        return key, f" must {_MUST[kind].format_map(context)}", f", got {value}{where}"
+    if kind == "missing":
+        line = f"{key} is missing"
+    elif kind == "extra_forbidden":
+        line = f"unknown key '{key}'{where}: {did_you_mean(keys[-1], model.model_fields)}"
+    elif kind == "value_error":
+        message = str(error["ctx"]["error"])
+        line = (message if message.startswith(key) else f"{key} {message}") + where
+    elif kind == "string_pattern_mismatch":
+        # A regular expression tells a user nothing: the field's description does.
+        line = f"{key} cannot be {value}{where}: {model.model_fields[keys[-1]].description}"
+    else:
+        line = f"{key} is wrong: {printable(error['msg'])}, got {value}{where}"
+    return "", "", line
+
+
+def _location(
+    path: Sequence[str | int], config_class: type[BaseModel]
+) -> tuple[list[str | int], type[BaseModel]]:
+    """Where an error is, without the names that pydantic gives to the branches of a union.
+
+    Returns:
+        Keys and indices, and the model whose field the last key is.
+    """
+    location: list[str | int] = []
+    model = config_class
+    inner: Any = config_class
+    for part in path:
+        if isinstance(part, int):
+            location.append(part)
+        elif hasattr(inner, "model_fields"):
+            location.append(part)
+            model = inner
+            inner = getattr(model.model_fields.get(part), "annotation", None)
+    return location, model
+
+
+def _bound(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _written(location: Sequence[str | int]) -> str:
+    """A location as the user writes it: optimizer.lr, hidden_sizes[1]."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")

@@ -1,0 +1,306 @@
+"""The only writer. A run folder appears whole or not at all.
+
+A run is staged in `.NAME.partial` beside its folder:
+
+    lock    held while a process works on this run
+    run/    the finished files, on their way to becoming NAME
+    old/    with --force: the folder that is being replaced, for an instant
+
+and what an unfinished run has saved (saved.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from midterm_cli.errors import UserError
+from midterm_cli.runner import files, terminal
+from midterm_cli.runner.config import preset_path
+from midterm_cli.runner.files import writing
+from midterm_cli.runner.saved import Saved
+from midterm_cli.runner.terminal import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = 1
+_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt")
+_REMEDY = "make room or give write permission there, or choose another --output"
+_RESUME = "make room there and go on with --resume, or choose another --output"
+
+
+# ---- files of a run
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError)."""
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_png(figure: Figure) -> bytes:
+    """Render a figure. The metadata is fixed, so that equal figures are equal files."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": "midterm"})
+    return buffer.getvalue()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, in a folder that is made if need be, whole or not at all.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, content)
+
+
+def copy_preset(preset: str, destination: Path | None, force: bool) -> Path:
+    """Copy a packaged config to a file, for editing.
+
+    Args:
+        preset: its name.
+        destination: a file, a folder to put PRESET.yaml into, or None for the current folder.
+        force: replace an existing file.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: there is no such preset, or a file is in the way.
+    """
+    content = preset_path(preset).read_bytes()
+    path = Path() if destination is None else destination
+    if path.is_dir():
+        path /= f"{preset}.yaml"
+    if path.exists() and not force:
+        raise UserError(f"{printable(path)} is already there: add --force to replace it")
+    replace_file(path, content)
+    return path
+
+
+# ---- finished runs
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read the metrics document of a finished run.
+
+    Args:
+        path: a run folder, or its metrics.json.
+
+    Raises:
+        UserError: there is no finished run, the file is damaged, or a newer midterm wrote it.
+    """
+    file = path if path.name == "metrics.json" else path / "metrics.json"
+    name = printable(file)
+    try:
+        document = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"no finished run in {printable(path)}: it holds no metrics.json") from None
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{name} is damaged: {printable(error)}\nmake the run again with --force"
+        ) from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if type(version) is not int:
+        raise UserError(f"{name} was not written by midterm: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{name} has schema_version {version}, this midterm reads up to {SCHEMA_VERSION}: "
+            "upgrade midterm"
+        )
+    missing = [key for key in ("experiment", "config", "results") if key not in document]
+    if missing:
+        raise UserError(f"{name} is damaged: it has no '{missing[0]}'")
+    return dict(document)
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not strict JSON")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    try:
+        return (folder / "metrics.json").is_file()
+    except OSError:  # a name too long, a folder not readable: writing it will say so
+        return False
+
+
+def require_free(folder: Path, force: bool) -> None:
+    """Refuse a run folder that may not be written.
+
+    With `force` a finished run may be replaced, but never anything that midterm did not write.
+
+    Raises:
+        UserError: something is in the way.
+    """
+    name = printable(folder)
+    with writing(folder, _REMEDY):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UserError(f"{name} is a file, not a folder: choose another --output")
+        entries = sorted(folder.iterdir())
+        if folder.samefile(Path.cwd()):
+            raise UserError(f"{name} is the current folder: choose another --output")
+    if not entries:
+        return
+    foreign = [entry.name for entry in entries if not _is_run_file(entry)]
+    if foreign or not is_finished(folder):
+        what = f"'{printable(foreign[0])}', which" if foreign else "files that"
+        raise UserError(f"{name} holds {what} no run of midterm wrote: choose another --output")
+    if not force:
+        raise UserError(
+            f"{name} already holds a finished run: add --force to replace it, --resume to keep it, "
+            "or choose another --output"
+        )
+    read_run(folder)
+
+
+def _is_run_file(path: Path) -> bool:
+    return path.is_file() and (path.name in _RUN_FILES or path.suffix == ".png")
+
+
+# ---- the stage of a run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run that is being made: what it has saved, and how its folder appears."""
+
+    folder: Path
+    partial: Path
+    saved: Saved
+
+    def publish(self, contents: Mapping[str, bytes]) -> None:
+        """Make the run folder appear, with these files, in place of an older run.
+
+        Raises:
+            UserError: the file system refuses; the older run is untouched.
+        """
+        with writing(self.folder, _RESUME if self.saved.exists() else _REMEDY):
+            run = self.partial / "run"
+            run.mkdir()
+            for name, content in contents.items():
+                files.write(run / name, content)
+            files.sync_folder(run)
+            if is_finished(self.folder):
+                self.folder.rename(self.partial / "old")
+            run.rename(self.folder)
+            files.sync_folder(self.folder.parent)
+            self.saved.discard()
+
+
+@contextmanager
+def stage(
+    folder: Path, identity: Mapping[str, Any], started_at: str, *, force: bool, resume: bool
+) -> Iterator[Stage]:
+    """Hold the stage of a run; leave nothing behind but a finished run or what it has saved.
+
+    Args:
+        folder: the run folder to be.
+        identity: config and device, as plain data.
+        started_at: the time, for a run that is not a continued one.
+        force: replace a finished run when the new one is whole.
+        resume: continue from what an earlier process saved.
+
+    Raises:
+        UserError: the folder may not be written, another process is writing it, or what was saved
+            cannot be continued.
+    """
+    require_free(folder, force)
+    # A link is followed: the run belongs where it points.
+    folder = Path(os.path.realpath(folder))
+    partial = folder.with_name(f".{folder.name}.partial")
+    saved = Saved(partial, identity, started_at)
+    with _locked(partial, folder, saved):
+        _settle(partial, folder)
+        require_free(folder, force)  # what another process finished since
+        if resume:
+            saved.resume()
+        elif saved.exists():
+            where = printable(partial)
+            terminal.say(f"Discarded an unfinished run ({where}): --resume would have continued it")
+            with writing(folder, _REMEDY):
+                saved.discard()
+        try:
+            yield Stage(folder, partial, saved)
+        finally:
+            _settle(partial, folder)
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    """Undo a publication that was cut short, and drop what is left of one."""
+    old = partial / "old"
+    with writing(folder, _REMEDY):
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (old, partial / "run"):
+            if leftover.exists():
+                shutil.rmtree(leftover)
+
+
+@contextmanager
+def _locked(partial: Path, folder: Path, saved: Saved) -> Iterator[None]:
+    """Hold the lock of a stage; in the end remove the stage, unless something is saved in it."""
+    lock = partial / "lock"
+    with writing(folder, _REMEDY):
+        made = [path for path in (partial, *partial.parents) if not path.exists()]
+        try:
+            descriptor = _lock(lock, folder)
+        except OSError:
+            _remove_empty(made)
+            raise
+    try:
+        yield
+    finally:
+        if not saved.exists():
+            # Our lock is removed while we hold it: a process that waits for it sees that its
+            # file is gone and takes a new one.
+            with suppress(OSError):
+                saved.discard()
+                for leftover in (*partial.glob(".*.tmp"), lock):
+                    leftover.unlink()
+            _remove_empty(made or [partial])
+        os.close(descriptor)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove the folders made for a stage, from the inside out, as far as they are empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _lock(lock: Path, folder: Path) -> int:
+    """Open and lock a file, which holds for as long as the descriptor is open."""
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise UserError(
+                    f"another process is writing {printable(folder)}: "
+                    "wait for it, or choose another --output"
+                ) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)

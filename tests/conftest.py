@@ -1,0 +1,51 @@
+"""Fixtures that tests of the runner and of the command line share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import fake_experiment
+import pytest
+
+from midterm_cli import cli
+from midterm_cli.runner import config, experiments
+
+
+class Answer(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def fake_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` is the fake experiment, with packaged presets of its own."""
+    configs = tmp_path / "configs"
+    (configs / "reference").mkdir(parents=True)
+    (configs / "train.yaml").write_text(fake_experiment.DEFAULTS, encoding="utf-8")
+    (configs / "reference" / "train.yaml").write_text("activation: identity\n", encoding="utf-8")
+    monkeypatch.setitem(experiments.EXPERIMENTS, "train", "fake_experiment")
+    monkeypatch.setattr(config, "configs_dir", lambda: configs)
+
+
+@pytest.fixture
+def midterm(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run a command line in this process."""
+
+    def run(*arguments: str | Path) -> Answer:
+        capfd.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        return Answer(code, *capfd.readouterr())
+
+    return run

@@ -1,0 +1,65 @@
+"""Loss and accuracy against a direct computation in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from midterm_cli.part3.evaluate import Examples, evaluate
+from midterm_cli.part3.mlp import Architecture, initial_weights
+
+RNG = np.random.default_rng(3)
+IMAGES = RNG.integers(0, 256, (2345, 12), dtype=np.uint8)
+LABELS = RNG.integers(0, 4, 2345)
+EXAMPLES = Examples(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+ARCHITECTURE = Architecture((12, 9, 4), "tanh")
+MEAN = IMAGES.mean(0)
+
+
+def networks(num: int) -> list[list[torch.Tensor]]:
+    return [
+        [torch.from_numpy(weight) for weight in initial_weights(ARCHITECTURE, seed)]
+        for seed in range(num)
+    ]
+
+
+def in_numpy(network: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
+    first, second = (weight.numpy() for weight in network)
+    hidden = np.tanh((images - MEAN) @ first[:12] + first[12])
+    logits = hidden @ second[:9] + second[9]
+    return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+
+
+@pytest.mark.parametrize("rows", [None, np.arange(0, 2345, 2), np.array([7])])
+def test_loss_accuracy_and_histogram(rows: np.ndarray | None) -> None:
+    images, labels = (IMAGES, LABELS) if rows is None else (IMAGES[rows], LABELS[rows])
+    nets = networks(3)
+    found = evaluate(
+        nets,
+        EXAMPLES,
+        torch.from_numpy(MEAN),
+        "tanh",
+        None if rows is None else torch.from_numpy(rows),
+    )
+    for network, measured in zip(nets, found, strict=True):
+        log_p = in_numpy(network, images)
+        classes = log_p.argmax(1)
+        loss = -log_p[np.arange(len(labels)), labels].mean()
+        assert measured.loss == pytest.approx(loss, rel=1e-12)
+        assert measured.accuracy == (classes == labels).mean()
+        assert measured.predicted == tuple(np.bincount(classes, minlength=4))
+
+
+def test_a_network_is_measured_alike_alone_and_beside_others() -> None:
+    nets = [[weight.float() for weight in network] for network in networks(4)]
+    mean = torch.from_numpy(MEAN).float()
+    together = evaluate(nets, EXAMPLES, mean, "relu")
+    assert evaluate([nets[2]], EXAMPLES, mean, "relu") == [together[2]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_none_and_spoils_no_other(value: float) -> None:
+    nets = networks(2)
+    nets[0][1][0, 0] = value
+    bad, good = evaluate(nets, EXAMPLES, torch.from_numpy(MEAN), "tanh")
+    assert (bad.loss, bad.accuracy) == (None, None)
+    assert good == evaluate([nets[1]], EXAMPLES, torch.from_numpy(MEAN), "tanh")[0]

@@ -1,0 +1,119 @@
+"""The search for the rate at which training fails, asked of made-up failure curves."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from midterm_cli.part3.search import find_bracket, next_rate
+from midterm_cli.part3.threshold import Trial, estimate_threshold
+
+
+def sweep(
+    fails: Callable[[float, int], bool],
+    *,
+    start: float = 1e-3,
+    num_seeds: int = 12,
+    max_rates: int = 20,
+) -> list[Trial]:
+    trials: list[Trial] = []
+    while (lr := next_rate(trials, start, 0.2, max_rates)) is not None:
+        trials += [Trial(lr, seed, fails(lr, seed)) for seed in range(num_seeds)]
+    return trials
+
+
+@pytest.mark.parametrize("start", [1e-5, 1e-3, 4e-3, 0.5])
+def test_a_sharp_threshold_is_bracketed_from_both_sides(start: float) -> None:
+    trials = sweep(lambda lr, seed: lr > 3.3e-3, start=start)
+    bracket = find_bracket(trials, start)
+    assert bracket.closed
+    assert bracket.last_stable is not None
+    assert bracket.first_divergent is not None
+    assert bracket.first_divergent == pytest.approx(2 * bracket.last_stable)
+    assert bracket.last_stable <= 3.3e-3 < bracket.first_divergent
+    tried = sorted({trial.lr for trial in trials})
+    below, above = max(r for r in tried if r <= 3.3e-3), min(r for r in tried if r > 3.3e-3)
+    assert above / below <= 1.2
+
+
+def test_the_published_grid() -> None:
+    trials = sweep(lambda lr, seed: lr > 3.3e-3)
+    grid = [1e-3, 2e-3, 4e-3]
+    assert [lr for lr in sorted({t.lr for t in trials}) if lr in grid] == grid
+    assert find_bracket(trials, 1e-3).last_stable == 2e-3
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_without_a_bracket_the_budget_ends_the_search(fails: bool) -> None:
+    trials = sweep(lambda lr, seed: fails, max_rates=7)
+    assert len({trial.lr for trial in trials}) == 7
+    bracket = find_bracket(trials, 1e-3)
+    assert not bracket.closed
+    assert (bracket.first_divergent is None) is not fails
+    assert estimate_threshold(trials) is None
+
+
+def test_half_of_the_seeds_make_a_divergent_rate() -> None:
+    # At 4e-3 half fail: that is the end of the bracket, but one more rate tells chance apart.
+    trials = sweep(lambda lr, seed: lr > 5e-3 or (lr > 3e-3 and seed % 2 == 0))
+    assert find_bracket(trials, 1e-3).first_divergent == 4e-3
+    assert max(trial.lr for trial in trials) == 8e-3
+
+
+def test_shares_that_do_not_rise_steadily_end_in_the_first_gap() -> None:
+    # 4e-3 fails, 8e-3 would train: no single seed and no single rate is monotone.
+    trials = sweep(lambda lr, seed: 3e-3 < lr < 5e-3)
+    assert find_bracket(trials, 1e-3).first_divergent == 4e-3
+
+
+def test_an_early_failure_of_few_seeds_does_not_stop_the_doubling() -> None:
+    trials = sweep(lambda lr, seed: lr > 1e-2 or seed == 3)
+    assert find_bracket(trials, 1e-3).last_stable == 8e-3
+
+
+WORLDS = [(0.001, 0.02), (0.001, 0.3), (0.2, 0.005), (0.5, 0.01), (0.3, 0.2)]
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """500 sweeps over worlds with independent seeds, with monotone seeds, and between."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for i in range(500):
+        sigma, tau = WORLDS[i % len(WORLDS)]
+        truth = math.log(1e-3) + rng.uniform(0.5, 3.2)
+        own = truth + sigma * rng.standard_normal(12)
+
+        def fails(lr: float, seed: int, own: np.ndarray = own, tau: float = tau) -> bool:
+            # A logistic variable beats the distance to the seed's own threshold.
+            return bool(math.log(lr) - own[seed] > tau * rng.logistic())
+
+        threshold = estimate_threshold(sweep(fails))
+        assert threshold is not None
+        hits += threshold.low < math.exp(truth) < threshold.high
+    assert 0.90 <= hits / 500 <= 0.99
+
+
+def test_threshold_between_two_rates_that_split_all_seeds() -> None:
+    trials = [Trial(lr, seed, lr > 3e-3) for lr in (2e-3, 4e-3) for seed in range(12)]
+    threshold = estimate_threshold(trials)
+    assert threshold is not None
+    # Nothing tells where between the two: the middle in the logarithm, and about all of the gap.
+    assert threshold.estimate == pytest.approx(math.sqrt(8) * 1e-3, rel=0.02)
+    assert 1.9e-3 < threshold.low < 2.3e-3
+    assert 3.5e-3 < threshold.high < 4.2e-3
+
+
+def test_more_seeds_narrow_the_interval() -> None:
+    def width(num_seeds: int) -> float:
+        trials = [
+            Trial(lr, seed, seed < share * num_seeds)
+            for lr, share in ((1e-3, 0), (2e-3, 0.25), (2.8e-3, 0.5), (4e-3, 0.75), (8e-3, 1))
+            for seed in range(num_seeds)
+        ]
+        threshold = estimate_threshold(trials)
+        assert threshold is not None
+        assert threshold.low < 2.8e-3 < threshold.high
+        return math.log(threshold.high / threshold.low)
+
+    assert width(40) < 0.7 * width(8)

@@ -1,0 +1,57 @@
+"""Intervals against published tables and against the frequency that they promise."""
+
+import math
+
+import numpy as np
+import pytest
+
+from midterm_cli.part3.statistics import Interval, mean_interval, wilson_interval
+
+
+def test_t_interval_by_the_table() -> None:
+    # t(0.975, 4) = 2.776 in any table; mean 3, standard deviation sqrt(2.5), n = 5.
+    found = mean_interval([1, 2, 3, 4, 5])
+    assert found is not None
+    half = 2.776445 * math.sqrt(2.5 / 5)
+    assert found.low == pytest.approx(3 - half, abs=1e-6)
+    assert found.high == pytest.approx(3 + half, abs=1e-6)
+    assert (found.estimate, found.total) == (3, 5)
+
+
+def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for sample in rng.normal(1.5, 2, (2000, 4)).tolist():
+        found = mean_interval(sample)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low < 1.5 < found.high
+    assert 0.935 < hits / 2000 < 0.965
+
+
+def test_without_spread_there_is_no_interval() -> None:
+    assert mean_interval([]) is None
+    assert mean_interval([2.5]) == Interval(2.5, None, None, 1)
+
+
+def test_map_takes_the_interval_along() -> None:
+    assert Interval(0, -1, None, 2).map(math.exp) == Interval(1, math.exp(-1), None, 2)
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    # Newcombe (1998), Statistics in Medicine 17, table I: the score method without correction.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_by_the_table(successes: int, total: int, low: float, high: float) -> None:
+    found = wilson_interval(successes, total)
+    assert found.low == pytest.approx(low, abs=5e-5)
+    assert found.high == pytest.approx(high, abs=5e-5)
+    mirrored = wilson_interval(total - successes, total)
+    assert mirrored.low == pytest.approx(1 - high, abs=5e-5)

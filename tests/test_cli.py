@@ -1,0 +1,487 @@
+"""The command line as its user meets it: exit codes, streams, messages, help."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_experiment
+import numpy as np
+import pytest
+import torch
+import typer
+from conftest import Answer
+
+import midterm_cli
+from midterm_cli import cli
+from midterm_cli.errors import UserError
+from midterm_cli.runner import config, experiments
+
+Midterm = Callable[..., Answer]
+
+FILES = {
+    "misspelt.yaml": "lerning_rate: 1\nepoch: 2\n",
+    "word.yaml": "lr: fast\n",
+    "negative.yaml": "lr: -1\n",
+    "gamma.yaml": "ema_gamma: 1.5\n",
+    "list.yaml": "- lr\n",
+    "empty.yaml": "",
+    "syntax.yaml": "lr: 1\nepochs: [1\nseed: 3\n",
+    "tag.yaml": "lr: !!python/object/apply:os.system ['touch pwned']\n",
+    "width.yaml": "hidden_sizes: [32, 0]\n",
+}
+
+MISTAKES = {
+    "misspelt.yaml": ["epoch", "misspelt.yaml", "did you mean 'epochs'?"],
+    "word.yaml": ["lr must be a number, got 'fast'", "word.yaml"],
+    "negative.yaml": ["lr must be greater than 0, got -1", "negative.yaml"],
+    "gamma.yaml": ["ema_gamma", "must be at most 1, got 1.5", "gamma.yaml"],
+    "list.yaml": ["list.yaml", "KEY: VALUE", "a list"],
+    "empty.yaml": ["empty.yaml", "is empty", "leave --config out"],
+    "syntax.yaml": ["syntax.yaml, line 3", "seed: 3"],
+    "tag.yaml": ["python/object/apply:os.system", "plain data"],
+    "width.yaml": ["hidden_sizes[1] must be at least 1, got 0", "width.yaml"],
+    "missing.yaml": ["missing.yaml", "No such file"],
+    ".": ["is a folder"],
+}
+
+
+def is_told(answer: Answer, *parts: str) -> None:
+    """A mistake of the user's: exit code 2 and one or two lines on stderr that say all this."""
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("Error: ")
+    assert 1 <= len(answer.err.splitlines()) <= 2
+    assert [part for part in parts if part not in answer.err] == []
+
+
+@pytest.mark.usefixtures("fake_train")
+@pytest.mark.parametrize("file", MISTAKES)
+def test_a_mistake_in_a_file(file: str, folder: Path, midterm: Midterm) -> None:
+    if file in FILES:
+        Path(file).write_text(FILES[file], encoding="utf-8")
+    before = set(folder.iterdir())
+
+    is_told(midterm("train", "--config", file), *MISTAKES[file])
+
+    assert set(folder.iterdir()) == before
+
+
+@pytest.mark.usefixtures("fake_train")
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "lerning_rate=1"], ["unknown key 'lerning_rate' (--set)", "lr"]),
+        (["--set", "lr=fast"], ["lr must be a number, got 'fast' (--set)"]),
+        (["--set", "lr"], ["--set lr is not KEY=VALUE"]),
+        (["--lr", "fast"], ["lr must be a number, got 'fast' (--lr)"]),
+        (["--lr", "-1"], ["lr must be greater than 0, got -1 (--lr)"]),
+        (["--lr", "nan"], ["lr must be a number, got 'nan' (--lr)"]),
+        (["--lr", ""], ["lr must be a number, got '' (--lr)"]),
+        (["--lr", "[1"], ["lr must be a number, got '[1' (--lr)"]),
+        (["--seeds", "0"], ["num_seeds must be at least 1, got 0 (--seeds)"]),
+        (["--epochs", "1.5"], ["epochs must be an integer, got 1.5 (--epochs)"]),
+        (["--ema-gamma", "1.5"], ["ema_gamma[0] must be at most 1, got 1.5 (--ema-gamma)"]),
+        (["--activation", "rely"], ["activation must be 'relu'", "got 'rely' (--activation)"]),
+        (["--device", "gpu"], ["device cannot be 'gpu' (--device): auto, cpu, cuda or cuda:N"]),
+        (["--device", "cuda"], ["cuda was asked for", "use --device cpu"]),
+        (["--output", "file"], ["file is a file", "--output"]),
+        (["--output", "file/run"], ["cannot write", "file/run: Not a directory", "--output"]),
+        (["--output", "x" * 300], ["cannot write", "File name too long", "--output"]),
+        (["--output", "."], [". is the current folder", "--output"]),
+        (["--output", ""], [". is the current folder", "--output"]),
+        (["--output", ".."], [".. holds '", "--output"]),
+        (["--output", "/", "--force"], ["/ holds '", "--output"]),
+        (["--learning-rate", "1"], ["--learning-rate", "midterm train --help"]),
+        (["--lr"], ["--lr"]),
+        (["extra"], ["extra", "midterm train --help"]),
+    ],
+)
+def test_a_mistake_in_the_options(
+    arguments: list[str],
+    parts: list[str],
+    folder: Path,
+    midterm: Midterm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (folder / "file").touch()
+
+    is_told(midterm("train", *arguments), *parts)
+
+    assert list(folder.iterdir()) == [folder / "file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("fake_train")
+def test_a_folder_without_write_permission(folder: Path, midterm: Midterm) -> None:
+    folder.chmod(0o500)
+
+    is_told(midterm("train"), "cannot write", "Permission denied", "--output")
+
+    folder.chmod(0o700)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_number_with_an_exponent_is_a_number(folder: Path, midterm: Midterm) -> None:
+    Path("my.yaml").write_text("lr: 1e-2\n", encoding="utf-8")
+
+    runs = [
+        midterm("train", "--config", "my.yaml", "--output", "a", "--json"),
+        midterm("train", "--set", "lr=1e-2", "--output", "b", "--json"),
+        midterm("train", "--lr", "1e-2", "--output", "c", "--json"),
+    ]
+
+    assert [json.loads(run.out)["config"]["lr"] for run in runs] == [0.01, 0.01, 0.01]
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_stdout_ends_with_the_run_folder_and_talk_goes_to_stderr(
+    folder: Path, midterm: Midterm
+) -> None:
+    code, out, err = midterm("train", "--lr", "0.002", "--seed", "3", "--ema-gamma", "1", "--quiet")
+    assert (code, err) == (0, "")
+    assert out == "outputs/train/seed=3,lr=0.002,ema_gamma=1.0\n"
+
+    code, out, err = midterm("train")
+    assert (code, out) == (0, "outputs/train/default\n")
+    assert "4/4" in err
+    assert "Weights" in err
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_json_is_the_metrics_document_and_nothing_else(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("train", "--json", "--ema-gamma", "0.5", "--ema-gamma", "0.1")
+
+    assert code == 0
+    document = json.loads(out)
+    assert document["config"]["ema_gamma"] == [0.5, 0.1]
+    assert document["provenance"]["command"] == (
+        "midterm train --json --ema-gamma 0.5 --ema-gamma 0.1"
+    )
+    assert out == next(folder.rglob("metrics.json")).read_text(encoding="utf-8")
+    assert "Weights" in err
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_failure_is_an_error_only_when_asked_and_recorded_all_the_same(
+    folder: Path, midterm: Midterm
+) -> None:
+    failing = ["train", "--lr", "2", "--quiet"]
+
+    assert midterm(*failing) == (0, "outputs/train/lr=2.0\n", "Warning: collapsed\n")
+    code, out, _ = midterm(*failing, "--output", "run", "--fail-on-failure")
+    assert (code, out) == (3, "run\n")
+    assert (folder / "run" / "metrics.json").exists()
+    assert midterm(*failing, "--output", "run", "--fail-on-failure", "--resume").code == 3
+    assert midterm("train", "--fail-on-failure").code == 0
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_finished_run_is_kept(folder: Path, midterm: Midterm) -> None:
+    first = midterm("train", "--json")
+
+    is_told(midterm("train"), "outputs/train/default", "--force", "--resume", "--output")
+    assert midterm("train", "--resume") == (0, "outputs/train/default\n", "")
+    assert midterm("train", "--resume", "--json") == (0, first.out, "")
+    assert midterm("train", "--force").code == 0
+    is_told(
+        midterm("train", "--output", "outputs/train/default", "--resume", "--lr", "2"),
+        "lr=0.001, not 2.0",
+        "--force",
+    )
+
+
+@pytest.mark.usefixtures("fake_train")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_how_to_go_on(
+    number: signal.Signals,
+    code: int,
+    folder: Path,
+    midterm: Midterm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake_experiment, "on_epoch", lambda epoch: os.kill(os.getpid(), number))
+
+    answer = midterm("train", "--quiet")
+
+    assert (answer.code, answer.out) == (code, "")
+    assert len(answer.err.splitlines()) == 1
+    assert "--resume" in answer.err
+    monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_bug_keeps_its_traceback(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(fake_experiment, "run", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        midterm("train")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_names_from_outside_cannot_reach_the_terminal(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("no data in \x1b[2J\nfetch it")
+
+    monkeypatch.setattr(fake_experiment, "run", fail)
+    assert midterm("train").err == "Error: no data in \\x1b[2J\nfetch it\n"
+
+    for arguments in (
+        ["--config", "\x1b[2J.yaml"],
+        ["--set", "\x1b[2J=1"],
+        ["--set", 'dataset=["\\e[2J"]'],
+        ["--activation", "\x1b[2J[red]"],
+        ["--\x1b[2J"],
+        ["\x1b[2J"],
+    ):
+        answer = midterm("train", *arguments)
+        assert answer.code == 2
+        assert "\x1b" not in answer.err
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_an_output_folder_whose_name_is_not_text(folder: Path, midterm: Midterm) -> None:
+    name = os.fsdecode(b"run-\xff")
+    try:
+        Path(name).mkdir()
+    except OSError:
+        pytest.skip("this file system takes only Unicode names")
+
+    code, _, err = midterm("train", "--quiet", "--output", name)
+
+    assert (code, err) == (0, "")
+    json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_a_folder_is_printed_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stdout)
+
+    cli._print_path(Path(os.fsdecode(b"run-\xff")))
+
+    assert written.getvalue() == b"run-\xff\n"
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_draw_prints_the_figures(folder: Path, midterm: Midterm) -> None:
+    midterm("train", "--output", "run")
+
+    assert midterm("draw", "run") == (0, "run/weights.png\n", "")
+    is_told(midterm("draw", "walk"), "no finished run in walk")
+
+
+# ---- config
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_config_list_and_show(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("config", "list")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "train            A recursion instead of training.",
+        "reference/train",
+    ]
+
+    code, out, err = midterm(
+        "config", "show", "--config", "reference/train", "--set", "hidden_sizes=[4]"
+    )
+    assert (code, err) == (0, "")
+    assert "activation: identity  # reference/train\n" in out
+    assert "hidden_sizes: [4]  # --set\n" in out
+    assert "seed: 0  # default\n" in out
+
+    is_told(midterm("config", "show"), "say which experiment", "train")
+    is_told(midterm("config", "show", "trian"), "trian", "did you mean 'train'?")
+    is_told(midterm("config", "show", "train", "--set", "lr=-1"), "lr must be greater than 0")
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_config_validate(folder: Path, midterm: Midterm) -> None:
+    Path("mine.yaml").write_text("lr: 1e-2\n", encoding="utf-8")
+    Path("train.yaml").write_text("lr: -1\n", encoding="utf-8")
+
+    is_told(midterm("config", "validate", "mine.yaml"), "mine.yaml", "name one of train")
+    assert midterm("config", "validate", "mine.yaml", "--experiment", "train").code == 0
+    assert midterm("config", "validate", "reference/train").code == 0
+    is_told(midterm("config", "validate", "train.yaml"), "lr must be greater than 0, got -1")
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_config_copy_is_ready_to_be_edited(folder: Path, midterm: Midterm) -> None:
+    assert midterm("config", "copy", "train") == (0, "train.yaml\n", "")
+    assert Path("train.yaml").read_text(encoding="utf-8") == fake_experiment.DEFAULTS
+    Path("train.yaml").write_text("lr: 2\n", encoding="utf-8")
+
+    is_told(midterm("config", "copy", "train"), "train.yaml is already there", "--force")
+    assert Path("train.yaml").read_text(encoding="utf-8") == "lr: 2\n"
+    assert midterm("config", "copy", "train", "--force").code == 0
+    assert midterm("config", "copy", "reference/train", "new/mine.yaml").out == "new/mine.yaml\n"
+    assert midterm("config", "copy", "reference/train", "new").out == "new/reference/train.yaml\n"
+    is_told(midterm("config", "copy", "../etc/passwd"), "no packaged config is named")
+
+
+# ---- the real thing
+
+
+def test_every_packaged_config_is_valid_and_says_what_it_shows() -> None:
+    presets = [name for name in config.presets() if Path(name).name in experiments.EXPERIMENTS]
+    assert {"train", "reference/train"} <= set(presets)
+
+    for name in presets:
+        config.resolve(Path(name).name, name)
+        assert config.headline(name)
+
+
+def test_every_experiment_has_a_command() -> None:
+    command = typer.main.get_command(cli.app)
+
+    missing = {name.replace("_", "-") for name in experiments.EXPERIMENTS} - set(
+        vars(command)["commands"]
+    )
+    assert missing == set()
+
+
+SMALL = ["--dataset", "synthetic", "--epochs", "2", "--seeds", "2", "--device", "cpu", "--quiet"]
+
+
+def test_train_on_synthetic_images(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("train", *SMALL, "--output", "run")
+    assert (code, out, err) == (0, "run\n", "")
+
+    document = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))
+    rows = [(row["seed"], row["epoch"], row["weights"]) for row in document["results"]["history"]]
+    assert len(rows) == len(set(rows)) == 2 * 3 * 2
+    assert len(document["provenance"]["data_sha256"]) == 64
+    assert list(Path("run").glob("*.png"))
+
+    again = midterm(
+        "train", "--config", "run/config.yaml", "--output", "again", "--quiet", "--json"
+    )
+    assert json.loads(again.out)["results"] == document["results"]
+
+
+def test_train_without_its_data_leaves_nothing(folder: Path, midterm: Midterm) -> None:
+    is_told(midterm("train", "--data-dir", "nowhere"), "nowhere", "midterm data fetch")
+    assert list(folder.iterdir()) == []
+
+
+def test_train_on_a_truncated_file_names_it(folder: Path, midterm: Midterm) -> None:
+    digits = folder / "digits"
+    digits.mkdir()
+    for part, count in (("train", 20), ("t10k", 10)):
+        sizes = np.array([count, 2, 2], dtype=">u4").tobytes()
+        (digits / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + b"\0" * count)
+        labels = bytes(i % 10 for i in range(count))
+        (digits / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + labels)
+
+    is_told(midterm("train", "--dataset", "digits"), "train-images-idx3-ubyte")
+    assert list(folder.iterdir()) == [digits]
+
+
+def test_data_commands(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("data", "verify", "--data-dir", "here")
+    assert code == 2
+    assert [line.split()[0] for line in out.splitlines()] == ["BAD"] * 4
+    assert err.startswith("Error: 4 of 4 files in here are bad: train-images-idx3-ubyte: missing\n")
+    is_told(midterm("data", "fetch", "--source", "nowhere", "--data-dir", "here"), "nowhere")
+    is_told(midterm("data", "show", "--data-dir", "here"), "midterm data fetch")
+    is_told(
+        midterm("data", "show", "--dataset", "synthetic", "--output", "a.tex"), ".png, got a.tex"
+    )
+
+    assert midterm("data", "show", "--dataset", "synthetic") == (
+        0,
+        "outputs/data/examples.png\n",
+        "",
+    )
+    assert Path("outputs/data/examples.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- help
+
+
+def commands(command: Any, path: tuple[str, ...] = ("midterm",)) -> Iterator[tuple[str, Any]]:
+    yield " ".join(path), command
+    for name, below in vars(command).get("commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+def test_every_command_and_every_option_has_help() -> None:
+    found = dict(commands(typer.main.get_command(cli.app)))
+    assert {"midterm train", "midterm draw", "midterm data fetch", "midterm config show"} <= set(
+        found
+    )
+
+    silent = [path for path, command in found.items() if not command.help] + [
+        f"{path} {parameter.name}"
+        for path, command in found.items()
+        for parameter in command.params
+        if not getattr(parameter, "help", None)
+    ]
+    assert silent == []
+
+
+def test_every_experiment_takes_the_options_of_the_contract() -> None:
+    found = dict(commands(typer.main.get_command(cli.app)))
+
+    for name in experiments.EXPERIMENTS:
+        command = found[f"midterm {name.replace('_', '-')}"]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {
+            "--config",
+            "--set",
+            "--device",
+            "--seed",
+            "--output",
+            "--json",
+            "--quiet",
+            "--force",
+            "--resume",
+        } <= options
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "-h"], ["data", "fetch", "--help"]])
+def test_help(arguments: list[str], midterm: Midterm) -> None:
+    code, out, err = midterm(*arguments)
+
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: midterm")
+
+
+def test_version(midterm: Midterm) -> None:
+    assert midterm("--version") == (0, f"midterm {midterm_cli.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["trian"]])
+def test_no_such_command(arguments: list[str], midterm: Midterm) -> None:
+    is_told(midterm(*arguments), "--help")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from midterm_cli.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'pydantic', 'yaml', 'rich', 'sympy'}\n"
+        "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")

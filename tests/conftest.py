@@ -8,7 +8,10 @@ import fake_experiment
 import pytest
 
 from midterm_cli import cli
-from midterm_cli.runner import config, experiments
+from midterm_cli.errors import UserError
+from midterm_cli.part3 import data
+from midterm_cli.part3.fetch import fetch
+from midterm_cli.runner import config, experiments, paths
 
 
 class Answer(NamedTuple):
@@ -49,3 +52,15 @@ def midterm(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder with the real Fashion-MNIST; without any source of it the test fails."""
+    folder = paths.data_dir()
+    try:
+        data.load(data.FASHION_MNIST, folder)
+    except UserError:
+        folder = tmp_path_factory.mktemp("data")
+        fetch(folder)
+    return folder

@@ -177,7 +177,7 @@ def _make_synthetic() -> Dataset:
     test = Split(*synthetic.draw_shapes(1_000, seed=(0, 1)))
     arrays = (train.images, train.labels, test.images, test.labels)
     contents = dict(zip(FILES, map(_to_idx, arrays), strict=True))
-    source = "made in code, seed 0"
+    source = "synthetic: made in code, seed 0"
     return Dataset(SYNTHETIC, train, test, synthetic.CLASS_NAMES, _digest(contents), source)
 
 

@@ -54,3 +54,9 @@ def classify(
     one_prediction = max(predicted) >= _ONE_PREDICTION * sum(predicted)
     one_label = max(class_counts) >= _ONE_LABEL * sum(class_counts)
     return "collapsed" if one_prediction and not one_label else "trained"
+
+
+def worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of several runs together: that of the run that went worst."""
+    severity: tuple[Outcome, ...] = ("trained", "collapsed", "non_finite")
+    return max(outcomes, key=severity.index)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,22 +15,19 @@ import torch
 from pydantic import Field, field_validator
 
 from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.part3.averaging import METRICS, Row, compare, final_metrics, select
 from midterm_cli.part3.mlp import split_layers
-from midterm_cli.part3.outcome import classify
+from midterm_cli.part3.outcome import classify, worst
 from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
 from midterm_cli.part3.sgd import Snapshot
-from midterm_cli.part3.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-
 _SAVE_EVERY_SECONDS = 1.0
 
 Gamma = Annotated[float, Field(gt=0, le=1)]
-Row = dict[str, Any]
 
 
 class Config(ProblemConfig):
@@ -215,9 +211,14 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
     failed = [entry for entry in outcomes if entry["outcome"] != "trained"]
     results = {
         "history": history,
-        "final": _final(history, config, problem.num_updates),
-        "comparison": _comparison(history, config),
-        "outcome": failed[0]["outcome"] if failed else "trained",
+        "final": {
+            "epoch": config.epochs,
+            "weights": final_metrics(
+                history, config.ema_gamma, problem.num_updates * config.epochs
+            ),
+        },
+        "comparison": compare(history, config.ema_gamma, _first_shown(config)),
+        "outcome": worst([entry["outcome"] for entry in outcomes]),
         "outcomes": outcomes,
         "num_updates": problem.num_updates,
         "num_parameters": problem.architecture.num_parameters,
@@ -253,71 +254,6 @@ def _outcomes(
         for group in groups
         for seed in group.seeds
     ]
-
-
-def _select(history: Sequence[Row], gamma: float | None, metric: str) -> np.ndarray:
-    """(seeds, epochs + 1) values of a metric, of the raw weights for γ = None; NaN where null."""
-    rows = [row for row in history if row["gamma"] == gamma]
-    num_seeds = len({row["seed"] for row in rows})
-    return np.array([row[metric] for row in rows], dtype=float).reshape(num_seeds, -1)
-
-
-def _final(history: Sequence[Row], config: Config, num_updates: int) -> dict[str, Any]:
-    """Mean and standard deviation over seeds after the last pass, for the seeds that are finite."""
-    entries = []
-    for gamma in (None, *config.ema_gamma):
-        entry: Row = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
-        if gamma is not None:
-            entry["half_life"] = half_life(gamma)
-            entry["weight_of_start"] = (1 - gamma) ** (num_updates * config.epochs)
-        for metric in METRICS:
-            values = _select(history, gamma, metric)[:, -1]
-            values = values[np.isfinite(values)]
-            entry[metric] = {
-                "mean": float(values.mean()) if len(values) else None,
-                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-                "total": len(values),
-            }
-        entries.append(entry)
-    return {"epoch": config.epochs, "weights": entries}
-
-
-def half_life(gamma: float) -> float:
-    """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
-    return math.log(2) / -math.log1p(-gamma) if gamma < 1 else 0.0
-
-
-def _comparison(history: Sequence[Row], config: Config) -> list[dict[str, Any]]:
-    """How much each average gains over the raw weights of the same seed, and how much smoother.
-
-    `gain` is the difference after the last pass, positive where the average is better (lower loss,
-    higher accuracy). `roughness_ratio` compares the mean absolute change from one pass to the
-    next, over the passes of the figure: above 1 the average is smoother; its mean over seeds is
-    geometric. Both come with a 95 % interval over seeds, paired within each seed.
-    """
-    first = _first_shown(config)
-    comparison = []
-    for gamma in config.ema_gamma:
-        for metric in METRICS:
-            raw, average = _select(history, None, metric), _select(history, gamma, metric)
-            finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
-            raw, average = raw[finite], average[finite]
-            sign = -1 if metric.endswith("loss") else 1
-            gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
-            changes = [np.abs(np.diff(curves[:, first:])) for curves in (raw, average)]
-            ratio = None
-            if config.epochs > first and all((change.mean(1) > 0).all() for change in changes):
-                logs = np.log(changes[0].mean(1)) - np.log(changes[1].mean(1))
-                ratio = mean_interval(logs.tolist())
-            comparison.append(
-                {
-                    "gamma": gamma,
-                    "metric": metric,
-                    "gain": None if gain is None else asdict(gain),
-                    "roughness_ratio": None if ratio is None else asdict(ratio.map(math.exp)),
-                }
-            )
-    return comparison
 
 
 def _first_shown(config: Config) -> int:
@@ -457,7 +393,7 @@ def _draw_metric(
     for gamma, (colour, line) in zip(
         (None, *config.ema_gamma), itertools.cycle(_STYLES), strict=False
     ):
-        values = np.ma.masked_invalid(_select(history, gamma, metric)[:, first:])
+        values = np.ma.masked_invalid(select(history, gamma, metric)[:, first:])
         marker = "o" if len(passes) == 1 else ""
         axis.plot(passes, values.mean(0), line, marker=marker, color=colour, label=_name(gamma))
         if len(values) > 1:

@@ -13,6 +13,7 @@ from scipy.stats import t as student_t
 
 from midterm_cli.experiment import Context, Output
 from midterm_cli.part3 import train
+from midterm_cli.part3.averaging import METRICS, half_life
 from midterm_cli.part3.problem import Problem
 from midterm_cli.runner import config as configs
 from midterm_cli.runner.launch import Threads
@@ -105,7 +106,7 @@ def test_means_agree_with_an_independent_measurement(
     request: pytest.FixtureRequest,
 ) -> None:
     results = request.getfixturevalue(which)
-    for i, metric in enumerate(train.METRICS):
+    for i, metric in enumerate(METRICS):
         ours = values(results, epoch, weights, metric)
         theirs = ours.std(ddof=1) if sds is None else sds[i]
         # Two means of ten; the printed ones are rounded to three digits.
@@ -172,7 +173,7 @@ def test_raw_weights_are_unchanged_by_any_choice_of_gamma() -> None:
     several = run(make_config(*SMALL, "ema_gamma=[1, 0.1, 1e-3]")).results
     assert rows(several, weights="raw") == without["history"]
     assert without["comparison"] == []
-    for key in train.METRICS:  # γ = 1 forgets at once
+    for key in METRICS:  # γ = 1 forgets at once
         assert [row[key] for row in rows(several, gamma=1)] == [
             row[key] for row in without["history"]
         ]
@@ -184,14 +185,14 @@ def test_epoch_zero_is_the_start_where_average_and_weights_are_one() -> None:
     for raw, average in zip(
         rows(results, epoch=0, weights="raw"), rows(results, epoch=0, weights="ema"), strict=True
     ):
-        assert [raw[key] for key in train.METRICS] == [average[key] for key in train.METRICS]
+        assert [raw[key] for key in METRICS] == [average[key] for key in METRICS]
 
 
 def test_half_life_and_weight_of_the_start() -> None:
     # REFERENCE: 693 updates, and 47 % after one pass of 750.
-    assert train.half_life(1e-3) == pytest.approx(692.8, abs=0.05)
-    assert (1 - 0.02) ** train.half_life(0.02) == pytest.approx(0.5)
-    assert train.half_life(1) == 0
+    assert half_life(1e-3) == pytest.approx(692.8, abs=0.05)
+    assert (1 - 0.02) ** half_life(0.02) == pytest.approx(0.5)
+    assert half_life(1) == 0
     config = make_config(*SMALL, "epochs=1")
     results = run(config).results
     entry = results["final"]["weights"][1]
@@ -239,7 +240,7 @@ def test_a_run_that_diverges_says_so_in_strict_json() -> None:
     assert "3 of 3 seeds did not train" in output.warnings[0]
     assert output.results["outcome"] == "non_finite"
     last = rows(output.results, epoch=3, seed=0)
-    assert all(row[key] is None for row in last for key in train.METRICS)
+    assert all(row[key] is None for row in last for key in METRICS)
     assert rows(output.results, epoch=0, seed=0)[0]["train_loss"] > 0
     train.summarize(output.results)
     train.draw(make_config(*SMALL, "activation=identity", "lr=1"), output.results)
@@ -256,7 +257,7 @@ def test_the_gradients_by_hand_and_by_autograd_give_the_same_history() -> None:
     closed = run(make_config(*assignments)).results["history"]
     reference = run(make_config(*assignments, "gradients=autograd")).results["history"]
     for a, b in zip(closed, reference, strict=True):
-        for key in train.METRICS:
+        for key in METRICS:
             assert a[key] == pytest.approx(b[key], rel=1e-10)
 
 

@@ -1,0 +1,382 @@
+"""Speed and memory, as ratios against plain PyTorch that are measured side by side in one run.
+
+    python -m benchmarks.bench [--only SECTION …] [--rounds N]
+
+Contestants take turns, round by round; a ratio is formed within each round, and the table gives
+its median with the smallest and the largest. Writes outputs/bench/bench.json as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.plain import notebook_loop, optimizer_loop
+from midterm_cli.experiment import Context
+from midterm_cli.part3 import lr_sweep, train
+from midterm_cli.part3.problem import Problem, arithmetic
+from midterm_cli.part3.sgd import Ensemble
+from midterm_cli.runner import config as configs
+from midterm_cli.runner import paths
+from midterm_cli.runner.launch import Threads, num_workers
+
+CPU = torch.device("cpu")
+CORES = num_workers(CPU)
+# One unit of work is done per call; a contestant returns how many it did (members × steps).
+Contestant = Callable[[], int]
+Rows = list[dict[str, Any]]
+
+
+def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    """Seconds a unit for each contestant and round; every contestant runs once in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for contestant in contestants.values():
+        contestant()  # warm caches; nothing of ours compiles
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            start = time.perf_counter()
+            units = contestant()
+            seconds[name].append((time.perf_counter() - start) / units)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def compared(seconds: Mapping[str, list[float]], baseline: str) -> Rows:
+    """A row for each contestant: its time, and how many times faster than the baseline it is."""
+    return [
+        {
+            "name": name,
+            "microseconds": spread([1e6 * value for value in values]),
+            "times_faster": spread(
+                [base / value for base, value in zip(seconds[baseline], values, strict=True)]
+            ),
+        }
+        for name, values in seconds.items()
+    ]
+
+
+def make_problem(*assignments: str) -> Problem:
+    """The learning problem of `midterm train`, with some keys changed."""
+    config = cast("train.Config", configs.resolve("train", None, assignments).config)
+    return Problem(config, Context(CPU, paths.data_dir()))
+
+
+def our_steps(ensemble: Ensemble, num: int) -> Contestant:
+    """At least so many steps of an ensemble in training, gathering of minibatches included."""
+
+    def chunks() -> Iterator[int]:
+        for epoch in count(1):
+            before = 0
+            for after in ensemble.train(epoch):
+                yield after - before
+                before = after
+
+    made = chunks()
+
+    def steps() -> int:
+        total = 0
+        while total < num:
+            total += next(made)
+        return total * len(ensemble.seeds)
+
+    return steps
+
+
+def plain_steps(steps: Callable[[int], object], num: int) -> Contestant:
+    """So many steps of a plain loop."""
+
+    def run() -> int:
+        steps(num)
+        return num
+
+    return run
+
+
+def on_threads(threads: int, contestant: Contestant) -> Contestant:
+    """A contestant with so many threads for its products; PyTorch by itself takes all cores."""
+
+    def run() -> int:
+        with arithmetic(threads):
+            return contestant()
+
+    return run
+
+
+def plain_data(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centred float32 images and labels of one seed's subset, as a plain loop holds them."""
+    subset = problem.subset(0)
+    rows = torch.from_numpy(subset.rows)
+    x = problem.train.images[rows].float() - torch.from_numpy(subset.mean).float()
+    return x, problem.train.labels[rows]
+
+
+def bench_step(rounds: int) -> Rows:
+    """One step a member, with and without averages, for several K."""
+    problem = make_problem()
+    x, y = plain_data(problem)
+    sizes = problem.architecture.sizes
+    contestants: dict[str, Contestant] = {}
+    for text, gamma in (("with an average", 1e-3), ("without", None)):
+        gammas = () if gamma is None else (gamma,)
+        for name, loop in (("notebook loop", notebook_loop), ("torch.optim.SGD", optimizer_loop)):
+            steps = loop(x, y, sizes, 1e-3, gamma, 8)
+            contestants[f"{name}, {text}"] = on_threads(CORES, plain_steps(steps, 400))
+        for num in (1, 4, 16):
+            ensemble = problem.ensemble(range(num), [1e-3] * num, gammas)
+            contestants[f"ours, K = {num}, one core, {text}"] = our_steps(ensemble, 1600 // num)
+        for num in (16, 32, 64):
+            contestants[f"ours, K = {num}, all cores, {text}"] = on_all_cores(problem, num, gammas)
+    contestants["bound: a large product's rate, one core"] = arithmetic_bound(problem)
+    with arithmetic(1):
+        return compared(race(contestants, rounds), "notebook loop, with an average")
+
+
+def on_all_cores(problem: Problem, num: int, gammas: tuple[float, ...]) -> Contestant:
+    """A pass of K members in groups, as `train` and `lr-sweep` run them."""
+    size = min(16, -(-num // CORES))
+    groups = [
+        problem.ensemble(range(i, min(i + size, num)), [1e-3] * min(size, num - i), gammas)
+        for i in range(0, num, size)
+    ]
+
+    def one_pass() -> int:
+        for _ in Threads(CORES)([partial(group.train, 1) for group in groups]):
+            pass
+        return num * problem.num_updates
+
+    return one_pass
+
+
+def arithmetic_bound(problem: Problem) -> Contestant:
+    """The multiplications of as many steps as fit into one large product."""
+    side = 1024
+    a, b, out = torch.randn(3, side, side).unbind()
+    sizes = problem.architecture.sizes
+    # Forward, gradient of the weights, and gradient of the inputs but for the first layer.
+    products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+    flops = 2 * 8 * (3 * sum(products) - products[0])
+    repeats = 20
+
+    def multiply() -> int:
+        for _ in range(repeats):
+            torch.mm(a, b, out=out)
+        return max(1, round(repeats * 2 * side**3 / flops))
+
+    return multiply
+
+
+def bench_growth(rounds: int) -> Rows:
+    """One network and no average against torch.optim.SGD as data and width grow."""
+    rows: Rows = []
+    changes = [f"train_fraction={share}" for share in (0.1, 0.3, 1.0)]
+    changes += [f"hidden_sizes=[{width}, 16, 12]" for width in (128, 512, 1024)]
+    changes += ["hidden_sizes=[1024, 1024]"]
+    for change in changes:
+        problem = make_problem(change)
+        x, y = plain_data(problem)
+        num = 400 if problem.architecture.num_parameters < 200_000 else 60
+        ensemble = problem.ensemble([0], [1e-4])
+        with arithmetic(problem.threads(1, CORES)) as threads:
+            loop = optimizer_loop(x, y, problem.architecture.sizes, 1e-4, None, 8)
+            contestants = {
+                "torch.optim.SGD": on_threads(CORES, plain_steps(loop, num)),
+                "ours": on_threads(threads, our_steps(ensemble, num)),
+            }
+            found = compared(race(contestants, rounds), "torch.optim.SGD")
+        rows += [row | {"name": f"{row['name']}, {change}"} for row in found]
+    return rows
+
+
+def bench_evaluation(rounds: int) -> Rows:
+    """A training run of one seed with its measurements after every pass, against training alone."""
+    problem = make_problem("num_seeds=1")
+    passes = 8
+    config = cast(
+        "train.Config", configs.resolve("train", None, ["num_seeds=1", f"epochs={passes}"]).config
+    )
+    context = Context(CPU, paths.data_dir(), launch=Threads(CORES), workers=CORES)
+
+    def training_alone() -> int:
+        ensemble = problem.ensemble([0], [1e-3], (1e-3,))
+        with arithmetic(1):
+            for epoch in range(1, passes + 1):
+                for _ in ensemble.train(epoch):
+                    pass
+        return passes
+
+    def whole_run() -> int:
+        train.run(config, context)
+        return passes
+
+    contestants = {"training alone, a pass": training_alone, "with evaluation, a pass": whole_run}
+    return compared(race(contestants, rounds), "training alone, a pass")
+
+
+def bench_sweep(rounds: int) -> Rows:
+    """The default lr-sweep against three single runs of one pass of the notebook loop."""
+    config = cast("lr_sweep.Config", configs.resolve("lr_sweep").config)
+    context = Context(CPU, paths.data_dir(), launch=Threads(CORES), workers=CORES)
+    problem = make_problem()
+    x, y = plain_data(problem)
+
+    def three_runs() -> int:
+        for lr in (1e-3, 2e-3, 4e-3):
+            loop = notebook_loop(x, y, problem.architecture.sizes, lr, None, 8)
+            loop(problem.num_updates)
+        return 1
+
+    def sweep() -> int:
+        lr_sweep.run(config, context)
+        return 1
+
+    contestants = {"three plain runs of one pass": three_runs, "default lr-sweep": sweep}
+    return compared(race(contestants, rounds), "three plain runs of one pass")
+
+
+def bench_command(rounds: int) -> Rows:
+    """Whole processes: `midterm train` against a plain script that does the same job."""
+    rows: Rows = []
+    data_dir = paths.data_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        for seeds in (1, 10):
+            ours = [sys.executable, "-m", "midterm_cli", "train", "--seeds", str(seeds)]
+            ours += ["--data-dir", str(data_dir), "--output", f"{folder}/run", "--force", "--quiet"]
+            plain = [sys.executable, "-m", "benchmarks.plain_script", str(data_dir), str(seeds)]
+            contestants = {
+                f"plain script, {seeds} seeds": as_process([*plain, f"{folder}/figure.png"]),
+                f"midterm train, {seeds} seeds": as_process(ours),
+            }
+            found = race(contestants, min(3, rounds))
+            rows += compared(found, f"plain script, {seeds} seeds")
+    return rows
+
+
+def as_process(command: list[str]) -> Contestant:
+    """Run a command to its end."""
+
+    def run() -> int:
+        subprocess.run(command, check=True, capture_output=True)
+        return 1
+
+    return run
+
+
+_HOLD_DATA = """
+import numpy, torch
+from itertools import count, pairwise
+from pathlib import Path
+from matplotlib.figure import Figure
+import matplotlib.backends.backend_agg
+raw = Path({data!r}) / "FashionMNIST" / "raw"
+held = [torch.from_numpy(numpy.fromfile(raw / f"{{part}}-images-idx3-ubyte", numpy.uint8))
+        for part in ("train", "t10k")]
+"""
+
+
+def bench_memory(rounds: int) -> Rows:
+    """Peak memory of `midterm train` against a process that imports and holds the data."""
+    data_dir = str(paths.data_dir())
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {
+            "imports torch and matplotlib, holds the data": [
+                "-c",
+                _HOLD_DATA.format(data=data_dir),
+            ],
+            "midterm train": [
+                *("-m", "midterm_cli", "train", "--data-dir", data_dir),
+                *("--output", f"{folder}/run", "--force", "--quiet"),
+            ],
+        }
+        peaks = {
+            name: [peak_megabytes([sys.executable, *command]) for _ in range(min(3, rounds))]
+            for name, command in commands.items()
+        }
+    base, ours = peaks.values()
+    return [{"name": name, "megabytes": spread(values)} for name, values in peaks.items()] + [
+        {
+            "name": "ratio",
+            "times_as_much": spread([a / b for a, b in zip(ours, base, strict=True)]),
+        }
+    ]
+
+
+def peak_megabytes(command: list[str]) -> float:
+    """Largest resident memory of a process, in MB."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return usage.ru_maxrss / 1024
+
+
+SECTIONS: dict[str, Callable[[int], Rows]] = {
+    "step": bench_step,
+    "evaluation": bench_evaluation,
+    "growth": bench_growth,
+    "sweep": bench_sweep,
+    "memory": bench_memory,
+    "command": bench_command,
+}
+
+
+def main() -> None:
+    """Run the sections, print a table of each, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    results: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {CORES} cores, torch {torch.__version__}"
+    }
+    console.print(results["machine"])
+    for name in arguments.only:
+        section = SECTIONS[name]
+        rows = section(arguments.rounds)
+        results[name] = rows
+        console.print(as_table(str(section.__doc__), rows))
+    path = Path("outputs/bench/bench.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{path}")
+
+
+def as_table(title: str, rows: Rows) -> Table:
+    """Median [smallest, largest] of every quantity."""
+    quantities = list(dict.fromkeys(key for row in rows for key in row if key != "name"))
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for quantity in quantities:
+        table.add_column(quantity.replace("_", " "), justify="right")
+    for row in rows:
+        cells = [row.get(quantity) for quantity in quantities]
+        table.add_row(
+            row["name"],
+            *(f"{c['median']:.4g} [{c['min']:.4g}, {c['max']:.4g}]" if c else "" for c in cells),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

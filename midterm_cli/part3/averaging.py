@@ -1,0 +1,99 @@
+"""What averaging the weights gains, from the history of a training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from midterm_cli.part3.statistics import mean_interval
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+Row = dict[str, Any]
+
+
+def select(history: Sequence[Row], gamma: float | None, metric: str) -> np.ndarray:
+    """(seeds, epochs + 1) values of a metric, of the raw weights for γ = None; NaN where null."""
+    rows = [row for row in history if row["gamma"] == gamma]
+    num_seeds = len({row["seed"] for row in rows})
+    return np.array([row[metric] for row in rows], dtype=float).reshape(num_seeds, -1)
+
+
+def final_metrics(
+    history: Sequence[Row], gammas: Sequence[float], num_updates: int
+) -> list[dict[str, Any]]:
+    """Mean and standard deviation over the seeds that are finite, after the last pass.
+
+    Args:
+        history: rows of a training run.
+        gammas: of its averages.
+        num_updates: in the whole run; what then remains of the initial weights in an average is
+            its `weight_of_start`.
+
+    Returns:
+        An entry for the raw weights and one for each average.
+    """
+    entries = []
+    for gamma in (None, *gammas):
+        entry: Row = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
+        if gamma is not None:
+            entry["half_life"] = half_life(gamma)
+            entry["weight_of_start"] = (1 - gamma) ** num_updates
+        for metric in METRICS:
+            values = select(history, gamma, metric)[:, -1]
+            values = values[np.isfinite(values)]
+            entry[metric] = {
+                "mean": float(values.mean()) if len(values) else None,
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+                "total": len(values),
+            }
+        entries.append(entry)
+    return entries
+
+
+def half_life(gamma: float) -> float:
+    """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
+    return math.log(2) / -math.log1p(-gamma) if gamma < 1 else 0.0
+
+
+def compare(history: Sequence[Row], gammas: Sequence[float], first: int) -> list[dict[str, Any]]:
+    """How much each average gains over the raw weights of the same seed, and how much smoother.
+
+    Args:
+        history: rows of a training run.
+        gammas: of its averages.
+        first: the first pass whose change to the next counts.
+
+    Returns:
+        For each average and metric a `gain` and a `roughness_ratio`, with a 95 % interval over
+        seeds, paired within each seed. The gain is the difference after the last pass, positive
+        where the average is better (lower loss, higher accuracy). The ratio compares the mean
+        absolute change from one pass to the next: above 1 the average is smoother; its mean over
+        seeds is geometric. None where there is nothing to compare.
+    """
+    comparison = []
+    for gamma in gammas:
+        for metric in METRICS:
+            raw, average = select(history, None, metric), select(history, gamma, metric)
+            finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
+            raw, average = raw[finite], average[finite]
+            sign = -1 if metric.endswith("loss") else 1
+            gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
+            changes = [np.abs(np.diff(curves[:, first:])) for curves in (raw, average)]
+            ratio = None
+            if changes[0].size and all((change.mean(1) > 0).all() for change in changes):
+                logs = np.log(changes[0].mean(1)) - np.log(changes[1].mean(1))
+                ratio = mean_interval(logs.tolist())
+            comparison.append(
+                {
+                    "gamma": gamma,
+                    "metric": metric,
+                    "gain": None if gain is None else asdict(gain),
+                    "roughness_ratio": None if ratio is None else asdict(ratio.map(math.exp)),
+                }
+            )
+    return comparison

@@ -20,6 +20,7 @@ from midterm_cli.runner.terminal import printable
 
 if TYPE_CHECKING:
     from midterm_cli.runner.config import Layer
+    from midterm_cli.runner.lr_from import Recommendation
 
 DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
@@ -209,7 +210,7 @@ def _run_experiment(
     """Run an experiment, print its result, return the exit code.
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
-    those that only this one has: a config key each, or data_dir or fail_on_failure.
+    those that only this one has: a config key each, or data_dir, fail_on_failure or lr_from.
     """
     from midterm_cli.runner import config as configs
     from midterm_cli.runner import record
@@ -218,8 +219,12 @@ def _run_experiment(
     values = dict(own)
     data_dir = values.pop("data_dir", None)
     fail_on_failure = values.pop("fail_on_failure", False)
+    recommendation = _recommendation(values)
     options = _layers(ctx, values | {"device": device, "seed": seed})
+    options += [recommendation.layer()] if recommendation else []
     resolved = configs.resolve(experiment, config, assignments or (), options)
+    if recommendation:
+        _warn_of_another_problem(recommendation, configs.plain(resolved.config))
     request = runner.Request(ctx.obj, output, data_dir, quiet, force, resume)
     try:
         run = runner.run(experiment, resolved, request)
@@ -232,6 +237,26 @@ def _run_experiment(
     else:
         _print_path(run.folder)
     return FAILED if fail_on_failure and run.document.get("failed") else DONE
+
+
+def _recommendation(values: dict[str, Any]) -> Recommendation | None:
+    """Take lr_from out of the values of the options, and read what it names."""
+    from midterm_cli.runner import lr_from
+
+    sweep = values.pop("lr_from", None)
+    if sweep is None:
+        return None
+    if values["lr"] is not None:
+        raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
+    return lr_from.read(sweep)
+
+
+def _warn_of_another_problem(recommendation: Recommendation, config: Mapping[str, Any]) -> None:
+    from midterm_cli.runner import terminal
+
+    changes = recommendation.other_problem(config)
+    if changes:
+        terminal.say(f"Warning: the sweep {recommendation.name} was made with {changes}")
 
 
 def _layers(ctx: typer.Context, values: Mapping[str, Any]) -> list[Layer]:
@@ -255,8 +280,8 @@ def experiment_command(experiment: str) -> Callable[[Callable[..., None]], Calla
     """Make the command of an experiment from a function that declares its own options.
 
     The function is only a declaration and is never called: each parameter is a key of the
-    experiment's config, or data_dir or fail_on_failure; the docstring is the help. The options
-    that every experiment has are added from `_run_experiment`.
+    experiment's config, or data_dir, fail_on_failure or lr_from; the docstring is the help. The
+    options that every experiment has are added from `_run_experiment`.
     """
 
     def register(declaration: Callable[..., None]) -> Callable[..., int]:
@@ -288,6 +313,12 @@ def experiment_command(experiment: str) -> Callable[[Callable[..., None]], Calla
 @experiment_command("train")
 def train(
     lr: Annotated[float | None, _typed("NUMBER", "Learning rate.")] = None,
+    lr_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--lr-from", metavar="RUN", help="Take the learning rate that this sweep recommends."
+        ),
+    ] = None,
     epochs: Annotated[int | None, _typed("N", "Passes over the training set.")] = None,
     batch_size: Annotated[int | None, _typed("N", "Examples in a minibatch.")] = None,
     ema_gamma: Annotated[
@@ -337,6 +368,63 @@ def draw(
 
     for path in runner.draw(run):
         _print_path(path)
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Folders of finished runs, all of train or all of lr-sweep."
+        ),
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="KEY",
+            help="Config key to sort by. Without it: the key in which the runs differ, if it is "
+            "a single one.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="PNG",
+            help="The figure's file; it is replaced. Without it, for runs of train: "
+            "outputs/compare/curves.png.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Put finished runs side by side: a table, and the curves of training in one figure.
+
+    The table and then the figure's path are printed; means are over seeds, ± standard deviation.
+    """
+    from midterm_cli.runner import compare as comparing
+    from midterm_cli.runner import record
+
+    comparison = comparing.compare(runs, by)
+    if comparison.has_curves:
+        output = output or Path("outputs/compare/curves.png")
+        _require_png(output)
+        record.replace_file(output, record.to_png(comparing.draw(comparison)))
+    elif output is not None:
+        raise UserError("--output is for the curves of runs of train, and here are none")
+    if json:
+        typer.echo(record.to_json(comparison.document()), nl=False)
+        return
+    typer.echo(comparison.table(), nl=False)
+    if output is not None:
+        _print_path(output)
+
+
+def _require_png(output: Path) -> None:
+    if output.suffix != ".png":
+        raise UserError(f"--output must end in .png, got {output}")
 
 
 # ---- configs
@@ -463,8 +551,7 @@ def data_show(
     from midterm_cli.part3 import data
     from midterm_cli.runner import paths, record
 
-    if output.suffix != ".png":
-        raise UserError(f"--output must end in .png, got {output}")
+    _require_png(output)
     loaded = data.load(dataset, paths.data_dir(data_dir))
     record.replace_file(output, record.to_png(data.draw_strip(loaded)))
     _print_path(output)

@@ -286,6 +286,59 @@ def test_draw_prints_the_figures(folder: Path, midterm: Midterm) -> None:
     is_told(midterm("draw", "walk"), "no finished run in walk")
 
 
+# ---- a rate from a sweep
+
+
+def sweep(recommended_lr: object, experiment: str = "lr_sweep", activation: str = "relu") -> str:
+    """A finished run that recommends a learning rate; the name of its folder."""
+    document = {
+        "schema_version": 1,
+        "experiment": experiment,
+        "config": {"activation": activation, "epochs": 1, "seed": 9, "tolerance": 0.2},
+        "results": {"recommended_lr": recommended_lr},
+    }
+    Path("sweep").mkdir(exist_ok=True)
+    Path("sweep/metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    return "sweep"
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_the_rate_of_a_sweep_wins_over_file_and_set(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("train", "--lr-from", sweep(0.004), "--set", "lr=1", "--json")
+
+    assert code == 0
+    document = json.loads(out)
+    assert document["config"]["lr"] == 0.004
+    assert document["provenance"]["command"].startswith("midterm train --lr-from sweep")
+    assert "Warning" not in err
+    assert midterm("train", "--lr-from", "sweep/metrics.json", "--resume").code == 0
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_the_rate_of_another_problem_is_taken_with_a_warning(
+    folder: Path, midterm: Midterm
+) -> None:
+    code, _, err = midterm("train", "--lr-from", sweep(0.004, activation="identity"), "--quiet")
+
+    assert code == 0
+    assert err == "Warning: the sweep sweep was made with activation='identity', not 'relu'\n"
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_rate_that_cannot_be_taken_from_a_sweep(folder: Path, midterm: Midterm) -> None:
+    is_told(midterm("train", "--lr-from", "none"), "no finished run in none")
+    is_told(midterm("train", "--lr-from", sweep(None)), "sweep recommends no learning rate")
+    is_told(midterm("train", "--lr-from", sweep(0.1, "train")), "a run of 'train'", "lr-sweep")
+    is_told(midterm("train", "--lr-from", sweep(-1)), "greater than 0, got -1 (--lr-from sweep)")
+    is_told(midterm("train", "--lr-from", sweep(0.1), "--lr", "1"), "--lr and --lr-from both set")
+    Path("sweep/metrics.json").write_text(
+        '{"schema_version": 1, "experiment": "lr_sweep", "config": {}, "results": {}}',
+        encoding="utf-8",
+    )
+    is_told(midterm("train", "--lr-from", "sweep"), "sweep is damaged", "recommended_lr")
+    assert not Path("outputs").exists()
+
+
 # ---- config
 
 
@@ -374,6 +427,50 @@ def test_train_on_synthetic_images(folder: Path, midterm: Midterm) -> None:
         "train", "--config", "run/config.yaml", "--output", "again", "--quiet", "--json"
     )
     assert json.loads(again.out)["results"] == document["results"]
+
+
+def test_compare_prints_a_table_and_the_path_of_the_figure(folder: Path, midterm: Midterm) -> None:
+    for lr in ("0.02", "0.003"):
+        midterm("train", *SMALL, "--lr", lr, "--output", lr)
+
+    code, out, err = midterm("compare", "0.02", "0.003/metrics.json")
+    assert (code, err) == (0, "")
+    header, *rows, path = out.splitlines()
+    assert header.split()[:3] == ["lr", "weights", "train_loss"]
+    assert [row.split()[0] for row in rows] == ["0.003", "0.003", "0.02", "0.02"]
+    assert path == "outputs/compare/curves.png"
+    assert Path(path).read_bytes().startswith(b"\x89PNG")
+
+    code, out, err = midterm(
+        "compare", "0.02", "0.02", "--by", "seed", "--output", "new/a.png", "--json"
+    )
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["rows"]) == 4
+    assert Path("new/a.png").exists()
+
+
+def test_compare_of_sweeps_has_no_figure(folder: Path, midterm: Midterm) -> None:
+    midterm("lr-sweep", *SMALL, "--max-rates", "2", "--output", "a")
+
+    code, out, err = midterm("compare", "a")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split()[0] == "last_stable_lr"
+    assert out.splitlines()[1].split()[-1] == "a"
+    is_told(midterm("compare", "a", "--output", "a.png"), "--output is for the curves")
+    assert set(folder.iterdir()) == {folder / "a"}
+
+
+def test_compare_names_the_run_that_it_cannot_take(folder: Path, midterm: Midterm) -> None:
+    midterm("train", *SMALL, "--output", "a")
+    Path("b").mkdir()
+
+    is_told(midterm("compare"), "RUN", "midterm compare --help")
+    is_told(midterm("compare", "a", "b"), "no finished run in b")
+    is_told(midterm("compare", "a", "--by", "lrr"), "'lrr'", "did you mean 'lr'?")
+    is_told(midterm("compare", "a", "--output", "a.pdf"), ".png, got a.pdf")
+    Path("b/metrics.json").write_text('{"schema_version"', encoding="utf-8")
+    is_told(midterm("compare", "a", "b"), "b/metrics.json is damaged")
+    assert set(folder.iterdir()) == {folder / "a", folder / "b"}
 
 
 def test_train_without_its_data_leaves_nothing(folder: Path, midterm: Midterm) -> None:

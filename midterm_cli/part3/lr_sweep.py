@@ -13,7 +13,7 @@ from pydantic import Field
 from midterm_cli.experiment import Context, Output, Table
 from midterm_cli.part3.outcome import classify, constant_guess_loss
 from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
-from midterm_cli.part3.search import find_bracket, next_rate
+from midterm_cli.part3.search import failure_shares, find_bracket, next_rates
 from midterm_cli.part3.statistics import wilson_interval
 from midterm_cli.part3.threshold import Trial, estimate_threshold
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+Member = tuple[float, int]  # learning rate and seed
 
 
 class Config(ProblemConfig):
@@ -49,10 +50,11 @@ def run(config: Config, context: Context) -> Output:
     }
     rows: list[Row] = []
     with arithmetic(problem.threads(context.workers, context.workers)) as threads:
-        while (lr := _next_rate(rows, config)) is not None:
-            for found in _try_rate(problem, config, context, lr, finished):
+        while lrs := _next_rates(rows, config):
+            text = "learning rate " + ", ".join(f"{lr:.3g}" for lr in lrs)
+            for found in _try_rates(problem, config, context, lrs, finished):
                 rows += found
-                context.progress(len(rows), _expected_runs(rows, config), f"lr {lr:.3g}")
+                context.progress(len(rows), _expected_runs(rows, config), text)
     rows.sort(key=lambda row: (row["lr"], row["seed"]))
     results = _results(rows, config) | {
         # What a constant guess scores, for the figure; nearly the same for every seed.
@@ -66,36 +68,34 @@ def _trials(rows: Sequence[Row]) -> list[Trial]:
     return [Trial(row["lr"], row["seed"], row["outcome"] != "trained") for row in rows]
 
 
-def _next_rate(rows: Sequence[Row], config: Config) -> float | None:
-    return next_rate(_trials(rows), config.start_lr, config.tolerance, config.max_rates)
+def _next_rates(rows: Sequence[Row], config: Config) -> list[float]:
+    return next_rates(_trials(rows), config.start_lr, config.tolerance, config.max_rates)
 
 
 def _expected_runs(rows: Sequence[Row], config: Config) -> int:
     """Runs in all, if training fails at the next rate that is not known to train."""
     num_rates = len({row["lr"] for row in rows})
-    bisections = math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
-    bracket = find_bracket(_trials(rows), config.start_lr) if rows else None
-    if bracket is None or not bracket.closed:
-        num_rates += 1 + bisections
-    elif _next_rate(rows, config) is not None:
-        num_rates += 1
-    return max(len(rows), num_rates * config.num_seeds)
+    missing = len(_next_rates(rows, config))
+    if not find_bracket(_trials(rows), config.start_lr).closed:
+        missing += math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
+    return max(len(rows), (num_rates + missing) * config.num_seeds)
 
 
-def _try_rate(
+def _try_rates(
     problem: Problem,
     config: Config,
     context: Context,
-    lr: float,
-    finished: Mapping[tuple[float, int], Row],
+    lrs: Sequence[float],
+    finished: Mapping[Member, Row],
 ) -> Iterator[list[Row]]:
-    """Run a rate with all seeds; yields rows as groups finish, those of the journal at once."""
-    known = [finished[lr, seed] for seed in config.seeds if (lr, seed) in finished]
-    yield known
-    seeds = [seed for seed in config.seeds if (lr, seed) not in finished]
+    """Run rates with all seeds; yields rows as groups finish, those of the journal at once."""
+    members = [(lr, seed) for lr in lrs for seed in config.seeds]
+    if known := [finished[member] for member in members if member in finished]:
+        yield known
+    todo = [member for member in members if member not in finished]
     jobs = [
-        partial(_run_group, problem, config, lr, group)
-        for group in split_evenly(seeds, context.workers, 16)
+        partial(_run_group, problem, config, group)
+        for group in split_evenly(todo, context.workers, 16)
     ]
     for _, event in context.launch(jobs):
         if event is not None:
@@ -104,17 +104,18 @@ def _try_rate(
 
 
 def _run_group(
-    problem: Problem, config: Config, lr: float, seeds: Sequence[int]
+    problem: Problem, config: Config, members: Sequence[Member]
 ) -> Iterator[list[Row] | None]:
-    """Fresh networks at one rate, one a seed; yields None while at work, in the end their rows."""
-    ensemble = problem.ensemble(seeds, [lr] * len(seeds))
+    """Fresh networks, one a member; yields None while at work, in the end their rows."""
+    seeds = [seed for _, seed in members]
+    ensemble = problem.ensemble(seeds, [lr for lr, _ in members])
     for epoch in range(1, config.epochs + 1):
         for _ in ensemble.train(epoch):
             yield None
     measured = problem.measure(ensemble.snapshot(), seeds, ("train",))
     rows = []
-    for member, seed in enumerate(seeds):
-        train = measured[member][0]["train"] if member in measured else None
+    for position, (lr, seed) in enumerate(members):
+        train = measured[position][0]["train"] if position in measured else None
         loss = train.loss if train else None
         predicted = train.predicted if train else ()
         rows.append(
@@ -132,7 +133,11 @@ def _run_group(
 def _results(rows: Sequence[Row], config: Config) -> dict[str, Any]:
     trials = _trials(rows)
     bracket = find_bracket(trials, config.start_lr)
-    threshold = estimate_threshold(trials) if bracket.closed else None
+    threshold = None
+    if bracket.closed:
+        # Rates that are too low to learn in so few passes say nothing about the upper end.
+        lowest = min(lr for lr, share in failure_shares(trials).items() if share < 0.5)
+        threshold = estimate_threshold([trial for trial in trials if trial.lr >= lowest])
     return {
         "trials": list(rows),
         "rates": [_rate(lr, rows) for lr in sorted({row["lr"] for row in rows})],
@@ -187,10 +192,10 @@ def _warnings(results: Mapping[str, Any], config: Config) -> list[str]:
     if results["bracketed"]:
         return []
     rates = [rate["lr"] for rate in results["rates"]]
-    side, change = ("fails", "lower") if results["first_divergent_lr"] else ("trains", "raise")
+    side = "fails" if results["last_stable_lr"] is None else "trains"
     return [
-        f"no bracket: training {side} at every rate from {rates[0]:.3g} to {rates[-1]:.3g}; "
-        f"{change} start_lr or raise max_rates (now {config.max_rates})"
+        f"no bracket: training {side} at every rate from {rates[0]:.3g} to {rates[-1]:.3g}: "
+        f"choose another start_lr, or raise max_rates (now {config.max_rates})"
     ]
 
 
@@ -251,9 +256,9 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
     for axis in (upper, lower):
         _draw_rates(axis, results)
         axis.grid(alpha=0.3)
-    rates = [rate["lr"] for rate in results["rates"]]
+    rates = {rate["lr"] for rate in results["rates"]} | {results["recommended_lr"]} - {None}
     lower.set_xscale("log")
-    lower.set_xticks(rates, [f"{lr:.3g}" for lr in rates], rotation=45, ha="right")
+    lower.set_xticks(sorted(rates), [f"{lr:.3g}" for lr in sorted(rates)], rotation=45, ha="right")
     lower.xaxis.set_minor_locator(NullLocator())
     lower.xaxis.set_minor_formatter(NullFormatter())
     lower.set_xlabel("learning rate")
@@ -262,7 +267,8 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
         f"Where training fails: {config.dataset}, {config.activation}, {passes}, "
         f"{config.num_seeds} seeds a rate"
     )
-    upper.legend(loc="upper left", fontsize="small")
+    handles, labels = upper.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     return {"lr_sweep": figure}
 
 
@@ -275,7 +281,7 @@ _MARKERS = {
 
 
 def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
-    from matplotlib.ticker import LogFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     finite = [row["train_loss"] for row in results["trials"] if row["train_loss"] is not None]
     guess = results["constant_guess_loss"]
@@ -300,9 +306,7 @@ def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
             label=f"one seed, {label}",
         )
     rates = [rate["lr"] for rate in results["rates"]]
-    quartiles = np.array(
-        [np.quantile(np.minimum(_losses(results, lr), top), (0.25, 0.5, 0.75)) for lr in rates]
-    )
+    quartiles = np.array([_quartiles(_losses(results, lr)) for lr in rates])
     axis.plot(rates, quartiles[:, 1], color="#444444", label="median")
     axis.fill_between(
         rates,
@@ -315,9 +319,17 @@ def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
     )
     axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_ylabel("train loss at the end (nats)")
+
+
+def _quartiles(losses: Sequence[float]) -> list[float]:
+    """Quartiles by rank, which are losses that occurred; NaN, a gap, where not finite."""
+    ranked = sorted(losses)
+    chosen = [ranked[round(share * (len(ranked) - 1))] for share in (0.25, 0.5, 0.75)]
+    return [loss if math.isfinite(loss) else math.nan for loss in chosen]
 
 
 def _draw_failures(axis: Axes, results: Mapping[str, Any]) -> None:
@@ -346,11 +358,9 @@ def _draw_rates(axis: Axes, results: Mapping[str, Any]) -> None:
     axis.axvspan(
         results["last_stable_lr"],
         results["first_divergent_lr"],
-        facecolor="none",
-        edgecolor="#999999",
-        hatch="//",
-        alpha=0.5,
+        color="#e8e8e8",
         lw=0,
+        zorder=0,
         label="last stable to first divergent",
     )
     axis.axvspan(threshold["low"], threshold["high"], color="#D55E00", alpha=0.25, lw=0)

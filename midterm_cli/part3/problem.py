@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from midterm_cli.part3.sgd import (
 # Multiplications in one forward step from which a second thread pays.
 _THREADED_PRODUCTS = 4_000_000
 
+T = TypeVar("T")
 Width = Annotated[int, Field(ge=1, le=65_536)]
 SetName = Literal["train", "test"]
 
@@ -199,8 +200,10 @@ def arithmetic(threads: int) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def split_evenly(seeds: Sequence[int], workers: int, limit: int) -> list[tuple[int, ...]]:
-    """Groups of at most `limit` members, as even as can be, at least one for each worker."""
-    num_groups = max(min(workers, len(seeds)), -(-len(seeds) // limit))
-    bounds = [round(i * len(seeds) / num_groups) for i in range(num_groups + 1)]
-    return [tuple(seeds[a:b]) for a, b in pairwise(bounds)]
+def split_evenly(members: Sequence[T], workers: int, limit: int) -> list[tuple[T, ...]]:
+    """Groups of at most `limit` members, as even as can be, one for each worker if they suffice."""
+    if not members:
+        return []
+    num_groups = max(min(workers, len(members)), -(-len(members) // limit))
+    bounds = [round(i * len(members) / num_groups) for i in range(num_groups + 1)]
+    return [tuple(members[a:b]) for a, b in pairwise(bounds)]

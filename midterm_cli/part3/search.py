@@ -23,8 +23,9 @@ class Bracket:
     """Neighbours on the doubling grid, by the published convention: double until it fails.
 
     Attributes:
-        last_stable: the grid's last rate below `first_divergent`; None if every rate failed.
-        first_divergent: its first rate at which half of the seeds or more fail; None if none did.
+        last_stable: the grid's last rate below `first_divergent` that trains; None if none does.
+        first_divergent: its first rate, above one that trains, at which half of the seeds or more
+            fail. A rate that is too low to learn in the passes that it is given does not count.
     """
 
     last_stable: float | None
@@ -48,10 +49,16 @@ def failure_shares(trials: Sequence[Trial]) -> dict[float, float]:
 def find_bracket(trials: Sequence[Trial], start: float) -> Bracket:
     """The bracket on the grid start · 2^k; rates between the grid's are left out."""
     grid = {lr: share for lr, share in failure_shares(trials).items() if _on_grid(lr, start)}
-    failing = [lr for lr, share in grid.items() if share >= 0.5]
-    first = min(failing, default=None)
-    below = [lr for lr in grid if first is None or lr < first]
-    return Bracket(max(below, default=None), first)
+    first = first_failing(grid)
+    stable = [lr for lr, share in grid.items() if share < 0.5 and (first is None or lr < first)]
+    return Bracket(max(stable, default=None), first)
+
+
+def first_failing(shares: dict[float, float]) -> float | None:
+    """The lowest rate at which half of the seeds fail, above one at which they do not."""
+    lowest_stable = min((lr for lr, share in shares.items() if share < 0.5), default=math.inf)
+    failing = [lr for lr, share in shares.items() if share >= 0.5 and lr > lowest_stable]
+    return min(failing, default=None)
 
 
 def _on_grid(lr: float, start: float) -> bool:
@@ -59,10 +66,10 @@ def _on_grid(lr: float, start: float) -> bool:
     return abs(steps - round(steps)) < 1e-6
 
 
-def next_rate(
+def next_rates(
     trials: Sequence[Trial], start: float, tolerance: float, max_rates: int
-) -> float | None:
-    """The next rate to try with all seeds.
+) -> list[float]:
+    """The next rates to try, each with all seeds; two at once where that is cheaper than in turn.
 
     Args:
         trials: so far.
@@ -71,21 +78,28 @@ def next_rate(
         max_rates: budget of rates in all.
 
     Returns:
-        None when the gap is narrow enough or the budget is used up.
+        Nothing when the gap is narrow enough or the budget is used up.
     """
     shares = failure_shares(trials)
-    if len(shares) >= max_rates:
-        return None
+    wanted = _wanted(shares, find_bracket(trials, start), start, tolerance)
+    return wanted[: max_rates - len(shares)]
+
+
+def _wanted(
+    shares: dict[float, float], bracket: Bracket, start: float, tolerance: float
+) -> list[float]:
     if not shares:
-        return start
-    bracket = find_bracket(trials, start)
-    if bracket.first_divergent is None:
-        return max(shares) * 2
+        return [start, 2 * start]
+    lowest, highest = min(shares), max(shares)
     if bracket.last_stable is None:
-        return min(shares) / 2
-    if max(shares) == bracket.first_divergent and shares[max(shares)] < _CLEARLY_FAILING:
-        return max(shares) * 2
+        # Too high to be stable, or too low to learn anything? Only other rates can tell.
+        return [lowest / 2, 2 * highest]
+    if bracket.first_divergent is None:
+        return [2 * highest, 4 * highest]
     # Shares need not rise steadily: the gap is the one below the first rate that fails.
-    above = min(lr for lr, share in shares.items() if share >= 0.5)
+    above = first_failing(shares) or bracket.first_divergent
     below = max(lr for lr in shares if lr < above)
-    return math.sqrt(below * above) if above / below > 1 + tolerance else None
+    wanted = [math.sqrt(below * above)] if above / below > 1 + tolerance else []
+    if highest == bracket.first_divergent and shares[highest] < _CLEARLY_FAILING:
+        wanted.append(2 * highest)
+    return wanted

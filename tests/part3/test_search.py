@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from midterm_cli.part3.search import find_bracket, next_rate
+from midterm_cli.part3.search import find_bracket, next_rates
 from midterm_cli.part3.threshold import Trial, estimate_threshold
 
 
@@ -18,8 +18,8 @@ def sweep(
     max_rates: int = 20,
 ) -> list[Trial]:
     trials: list[Trial] = []
-    while (lr := next_rate(trials, start, 0.2, max_rates)) is not None:
-        trials += [Trial(lr, seed, fails(lr, seed)) for seed in range(num_seeds)]
+    while lrs := next_rates(trials, start, 0.2, max_rates):
+        trials += [Trial(lr, seed, fails(lr, seed)) for lr in lrs for seed in range(num_seeds)]
     return trials
 
 
@@ -49,8 +49,8 @@ def test_without_a_bracket_the_budget_ends_the_search(fails: bool) -> None:
     trials = sweep(lambda lr, seed: fails, max_rates=7)
     assert len({trial.lr for trial in trials}) == 7
     bracket = find_bracket(trials, 1e-3)
-    assert not bracket.closed
-    assert (bracket.first_divergent is None) is not fails
+    assert bracket.first_divergent is None
+    assert (bracket.last_stable is None) is fails
     assert estimate_threshold(trials) is None
 
 
@@ -65,6 +65,15 @@ def test_shares_that_do_not_rise_steadily_end_in_the_first_gap() -> None:
     # 4e-3 fails, 8e-3 would train: no single seed and no single rate is monotone.
     trials = sweep(lambda lr, seed: 3e-3 < lr < 5e-3)
     assert find_bracket(trials, 1e-3).first_divergent == 4e-3
+
+
+@pytest.mark.parametrize("start", [1e-6, 0.2])
+def test_a_start_that_is_too_low_to_learn_or_far_too_high_finds_the_same(start: float) -> None:
+    trials = sweep(lambda lr, seed: lr < 1e-5 or lr > 3.3e-3, start=start, max_rates=40)
+    bracket = find_bracket(trials, start)
+    assert bracket.last_stable is not None
+    assert bracket.first_divergent is not None
+    assert bracket.last_stable <= 3.3e-3 < bracket.first_divergent
 
 
 def test_an_early_failure_of_few_seeds_does_not_stop_the_doubling() -> None:

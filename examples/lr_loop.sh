@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Loop over learning rates with `midterm train`, then put the runs side by side.
+#
+#   examples/lr_loop.sh                                   five rates
+#   examples/lr_loop.sh 1e-3 2e-3                         these rates
+#   examples/lr_loop.sh 1e-3 2e-3 -- --activation tanh    options for midterm train, after --
+#
+# Interrupt it at any time and start it again: what is finished is kept, what was begun goes on.
+# Each rate has a run folder of its own. The table is printed on stdout, the figure's path last.
+set -euo pipefail
+
+rates=()
+while (($# > 0)) && [[ $1 != -- ]]; do
+  rates+=("$1")
+  shift
+done
+if ((${#rates[@]} == 0)); then
+  rates=(5e-4 1e-3 2e-3 4e-3 8e-3)
+fi
+# The last of two equal options counts, so that those after -- win over these.
+options=(--seeds 3 --epochs 5 "${@:2}")
+
+folders=()
+for lr in "${rates[@]}"; do
+  code=0
+  folder=$(midterm train "${options[@]}" --lr "$lr" --resume --fail-on-failure) || code=$?
+  case $code in
+    0) ;;
+    3) echo "lr $lr: training failed; the loop goes on" >&2 ;;
+    *) exit "$code" ;; # 2 is a mistake, 130 an interrupt
+  esac
+  folders+=("$folder")
+done
+
+midterm compare "${folders[@]}" --by lr

@@ -209,15 +209,14 @@ def bench_growth(rounds: int) -> Rows:
 
 def bench_evaluation(rounds: int) -> Rows:
     """A training run of one seed with its measurements after every pass, against training alone."""
-    problem = make_problem("num_seeds=1")
-    passes = 8
+    passes = 25
     config = cast(
         "train.Config", configs.resolve("train", None, ["num_seeds=1", f"epochs={passes}"]).config
     )
     context = Context(CPU, paths.data_dir(), launch=Threads(CORES), workers=CORES)
 
     def training_alone() -> int:
-        ensemble = problem.ensemble([0], [1e-3], (1e-3,))
+        ensemble = make_problem("num_seeds=1").ensemble([0], [1e-3], (1e-3,))
         with arithmetic(1):
             for epoch in range(1, passes + 1):
                 for _ in ensemble.train(epoch):

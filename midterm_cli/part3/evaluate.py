@@ -97,6 +97,32 @@ def evaluate(
     ]
 
 
+@torch.inference_mode()
+def has_dead_layer(
+    network: Sequence[Tensor], examples: Examples, mean: Tensor, rows: Tensor
+) -> bool:
+    """Whether some hidden layer of a ReLU network is zero for every example.
+
+    Its output is then the same for all of them, and no gradient reaches the layers up to the dead
+    one any more: such a network cannot recover.
+
+    Args:
+        network: one (rows, fan_out) weight matrix a layer.
+        examples: the set.
+        mean: (pixels,) subtracted from every image.
+        rows: (m,) which examples to take.
+    """
+    alive = [False] * (len(network) - 1)
+    for chunk in rows.split(_ROWS):
+        h = examples.images.index_select(0, chunk).to(mean.dtype).sub_(mean)
+        for layer, weight in enumerate(network[:-1]):
+            h = forward([weight], h, "relu").relu_()
+            alive[layer] = alive[layer] or bool(h.any())
+        if all(alive):
+            return False
+    return True
+
+
 def _measured(loss: float, accuracy: float, predicted: Sequence[int]) -> Measured:
     if not math.isfinite(loss):
         return Measured(None, None, tuple(predicted))

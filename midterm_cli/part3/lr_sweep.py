@@ -8,12 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.part3.evaluate import Measured
 from midterm_cli.part3.outcome import classify, constant_guess_loss
-from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
+from midterm_cli.part3.problem import Problem, ProblemConfig, SetName, arithmetic, split_evenly
 from midterm_cli.part3.search import failure_shares, find_bracket, next_rates
+from midterm_cli.part3.sgd import Ensemble
 from midterm_cli.part3.statistics import wilson_interval
 from midterm_cli.part3.threshold import Trial, estimate_threshold
 
@@ -109,25 +113,50 @@ def _run_group(
     """Fresh networks, one a member; yields None while at work, in the end their rows."""
     seeds = [seed for _, seed in members]
     ensemble = problem.ensemble(seeds, [lr for lr, _ in members])
+    before = _first_layers(ensemble)
     for epoch in range(1, config.epochs + 1):
-        for _ in ensemble.train(epoch):
+        for done in ensemble.train(epoch):
             yield None
-    measured = problem.measure(ensemble.snapshot(), seeds, ("train",))
+            if done % ensemble.check_every == 0 and config.activation == "relu":
+                ensemble.freeze(_dead(problem, ensemble, before))
+                before = _first_layers(ensemble)
+    measured: dict[int, list[dict[SetName, Measured]]] = {}
+    for snapshot in (ensemble.snapshot(), *ensemble.frozen.values()):
+        measured |= problem.measure(snapshot, seeds, ("train",))
     rows = []
     for position, (lr, seed) in enumerate(members):
-        train = measured[position][0]["train"] if position in measured else None
-        loss = train.loss if train else None
-        predicted = train.predicted if train else ()
+        train = measured[position][0]["train"]
         rows.append(
             {
                 "lr": lr,
                 "seed": seed,
-                "outcome": classify(loss, predicted, problem.class_counts(seed)),
-                "train_loss": loss,
-                "train_accuracy": train.accuracy if train else None,
+                "outcome": classify(train.loss, train.predicted, problem.class_counts(seed)),
+                "train_loss": train.loss,
+                "train_accuracy": train.accuracy,
             }
         )
     yield rows
+
+
+def _first_layers(ensemble: Ensemble) -> dict[int, Tensor]:
+    """Weights of the first layer of each member in training, copied."""
+    layer = ensemble.layers()[0].clone()
+    return {member: layer[position] for position, member in enumerate(ensemble.members)}
+
+
+def _dead(problem: Problem, ensemble: Ensemble, before: Mapping[int, Tensor]) -> list[int]:
+    """Positions of the members that are certain to have collapsed, long before the run's end.
+
+    A first layer that has not moved at all since the last check is the cheap sign; the proof is a
+    layer that is zero for every example of the member's training subset.
+    """
+    layers = ensemble.layers()
+    return [
+        position
+        for position, member in enumerate(ensemble.members)
+        if torch.equal(layers[0][position], before[member])
+        and problem.has_dead_layer(ensemble.seeds[member], [layer[position] for layer in layers])
+    ]
 
 
 def _results(rows: Sequence[Row], config: Config) -> dict[str, Any]:

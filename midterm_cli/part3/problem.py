@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import pairwise
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from midterm_cli.experiment import Context, ExperimentConfig
 from midterm_cli.part3 import data
-from midterm_cli.part3.evaluate import Examples, Measured, evaluate
+from midterm_cli.part3.evaluate import Examples, Measured, evaluate, has_dead_layer
 from midterm_cli.part3.gradients import Method
 from midterm_cli.part3.mlp import Activation, Architecture, split_layers
 from midterm_cli.part3.sgd import (
@@ -164,18 +164,25 @@ class Problem:
         for seed in dict.fromkeys(seeds[member] for member in snapshot.members):
             places = [i for i, member in enumerate(snapshot.members) if seeds[member] == seed]
             networks = [[layer[i] for layer in stack] for i in places for stack in stacks]
-            subset = self.subset(seed)
-            mean = torch.from_numpy(subset.mean).to(self.train.images.device, self.dtype)
+            mean, subset_rows = self._inputs(seed)
             for name in sets:
-                examples, rows = self.test, None
-                if name == "train":
-                    rows = torch.from_numpy(subset.rows).to(self.train.images.device)
-                    examples = self.train
+                examples, rows = (self.train, subset_rows) if name == "train" else (self.test, None)
                 found = iter(evaluate(networks, examples, mean, self.architecture.activation, rows))
                 for i in places:
                     for weights in measured[snapshot.members[i]]:
                         weights[name] = next(found)
         return measured
+
+    def has_dead_layer(self, seed: int, network: Sequence[Tensor]) -> bool:
+        """Whether a ReLU network is dead for every example that its seed sees in training."""
+        mean, rows = self._inputs(seed)
+        return has_dead_layer(network, self.train, mean, rows)
+
+    def _inputs(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Mean image and rows of a seed's subset, on the device."""
+        subset, device = self.subset(seed), self.train.images.device
+        mean = torch.from_numpy(subset.mean).to(device, self.dtype)
+        return mean, torch.from_numpy(subset.rows).to(device)
 
 
 def _examples(split: data.Split, device: torch.device) -> Examples:
@@ -205,5 +212,5 @@ def split_evenly(members: Sequence[T], workers: int, limit: int) -> list[tuple[T
     if not members:
         return []
     num_groups = max(min(workers, len(members)), -(-len(members) // limit))
-    bounds = [round(i * len(members) / num_groups) for i in range(num_groups + 1)]
-    return [tuple(members[a:b]) for a, b in pairwise(bounds)]
+    # Dealt like cards: members that fail early leave all groups alike.
+    return [tuple(members[i::num_groups]) for i in range(num_groups)]

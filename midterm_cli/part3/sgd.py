@@ -134,6 +134,7 @@ class Ensemble:
         self.examples = examples
         self.batch_size, self.sampling, self.method = batch_size, sampling, method
         self.num_updates = num_updates(len(subsets[0].rows), batch_size)
+        self.check_every = -(-self.num_updates // 8)
         self.frozen: dict[int, Snapshot] = {}
         with torch.inference_mode():
             raw = stack_weights(architecture, seeds, dtype, examples.images.device)
@@ -186,19 +187,22 @@ class Ensemble:
     def train(self, epoch: int) -> Iterator[int]:
         """One pass; yields the number of updates done, every so often, and at its end.
 
+        It stops at every multiple of `check_every`, whatever the size of the ensemble.
+
         Args:
             epoch: 1 for the first pass; with the seeds it decides the minibatches.
         """
         done = 0
-        rows = self._draw_rows(epoch)
-        on_cpu = rows.device.type == "cpu"
+        self._rows = self._draw_rows(epoch)
+        on_cpu = self._rows.device.type == "cpu"
         while self.members and done < self.num_updates:
-            chunk = rows[done : done + len(self._minibatches)]
+            next_check = (done // self.check_every + 1) * self.check_every
+            chunk = self._rows[done : min(done + len(self._minibatches), next_check)]
             self._train_chunk(chunk)
             done += len(chunk)
             # On a GPU the question would stop the queue of work: there it waits for the end.
             if (on_cpu or done == self.num_updates) and not self.flats[0].sum().isfinite():
-                rows = rows[:, self._freeze_non_finite()]
+                self.freeze(self._non_finite())
             yield done
         if done < self.num_updates:
             yield self.num_updates
@@ -234,28 +238,25 @@ class Ensemble:
             for average, gamma in averages:
                 average.lerp_(raw, gamma)
 
-    def _freeze_non_finite(self) -> list[int]:
-        """Take members whose weights are no longer finite out of the ensemble, as they are.
+    def layers(self) -> list[Tensor]:
+        """Raw weights of the members in training: (K, rows, fan_out) a layer, not copied."""
+        return split_layers(self.flats[0], self.architecture, len(self.members))
 
-        Returns:
-            Positions, among the members until now, of those that stay.
-        """
-        num = len(self.members)
-        finite = torch.stack(
-            [
-                layer.flatten(1).isfinite().all(1)
-                for layer in split_layers(self.flats[0], self.architecture, num)
-            ]
-        )
-        keep = finite.all(0).tolist()
+    def _non_finite(self) -> list[int]:
+        """Positions of the members whose weights are no longer finite."""
+        finite = torch.stack([layer.flatten(1).isfinite().all(1) for layer in self.layers()])
+        return [position for position, fine in enumerate(finite.all(0).tolist()) if not fine]
+
+    def freeze(self, positions: Sequence[int]) -> None:
+        """Take the members at some positions out of training, as they are, into `frozen`."""
+        if not positions:
+            return
         everyone = Snapshot(self.members, self.flats)
-        for position, member in enumerate(self.members):
-            if not keep[position]:
-                self.frozen[member] = self._select(everyone, [position])
-        staying = [position for position in range(num) if keep[position]]
-        if len(staying) < num:
-            self._place(self._select(everyone, staying))
-        return staying
+        for position in positions:
+            self.frozen[self.members[position]] = self._select(everyone, [position])
+        staying = [i for i in range(len(self.members)) if i not in positions]
+        self._place(self._select(everyone, staying))
+        self._rows = self._rows[:, staying]
 
     @torch.inference_mode()
     def _select(self, snapshot: Snapshot, positions: Sequence[int]) -> Snapshot:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from midterm_cli.part3.evaluate import Examples, evaluate
+from midterm_cli.part3.evaluate import Examples, evaluate, has_dead_layer
 from midterm_cli.part3.mlp import Architecture, initial_weights
 
 RNG = np.random.default_rng(3)
@@ -63,3 +63,17 @@ def test_what_is_not_finite_is_none_and_spoils_no_other(value: float) -> None:
     bad, good = evaluate(nets, EXAMPLES, torch.from_numpy(MEAN), "tanh")
     assert (bad.loss, bad.accuracy) == (None, None)
     assert good == evaluate([nets[1]], EXAMPLES, torch.from_numpy(MEAN), "tanh")[0]
+
+
+def test_a_dead_layer_is_found_and_a_layer_that_lives_for_one_example_is_not() -> None:
+    network = [torch.from_numpy(w) for w in initial_weights(Architecture((12, 9, 5, 4), "relu"), 0)]
+    mean, rows = torch.from_numpy(MEAN), torch.arange(2000)
+    assert not has_dead_layer(network, EXAMPLES, mean, rows)
+    dead = [weight.clone() for weight in network]
+    dead[1][:9] = -dead[1][:9].abs()  # inputs are not negative: a negative bias then kills
+    dead[1][9] = -1
+    assert has_dead_layer(dead, EXAMPLES, mean, rows)
+    h = (torch.from_numpy(IMAGES[:2000]) - mean) @ dead[0][:12] + dead[0][12]
+    smallest = (h.relu() @ dead[1][:9]).max(1).values.max()
+    dead[1][9] = -smallest + 1e-9  # now a single unit lives for a single example
+    assert not has_dead_layer(dead, EXAMPLES, mean, rows)

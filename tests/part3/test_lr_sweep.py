@@ -222,6 +222,28 @@ def test_the_figure_shows_every_trial_and_the_rates_that_matter(tiny: dict[str, 
         assert [tiny["recommended_lr"]] * 2 in at
 
 
+def test_dead_networks_stop_early_and_no_outcome_depends_on_it(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[int] = []
+    find = lr_sweep._dead
+
+    def counting(*arguments: Any) -> list[int]:
+        stopped.extend(found := find(*arguments))
+        return found
+
+    settings = ("activation=relu", "train_fraction=1.0", "start_lr=0.02", "max_rates=4")
+    monkeypatch.setattr(lr_sweep, "_dead", counting)
+    early = sweep(*settings).results["trials"]
+    assert len(stopped) > 3
+    monkeypatch.setattr(lr_sweep, "_dead", lambda *arguments: [])
+    late = sweep(*settings).results["trials"]
+    assert [row["outcome"] for row in early] == [row["outcome"] for row in late]
+    assert [row for row in early if row["outcome"] == "trained"] == [
+        row for row in late if row["outcome"] == "trained"
+    ]
+
+
 # ---- the journal
 
 

@@ -43,11 +43,14 @@ Contestant = Callable[[], int]
 Rows = list[dict[str, Any]]
 
 
-def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
+def race(
+    contestants: Mapping[str, Contestant], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Seconds a unit for each contestant and round; every contestant runs once in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for contestant in contestants.values():
-        contestant()  # warm caches; nothing of ours compiles
+    if warm_up:  # of caches; nothing of ours compiles
+        for contestant in contestants.values():
+            contestant()
     for _ in range(rounds):
         for name, contestant in contestants.items():
             start = time.perf_counter()
@@ -265,7 +268,7 @@ def bench_command(rounds: int) -> Rows:
                 f"plain script, {seeds} seeds": as_process([*plain, f"{folder}/figure.png"]),
                 f"midterm train, {seeds} seeds": as_process(ours),
             }
-            found = race(contestants, min(3, rounds))
+            found = race(contestants, min(3, rounds), warm_up=False)
             rows += compared(found, f"plain script, {seeds} seeds")
     return rows
 
@@ -282,7 +285,6 @@ def as_process(command: list[str]) -> Contestant:
 
 _HOLD_DATA = """
 import numpy, torch
-from itertools import count, pairwise
 from pathlib import Path
 from matplotlib.figure import Figure
 import matplotlib.backends.backend_agg

@@ -134,7 +134,7 @@ def _activation_into(
     if activation == "relu":
         return (
             lambda z, out: torch.clamp_min(z, 0, out=out),
-            lambda h, out: torch.sign(h, out=out),  # h >= 0, and NaN stays NaN
+            lambda h, out: torch.sign(h, out=out),  # h >= 0; 0 for NaN, where δ is NaN anyway
         )
     if activation == "tanh":
         return (

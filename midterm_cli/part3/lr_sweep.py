@@ -15,8 +15,14 @@ from torch import Tensor
 from midterm_cli.experiment import Context, Output, Table
 from midterm_cli.part3.evaluate import Measured
 from midterm_cli.part3.outcome import classify, constant_guess_loss
-from midterm_cli.part3.problem import Problem, ProblemConfig, SetName, arithmetic, split_evenly
-from midterm_cli.part3.search import failure_shares, find_bracket, next_rates
+from midterm_cli.part3.problem import Problem, ProblemConfig, SetName, arithmetic
+from midterm_cli.part3.search import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    failure_shares,
+    find_bracket,
+    next_rates,
+)
 from midterm_cli.part3.sgd import Ensemble
 from midterm_cli.part3.statistics import wilson_interval
 from midterm_cli.part3.threshold import Trial, estimate_threshold
@@ -32,9 +38,11 @@ Member = tuple[float, int]  # learning rate and seed
 class Config(ProblemConfig):
     """Keys of `midterm lr-sweep`."""
 
-    start_lr: float = Field(gt=0, le=1e6, description="where doubling, or halving, begins")
+    start_lr: float = Field(
+        ge=LOWEST_RATE, le=HIGHEST_RATE, description="where doubling, or halving, begins"
+    )
     tolerance: float = Field(
-        gt=0, le=1, description="narrow the gap until its ends differ by at most this share"
+        ge=1e-3, le=1, description="narrow the gap until its ends differ by at most this share"
     )
     max_rates: int = Field(ge=2, le=1000, description="rates in all, each with num_seeds runs")
     epochs: int = Field(ge=1, le=100_000, description="passes of a run")
@@ -47,11 +55,10 @@ def run(config: Config, context: Context) -> Output:
         UserError: the data is missing or damaged.
     """
     problem = Problem(config, context)
-    finished = {
-        (row["lr"], row["seed"]): row
-        for record in context.journal.records()
-        for row in record["trials"]
-    }
+    finished: dict[Member, Row] = {}
+    for record in context.journal.records():
+        problem.require_same_data(record["data_sha256"])
+        finished |= {(row["lr"], row["seed"]): row for row in record["trials"]}
     rows: list[Row] = []
     with arithmetic(problem.threads(context.workers, context.workers)) as threads:
         while lrs := _next_rates(rows, config):
@@ -65,7 +72,12 @@ def run(config: Config, context: Context) -> Output:
         "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
     }
     provenance = problem.provenance | {"threads": threads * context.workers}
-    return Output(results, provenance=provenance, warnings=_warnings(results, config))
+    return Output(
+        results,
+        provenance=provenance,
+        failed=not results["bracketed"],
+        warnings=_warnings(results, config),
+    )
 
 
 def _trials(rows: Sequence[Row]) -> list[Trial]:
@@ -93,17 +105,15 @@ def _try_rates(
     finished: Mapping[Member, Row],
 ) -> Iterator[list[Row]]:
     """Run rates with all seeds; yields rows as groups finish, those of the journal at once."""
-    members = [(lr, seed) for lr in lrs for seed in config.seeds]
-    if known := [finished[member] for member in members if member in finished]:
-        yield known
-    todo = [member for member in members if member not in finished]
-    jobs = [
-        partial(_run_group, problem, config, group)
-        for group in split_evenly(todo, context.workers, 16)
-    ]
+    groups = problem.groups([(lr, seed) for lr in lrs for seed in config.seeds], context.workers)
+    # A group is run again as a whole, or not at all: its members' last bits may depend on it.
+    kept = [group for group in groups if all(member in finished for member in group)]
+    for group in kept:
+        yield [finished[member] for member in group]
+    jobs = [partial(_run_group, problem, config, group) for group in groups if group not in kept]
     for _, event in context.launch(jobs):
         if event is not None:
-            context.journal.append({"trials": event})
+            context.journal.append({"trials": event, "data_sha256": problem.dataset.sha256})
             yield event
 
 
@@ -221,11 +231,12 @@ def _warnings(results: Mapping[str, Any], config: Config) -> list[str]:
     if results["bracketed"]:
         return []
     rates = [rate["lr"] for rate in results["rates"]]
-    side = "fails" if results["last_stable_lr"] is None else "trains"
-    return [
-        f"no bracket: training {side} at every rate from {rates[0]:.3g} to {rates[-1]:.3g}: "
-        f"choose another start_lr, or raise max_rates (now {config.max_rates})"
-    ]
+    if results["last_stable_lr"] is None:
+        found = f"training fails at every rate from {rates[0]:.3g} to {rates[-1]:.3g}"
+    else:
+        found = f"no rate up to {rates[-1]:.3g} is high enough to fail"
+    remedy = f"choose another start_lr, or raise max_rates (now {config.max_rates})"
+    return [f"no bracket: {found}: {remedy}"]
 
 
 # What a person sees -----------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 A layer of K networks is one tensor of shape (K, rows, fan_out). Row `fan_in` holds the bias, which
 the layer's input meets as a column of ones; the rows below it are zero and stay zero. They pad
-every network to a 64-byte boundary, so that the BLAS takes the same path for each: a network's
-numbers are then the same, bit for bit, alone or beside others.
+every network to a 64-byte boundary, so that the BLAS takes the same path for each. Where all
+buffers of a network are multiples of 64 bytes, as with the sizes and the batch of the exercise, its
+numbers are the same, bit for bit, alone or beside others; elsewhere they agree to rounding.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, ExperimentConfig
 from midterm_cli.part3 import data
 from midterm_cli.part3.evaluate import Examples, Measured, evaluate, has_dead_layer
@@ -26,6 +27,13 @@ from midterm_cli.part3.sgd import (
     num_updates,
     subset_size,
 )
+
+# Members of a group: on a CPU more gain nothing each, and leave the cache.
+_GROUP_ON_CPU, _GROUP_ON_CUDA = 16, 4096
+
+# Above these a run would not fit into the memory of a usual machine.
+_MAX_PARAMETERS = 50_000_000
+_MAX_ACTIVATIONS = 100_000_000
 
 # Multiplications in one forward step from which a second thread pays.
 _THREADED_PRODUCTS = 4_000_000
@@ -85,6 +93,7 @@ class Problem:
         num_pixels = self.train.images.shape[1]
         sizes = (num_pixels, *config.hidden_sizes, self.dataset.num_classes)
         self.architecture = Architecture(sizes, config.activation)
+        _check_size(self.architecture, config.batch_size)
         self._subsets: dict[int, Subset] = {}
 
     @cached_property
@@ -92,6 +101,25 @@ class Problem:
         images = self.dataset.train.images
         flat: np.ndarray = images.reshape(len(images), -1)
         return flat
+
+    def groups(self, members: Sequence[T], workers: int) -> list[tuple[T, ...]]:
+        """Members that are trained side by side: groups as even as can be, one for each worker."""
+        limit = _GROUP_ON_CPU if self.train.images.device.type == "cpu" else _GROUP_ON_CUDA
+        num_groups = max(min(workers, len(members)), -(-len(members) // limit))
+        # Dealt like cards: members that fail early leave all groups alike.
+        return [tuple(members[i::num_groups]) for i in range(num_groups)]
+
+    def require_same_data(self, sha256: str) -> None:
+        """Refuse to go on with a run that was begun on other data.
+
+        Raises:
+            UserError: the digest is not that of the data set.
+        """
+        if sha256 != self.dataset.sha256:
+            raise UserError(
+                f"the run was begun on other data (sha256 {sha256[:12]}…, now "
+                f"{self.dataset.sha256[:12]}…)\nleave out --resume to start again"
+            )
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -116,7 +144,13 @@ class Problem:
         """What a seed sees of the training set."""
         if seed not in self._subsets:
             fraction = self.config.train_fraction
-            self._subsets[seed] = draw_subset(self._train_images, fraction, seed)
+            subset = draw_subset(self._train_images, fraction, seed)
+            if len(np.unique(self.dataset.train.labels[subset.rows])) < 2:
+                raise UserError(
+                    f"the images that seed {seed} draws are all of one class: "
+                    f"raise train_fraction (now {fraction:g})"
+                )
+            self._subsets[seed] = subset
         return self._subsets[seed]
 
     def class_counts(self, seed: int) -> list[int]:
@@ -190,6 +224,19 @@ def _examples(split: data.Split, device: torch.device) -> Examples:
     return Examples(images, torch.from_numpy(split.labels.astype(np.int64)).to(device))
 
 
+def _check_size(architecture: Architecture, batch_size: int) -> None:
+    if architecture.num_parameters > _MAX_PARAMETERS:
+        raise UserError(
+            f"hidden_sizes makes a network of {architecture.num_parameters:,} parameters: "
+            f"at most {_MAX_PARAMETERS:,} are allowed"
+        )
+    if (activations := batch_size * sum(architecture.sizes)) > _MAX_ACTIVATIONS:
+        raise UserError(
+            f"batch_size and hidden_sizes make {activations:,} activations in a step: "
+            f"at most {_MAX_ACTIVATIONS:,} are allowed"
+        )
+
+
 @contextmanager
 def arithmetic(threads: int) -> Iterator[int]:
     """Compute on so many threads a product, with denormal numbers taken as zero.
@@ -205,12 +252,3 @@ def arithmetic(threads: int) -> Iterator[int]:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)
-
-
-def split_evenly(members: Sequence[T], workers: int, limit: int) -> list[tuple[T, ...]]:
-    """Groups of at most `limit` members, as even as can be, one for each worker if they suffice."""
-    if not members:
-        return []
-    num_groups = max(min(workers, len(members)), -(-len(members) // limit))
-    # Dealt like cards: members that fail early leave all groups alike.
-    return [tuple(members[i::num_groups]) for i in range(num_groups)]

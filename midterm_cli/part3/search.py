@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from midterm_cli.part3.threshold import Trial
 
+LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
+
 # A threshold is not to be extrapolated: above a first failure that could as well be half of the
 # seeds by chance, one more rate is tried.
 _CLEARLY_FAILING = 0.75
@@ -82,7 +84,8 @@ def next_rates(
     """
     shares = failure_shares(trials)
     wanted = _wanted(shares, find_bracket(trials, start), start, tolerance)
-    return wanted[: max_rates - len(shares)]
+    new = [lr for lr in wanted if lr not in shares and LOWEST_RATE <= lr <= HIGHEST_RATE]
+    return new[: max_rates - len(shares)]
 
 
 def _wanted(

@@ -18,7 +18,7 @@ from midterm_cli.experiment import Context, Output, Table
 from midterm_cli.part3.averaging import METRICS, Row, compare, final_metrics, select
 from midterm_cli.part3.mlp import split_layers
 from midterm_cli.part3.outcome import classify, worst
-from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, split_evenly
+from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic
 from midterm_cli.part3.sgd import Snapshot
 
 if TYPE_CHECKING:
@@ -82,11 +82,14 @@ def run(config: Config, context: Context) -> Output:
         UserError: the data is missing or damaged.
     """
     problem = Problem(config, context)
-    saved = context.state.load()
-    groups = _unpack(saved) if saved else _fresh_groups(config, context)
+    if saved := context.state.load():
+        problem.require_same_data(saved["data_sha256"])
+        groups = _unpack(saved["groups"])
+    else:
+        groups = [_Group(seeds) for seeds in problem.groups(config.seeds, context.workers)]
     done = sum(len(group.seeds) * max(0, group.epoch) for group in groups) * problem.num_updates
     total = config.num_seeds * config.epochs * problem.num_updates
-    saved_at = time.monotonic()
+    save_at = time.monotonic() + _SAVE_EVERY_SECONDS
     overlap = len(groups) < context.workers
     jobs = [partial(_train_group, problem, config, group, overlap) for group in groups]
     with arithmetic(problem.threads(len(groups), context.workers)) as threads:
@@ -96,16 +99,14 @@ def run(config: Config, context: Context) -> Output:
                 context.progress(done, total, _progress_text(groups, config))
                 continue
             groups[index] = event
-            if time.monotonic() - saved_at > _SAVE_EVERY_SECONDS:
-                context.state.save(_pack(groups, config))
-                saved_at = time.monotonic()
-    return _output(problem, config, groups, threads * min(len(groups), context.workers))
-
-
-def _fresh_groups(config: Config, context: Context) -> list[_Group]:
-    if context.device.type != "cpu":
-        return [_Group(seeds) for seeds in split_evenly(config.seeds, 1, 4096)]
-    return [_Group(seeds) for seeds in split_evenly(config.seeds, context.workers, 16)]
+            if (begun := time.monotonic()) > save_at:
+                packed = _pack(groups, config)
+                context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
+                # A long history takes long to save: never more than a twentieth of the time.
+                took = time.monotonic() - begun
+                save_at = begun + max(_SAVE_EVERY_SECONDS, 20 * took)
+    threads *= min(len(groups) + overlap, context.workers)
+    return _output(problem, config, groups, threads)
 
 
 def _progress_text(groups: Sequence[_Group], config: Config) -> str:
@@ -172,25 +173,23 @@ def _measure(problem: Problem, config: Config, group: _Group) -> _Group:
     return replace(group, predicted=predicted)
 
 
-def _pack(groups: Sequence[_Group], config: Config) -> dict[str, Any]:
+def _pack(groups: Sequence[_Group], config: Config) -> list[dict[str, Any]]:
     """Groups as plain data and tensors."""
     weights = 1 + len(config.ema_gamma)
-    return {
-        "groups": [
-            {
-                "seeds": group.seeds,
-                "epoch": group.epoch,
-                "active": (group.active.members, group.active.flats),
-                "frozen": {i: (s.members, s.flats) for i, s in group.frozen.items()},
-                "predicted": dict(group.predicted),
-                "history": group.history[: (group.epoch + 1) * len(group.seeds) * weights],
-            }
-            for group in groups
-        ]
-    }
+    return [
+        {
+            "seeds": group.seeds,
+            "epoch": group.epoch,
+            "active": (group.active.members, group.active.flats),
+            "frozen": {i: (s.members, s.flats) for i, s in group.frozen.items()},
+            "predicted": dict(group.predicted),
+            "history": group.history[: (group.epoch + 1) * len(group.seeds) * weights],
+        }
+        for group in groups
+    ]
 
 
-def _unpack(state: Mapping[str, Any]) -> list[_Group]:
+def _unpack(groups: Sequence[Mapping[str, Any]]) -> list[_Group]:
     return [
         _Group(
             seeds=saved["seeds"],
@@ -200,7 +199,7 @@ def _unpack(state: Mapping[str, Any]) -> list[_Group]:
             predicted=saved["predicted"],
             history=saved["history"],
         )
-        for saved in state["groups"]
+        for saved in groups
     ]
 
 
@@ -246,13 +245,13 @@ def _outcomes(
         for row in history
         if row["epoch"] == config.epochs and row["weights"] == "raw"
     }
+    predicted = {seed: counts for group in groups for seed, counts in group.predicted.items()}
     return [
         {
             "seed": seed,
-            "outcome": classify(losses[seed], group.predicted[seed], problem.class_counts(seed)),
+            "outcome": classify(losses[seed], predicted[seed], problem.class_counts(seed)),
         }
-        for group in groups
-        for seed in group.seeds
+        for seed in config.seeds
     ]
 
 
@@ -264,8 +263,12 @@ def _first_shown(config: Config) -> int:
 def _checkpoint(
     problem: Problem, config: Config, groups: Sequence[_Group]
 ) -> dict[str, torch.Tensor]:
-    """Weights as torch.nn.Linear lays them out, for all seeds: (seeds, fan_out, fan_in)."""
-    names = ["raw", *(f"ema_{gamma:g}" for gamma in config.ema_gamma)]
+    """All that is needed to use the networks, stacked over seeds.
+
+    Weights as torch.nn.Linear lays them out, (seeds, fan_out, fan_in), and the mean image,
+    (seeds, pixels), which is to be subtracted from every input.
+    """
+    names = ["raw", *(f"ema_{gamma!r}" for gamma in config.ema_gamma)]
     sizes = problem.architecture.sizes
     by_seed: dict[int, list[list[torch.Tensor]]] = {}
     for group in groups:
@@ -276,7 +279,8 @@ def _checkpoint(
             ]
             for i, member in enumerate(snapshot.members):
                 by_seed[group.seeds[member]] = [[layer[i] for layer in s] for s in stacks]
-    tensors = {"seeds": torch.tensor(sorted(by_seed))}
+    means = np.stack([problem.subset(seed).mean for seed in sorted(by_seed)])
+    tensors = {"seeds": torch.tensor(sorted(by_seed)), "mean": torch.from_numpy(means)}
     for which, name in enumerate(names):
         for layer, fan_in in enumerate(sizes[:-1]):
             stacked = torch.stack([by_seed[seed][which][layer] for seed in sorted(by_seed)])
@@ -302,11 +306,11 @@ def _name(gamma: float | None) -> str:
 def summarize(results: Mapping[str, Any]) -> list[Table | str]:
     """Final metrics, and what averaging gained, as tables."""
     final = results["final"]
+    total = len(results["outcomes"])
     rows = [
-        [_name(entry["gamma"]), *(_mean_sd(entry[metric]) for metric in METRICS)]
+        [_name(entry["gamma"]), *(_mean_sd(entry[metric], total) for metric in METRICS)]
         for entry in final["weights"]
     ]
-    total = len(results["outcomes"])
     tables: list[Table | str] = [
         Table(
             f"After pass {final['epoch']}, mean ± standard deviation over {total} seeds",
@@ -338,10 +342,11 @@ def summarize(results: Mapping[str, Any]) -> list[Table | str]:
     return tables
 
 
-def _mean_sd(entry: Mapping[str, Any]) -> str:
+def _mean_sd(entry: Mapping[str, Any], total: int) -> str:
     if entry["mean"] is None:
         return "not finite"
-    return f"{entry['mean']:.4f}" + ("" if entry["sd"] is None else f" ± {entry['sd']:.4f}")
+    text = f"{entry['mean']:.4f}" + ("" if entry["sd"] is None else f" ± {entry['sd']:.4f}")
+    return text if entry["total"] == total else f"{text} ({entry['total']} of {total} seeds)"
 
 
 def _interval(entry: Mapping[str, Any] | None, form: str) -> str:

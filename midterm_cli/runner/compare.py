@@ -200,7 +200,7 @@ def _statistic(entry: Mapping[str, Any]) -> Row:
 
 
 def _weights_name(gamma: float | None) -> str:
-    return "raw" if gamma is None else f"ema_{gamma:g}"
+    return "raw" if gamma is None else f"ema_{gamma!r}"
 
 
 def _sweep_rows(results: Mapping[str, Any]) -> list[Row]:

@@ -15,6 +15,7 @@ import torch
 from conftest import Answer
 from matplotlib.collections import PathCollection
 
+from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, NoJournal, Output
 from midterm_cli.part3 import fetch, lr_sweep
 from midterm_cli.part3.search import find_bracket
@@ -183,7 +184,7 @@ def test_a_rule_that_knows_only_nan_does_not_see_a_collapse(
         ),
         (
             ["start_lr=5e-4", "max_rates=2"],
-            ["trains at every rate from 0.0005 to 0.001", "another start_lr", "(now 2)"],
+            ["no rate up to 0.001 is high enough", "another start_lr", "(now 2)"],
         ),
     ],
 )
@@ -269,13 +270,12 @@ def test_a_journal_that_holds_a_part_is_continued(
     assert len(records) >= 4
     expected = json.dumps(tiny)
     computed = computed_runs(monkeypatch)
-    # Half of a rate, one and a half, a later rate without an earlier one, a part of a group, all.
-    part = {"trials": records[0]["trials"][1:2]}
-    for kept in (records[:1], records[:3], records[2:4], [part], records):
+    # A group, three groups, later groups without the earlier ones, all.
+    for kept in (records[:1], records[:3], records[2:4], records):
         computed.clear()
         journal = Memory(kept)
 
-        results = sweep(journal=journal).results
+        results = sweep(journal=journal, workers=2).results
 
         assert json.dumps(results) == expected
         known = [(row["lr"], row["seed"]) for record in kept for row in record["trials"]]
@@ -283,6 +283,12 @@ def test_a_journal_that_holds_a_part_is_continued(
         assert sorted(known + computed) == every
         written = [(r["lr"], r["seed"]) for line in journal.records() for r in line["trials"]]
         assert sorted(written) == every
+
+
+def test_a_journal_that_was_begun_on_other_data_is_refused() -> None:
+    other = Memory([{"trials": [], "data_sha256": "0123456789abcdef"}])
+    with pytest.raises(UserError, match="other data"):
+        sweep(journal=other)
 
 
 def test_a_group_is_in_the_journal_before_it_counts() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 
+from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.part3 import train
 from midterm_cli.part3.averaging import METRICS, half_life
@@ -18,7 +19,7 @@ from midterm_cli.part3.problem import Problem
 from midterm_cli.runner import config as configs
 from midterm_cli.runner.launch import Threads
 
-SMALL = ("dataset=synthetic", "num_seeds=3", "epochs=3", "hidden_sizes=[8, 6]")
+SMALL = ("dataset=synthetic", "num_seeds=3", "epochs=3", "hidden_sizes=[16, 8]")
 
 
 def make_config(*assignments: str, file: str | None = None) -> train.Config:
@@ -244,6 +245,26 @@ def test_a_run_that_diverges_says_so_in_strict_json() -> None:
     assert rows(output.results, epoch=0, seed=0)[0]["train_loss"] > 0
     train.summarize(output.results)
     train.draw(make_config(*SMALL, "activation=identity", "lr=1"), output.results)
+
+
+def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
+    with pytest.raises(UserError, match="other data"):
+        run(make_config(*SMALL), state=Kept({"groups": [], "data_sha256": "0123456789abcdef"}))
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (("hidden_sizes=[65536, 65536]",), "parameters: at most"),
+        (("batch_size=65536", "hidden_sizes=[4096]"), "activations in a step: at most"),
+        (("train_fraction=1e-9",), "one class: raise train_fraction"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_starts(
+    assignments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(make_config(*SMALL, *assignments))
 
 
 def test_a_dead_network_has_collapsed() -> None:

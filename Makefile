@@ -6,9 +6,9 @@ MIDTERM := $(BIN)/midterm
 READY   := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: all setup data part3 reference test check lint bench clean help
+.PHONY: all setup data part1 part2 part3 reference test check lint bench clean help
 
-all: part3  ## set up, get the data, run every part
+all: part1 part2 part3  ## set up, get the data, run every part
 	@echo "The figures and numbers are in outputs/."
 
 setup: $(READY)  ## make .venv with everything in it
@@ -29,11 +29,22 @@ DATASET = $$($(MIDTERM) data fetch > /dev/null && echo fashion_mnist \
   || { printf '%s\n' '' '*** No Fashion-MNIST here: running on SYNTHETIC images instead. ***' \
        '*** The numbers below are not those of the exercise. ***' '' >&2; echo synthetic; })
 
-part3: setup  ## train the perceptron, follow its averaged weights
-	@dataset=$(DATASET); $(MIDTERM) train --resume --dataset $$dataset
+part1: setup  ## differentiate the function of Part 1 by every method
+	@$(MIDTERM) autodiff --resume
+
+part2: setup  ## draw the soft-threshold, check the gradients of the module
+	@$(MIDTERM) softt plot --resume
+	@$(MIDTERM) module grad --resume
+
+part3: setup  ## find the divergent learning rate; train, follow averaged weights
+	@dataset=$(DATASET); \
+	  $(MIDTERM) lr-sweep --resume --dataset $$dataset && \
+	  $(MIDTERM) train --resume --dataset $$dataset
 
 reference: setup  ## Part 3 as it was published, on a linear network
-	@dataset=$(DATASET); $(MIDTERM) train --config reference/train --resume --dataset $$dataset
+	@dataset=$(DATASET); \
+	  $(MIDTERM) lr-sweep --config reference/lr_sweep --resume --dataset $$dataset && \
+	  $(MIDTERM) train --config reference/train --resume --dataset $$dataset
 
 test: lint  ## the same set-up, then linters, types and all tests
 	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."

@@ -43,6 +43,10 @@ config_app = _app(help="List, show, check and copy the YAML files that the exper
 data_app = _app(help="Get, check and look at Fashion-MNIST.")
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+softt_app = _app(help="Soft-thresholding (Part 2 A, B).")
+module_app = _app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
+app.add_typer(softt_app, name="softt")
+app.add_typer(module_app, name="module")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,6 +117,27 @@ def _typed(metavar: str, text: str, *names: str) -> Any:
     return typer.Option(*names, help=text, metavar=metavar, parser=_number)
 
 
+def _array(key: str, text: str) -> Any:
+    """An option for numbers in brackets, those of a YAML file, or a file that the part reads."""
+
+    def read(given: str) -> Any:
+        from midterm_cli.runner import yaml_text
+
+        if given.endswith((".yaml", ".yml")):
+            values = yaml_text.load_file(Path(given))
+            if key not in values:
+                raise UserError(f"{printable(given)} has no key {key}: put the numbers under {key}")
+            return values[key]
+        return _number(given) if given.startswith("[") else given
+
+    return typer.Option(
+        help=f"{text} A .npy or .csv file, a .yaml file with the key {key}, or numbers in "
+        "brackets. Without it: a random one.",
+        metavar="FILE",
+        parser=read,
+    )
+
+
 ConfigFile = Annotated[
     str | None,
     typer.Option(
@@ -154,10 +179,21 @@ Gradients = Annotated[
         "--gradients", metavar="NAME", help="How they are computed: closed_form or autograd."
     ),
 ]
-FailOnFailure = Annotated[
-    bool,
-    typer.Option("--fail-on-failure", help=f"Exit {FAILED} when training fails, after recording."),
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", metavar="NAME", help="Arithmetic, such as float32.")
 ]
+Range = Annotated[
+    tuple[float, float] | None,
+    _typed("LO HI", "Ends of the figure's axis.", "--range"),
+]
+Threshold = Annotated[float | None, _typed("T", "Where f_T leaves 0, on both sides; above 0.")]
+
+
+def _fail_when(what: str) -> Any:
+    return typer.Option("--fail-on-failure", help=f"Exit {FAILED} when {what}, after recording.")
+
+
+FailOnFailure = Annotated[bool, _fail_when("training fails")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 
 
@@ -179,6 +215,7 @@ def _main(
 def _run_experiment(
     experiment: str,
     own: Mapping[str, Any],
+    implied: Mapping[str, Any],
     *,
     ctx: typer.Context,
     config: ConfigFile = None,
@@ -211,6 +248,7 @@ def _run_experiment(
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
     those that only this one has: a config key each, or data_dir, fail_on_failure or lr_from.
+    `implied` holds values of config keys that follow from these, and that win over them.
     """
     from midterm_cli.runner import config as configs
     from midterm_cli.runner import record
@@ -220,7 +258,7 @@ def _run_experiment(
     data_dir = values.pop("data_dir", None)
     fail_on_failure = values.pop("fail_on_failure", False)
     recommendation = _recommendation(values)
-    options = _layers(ctx, values | {"device": device, "seed": seed})
+    options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
     options += [recommendation.layer()] if recommendation else []
     resolved = configs.resolve(experiment, config, assignments or (), options)
     if recommendation:
@@ -259,16 +297,15 @@ def _warn_of_another_problem(recommendation: Recommendation, config: Mapping[str
         terminal.say(f"Warning: the sweep {recommendation.name} was made with {changes}")
 
 
-def _layers(ctx: typer.Context, values: Mapping[str, Any]) -> list[Layer]:
-    """A config layer for each option that was given, named as the user typed it."""
+def _layers(
+    ctx: typer.Context, values: Mapping[str, Any], implied: Mapping[str, Any]
+) -> list[Layer]:
+    """A config layer for each option that was given or implied, named as the user types it."""
     from midterm_cli.runner.config import Layer
 
     names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
-    return [
-        Layer(names[key], {key: value})
-        for key, value in values.items()
-        if value not in (None, [], ())
-    ]
+    given = {key: value for key, value in values.items() if value not in (None, [], ())}
+    return [Layer(names[key], {key: value}) for key, value in {**given, **implied}.items()]
 
 
 def _print_path(path: Path) -> None:
@@ -276,15 +313,23 @@ def _print_path(path: Path) -> None:
     typer.echo(bytes(path))
 
 
-def experiment_command(experiment: str) -> Callable[[Callable[..., None]], Callable[..., int]]:
+def experiment_command(
+    experiment: str, group: typer.Typer = app, name: str | None = None
+) -> Callable[[Callable[..., Mapping[str, Any] | None]], Callable[..., int]]:
     """Make the command of an experiment from a function that declares its own options.
 
-    The function is only a declaration and is never called: each parameter is a key of the
-    experiment's config, or data_dir, fail_on_failure or lr_from; the docstring is the help. The
-    options that every experiment has are added from `_run_experiment`.
+    Each parameter of the function is a key of the experiment's config, or data_dir,
+    fail_on_failure or lr_from; its docstring is the help. Called with the options' values, it may
+    return values of config keys that follow from them. The options that every experiment has are
+    added from `_run_experiment`.
+
+    Args:
+        experiment: a name in the table of experiments.
+        group: the commands that this is one of.
+        name: of the command; None for that of the experiment.
     """
 
-    def register(declaration: Callable[..., None]) -> Callable[..., int]:
+    def register(declaration: Callable[..., Mapping[str, Any] | None]) -> Callable[..., int]:
         own = inspect.signature(declaration, eval_str=True).parameters
         shared = {
             name: parameter
@@ -296,7 +341,8 @@ def experiment_command(experiment: str) -> Callable[[Callable[..., None]], Calla
 
         def command(**values: Any) -> int:
             own_values = {key: values.pop(key) for key in own}
-            return _run_experiment(experiment, own_values, **values)
+            implied = declaration(**own_values) or {}
+            return _run_experiment(experiment, own_values, implied, **values)
 
         parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -305,9 +351,75 @@ def experiment_command(experiment: str) -> Callable[[Callable[..., None]], Calla
         command.__doc__ = declaration.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
-        return app.command(experiment.replace("_", "-"))(command)
+        return group.command(name or experiment.replace("_", "-"))(command)
 
     return register
+
+
+@experiment_command("autodiff")
+def autodiff(
+    x: Annotated[
+        list[float] | None, _typed("NUMBER", "Where to differentiate. Repeatable.")
+    ] = None,
+    formula: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A derivative to be judged over the range, in x and the names of the expression.",
+        ),
+    ] = None,
+    expression: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help='Another function, such as "sin(x**2)" or "u = x**2; f = sin(u)".',
+        ),
+    ] = None,
+    range: Range = None,
+    dtype: Dtype = None,
+    symbolic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who differentiates for the symbolic method: builtin, midterm's own rules, or "
+            "sympy, which takes longer to load.",
+        ),
+    ] = None,
+    fail_on_failure: Annotated[bool, _fail_when("the formula or a method is wrong")] = False,
+) -> Mapping[str, Any] | None:
+    """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
+    # One x is a number in the config and in the results, as in the packaged default.
+    return {"x": x[0]} if x is not None and len(x) == 1 else None
+
+
+@experiment_command("softt", softt_app, "plot")
+def softt_plot(
+    threshold: Threshold = None,
+    range: Range = None,
+    second_derivative: Annotated[
+        bool | None,
+        typer.Option(
+            "--second-derivative/--no-second-derivative", help="Draw the second derivative as well."
+        ),
+    ] = None,
+    dtype: Dtype = None,
+    fail_on_failure: Annotated[bool, _fail_when("a derivative is wrong")] = False,
+) -> None:
+    """Draw the soft-threshold and its derivative, by autograd and written out."""
+
+
+@experiment_command("module", module_app, "grad")
+def module_grad(
+    threshold: Threshold = None,
+    dimension: Annotated[int | None, _typed("N", "Length of x.")] = None,
+    matrix: Annotated[str | None, _array("matrix", "M, symmetric and invertible.")] = None,
+    x: Annotated[str | None, _array("x", "The input.")] = None,
+    dtype: Dtype = None,
+    fail_on_failure: Annotated[bool, _fail_when("a gradient is wrong")] = False,
+) -> Mapping[str, Any] | None:
+    """Compute the gradients of ‖x - g_T(x; M)‖² and hold them against three other ways."""
+    given = matrix is not None or x is not None
+    return {"dimension": None} if given and dimension is None else None
 
 
 @experiment_command("train")
@@ -355,6 +467,7 @@ def lr_sweep(
     dataset: Dataset = None,
     gradients: Gradients = None,
     data_dir: DataDir = None,
+    fail_on_failure: Annotated[bool, _fail_when("no failing rate is bracketed")] = False,
 ) -> None:
     """Find the learning rate at which training fails, over seeds (Part 3 B)."""
 

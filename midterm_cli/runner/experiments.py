@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from midterm_cli.experiment import Experiment
 
 EXPERIMENTS = {
+    "autodiff": "midterm_cli.part1.autodiff",
+    "softt": "midterm_cli.part2.softt",
+    "module": "midterm_cli.part2.module",
     "train": "midterm_cli.part3.train",
     "lr_sweep": "midterm_cli.part3.lr_sweep",
 }

@@ -123,6 +123,11 @@ def read_run(path: Path) -> dict[str, Any]:
     missing = [key for key in ("experiment", "config", "results") if key not in document]
     if missing:
         raise UserError(f"{name} is damaged: it has no '{missing[0]}'")
+    for key in ("config", "results"):
+        if not isinstance(document[key], dict):
+            raise UserError(
+                f"{name} is damaged: its '{key}' is not a mapping\nmake the run again with --force"
+            )
     return dict(document)
 
 

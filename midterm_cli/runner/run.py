@@ -66,16 +66,16 @@ def run(experiment: str, resolved: configs.Resolved, request: Request) -> Run:
         UserError: a mistake in config, data, device or output; no folder is left.
         KeyboardInterrupt: interrupted (Terminated for SIGTERM); what it has saved is kept.
     """
-    config = resolved.config
+    name = naming.run_name(configs.plain(resolved.config), configs.plain(resolved.default))
+    folder = request.output or Path("outputs", experiment, name)
+    # What is recorded names the device that was used, so that a repeated run uses it again.
+    device = resolve_device(resolved.config.device)
+    config = resolved.config.model_copy(update={"device": str(device)})
     plain = configs.plain(config)
-    folder = request.output or Path(
-        "outputs", experiment, naming.run_name(plain, configs.plain(resolved.default))
-    )
     if request.resume and not request.force and record.is_finished(folder):
         return _finished(folder, experiment, plain)
-    device = resolve_device(config.device)
     facts = provenance(config, device, request.command)
-    identity = {"experiment": experiment} | plain | {"device": str(device)}
+    identity = {"experiment": experiment} | plain
     with (
         _sigterm_as_interrupt(),
         record.stage(folder, identity, now(), force=request.force, resume=request.resume) as stage,
@@ -122,7 +122,13 @@ def draw(path: Path) -> list[Path]:
             f"{printable(path)} is a run of {shown(experiment)}, which this midterm does not know"
         )
     config = configs.from_document(experiment, document["config"], printable(path))
-    files = _figures(experiment, config, document["results"])
+    try:
+        files = _figures(experiment, config, document["results"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the results in {printable(path)} are damaged ({type(error).__name__}): "
+            "make the run again with --force"
+        ) from error
     for name, content in files.items():
         record.replace_file(folder / name, content)
     return [folder / name for name in files]
@@ -198,8 +204,7 @@ def _files(
     checkpoint: Mapping[str, Any] | None,
 ) -> dict[str, bytes]:
     """The files of a run folder, by name."""
-    command = experiment.replace("_", "-")
-    header = f"# The config of one run. midterm {command} --config FILE repeats it.\n"
+    header = f"# The config of one run of {experiment}: given to --config, it repeats the run.\n"
     files = {
         "config.yaml": (header + configs.dump(config)).encode(),
         "metrics.json": record.to_json(document).encode(),

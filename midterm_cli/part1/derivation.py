@@ -1,0 +1,111 @@
+"""The derivation of f' by the chain rule: in LaTeX, and term by term against autograd.
+
+Both come from the same trees, so that what is printed is what was checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from midterm_cli.part1.derivative import Partial, reverse_mode_steps
+from midterm_cli.part1.expression import (
+    Expr,
+    Number,
+    Program,
+    compose,
+    differentiate,
+    evaluate_program,
+    name_latex,
+    names,
+    rounding_bound,
+    to_latex,
+    to_text,
+)
+
+ROUNDING_FACTOR = 8
+"""Tolerance over the rounding bound: the methods do the same operations in other orders."""
+
+
+def check_terms(
+    program: Program, partials: list[Partial], totals: dict[str, Tensor], x: Tensor
+) -> list[dict[str, Any]]:
+    """Each factor and each product of the chain rule, with autograd's number for it.
+
+    Returns:
+        One dict a term: term, formula, value and autograd (a number for each point), agrees.
+    """
+    exact = {
+        name: (value.double(), torch.zeros_like(value, dtype=torch.float64))
+        for name, value in evaluate_program(program, x).items()
+    }
+    by_autograd = reverse_mode_steps(program, x)
+    written = compose(program)
+    terms = []
+    for step in program:
+        mine = [partial for partial in partials if partial.of == step.name]
+        for partial in mine:
+            bound = _bound(partial.expr, exact, x)
+            symbol, formula = _symbol(partial, program), to_text(partial.expr)
+            terms.append(_term(symbol, formula, partial.value, partial.autograd, bound))
+        if _inputs(program, step.name) != ("x",):
+            bound = _bound(differentiate(written[step.name], "x"), exact, x)
+            product = " + ".join(_product(partial, program) for partial in mine) or "0"
+            value, check = totals[step.name], by_autograd[step.name]
+            terms.append(_term(f"d{step.name}/dx", product, value, check, bound))
+    return terms
+
+
+def _bound(expr: Expr, exact: dict[str, tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    return rounding_bound(expr, exact, x.dtype)[1]
+
+
+def _term(
+    term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor
+) -> dict[str, Any]:
+    difference = (value.double() - autograd.double()).abs()
+    return {
+        "term": term,
+        "formula": formula,
+        "value": value.tolist(),
+        "autograd": autograd.tolist(),
+        "agrees": bool((difference <= ROUNDING_FACTOR * bound).all()),
+    }
+
+
+def _inputs(program: Program, of: str) -> tuple[str, ...]:
+    return next(names(step.expr) for step in program if step.name == of)
+
+
+def _symbol(partial: Partial, program: Program) -> str:
+    d = "d" if _inputs(program, partial.of) == ("x",) else "∂"
+    return f"{d}{partial.of}/{d}{partial.by}"
+
+
+def _product(partial: Partial, program: Program) -> str:
+    symbol = _symbol(partial, program)
+    return symbol if partial.by == "x" else f"{symbol} · d{partial.by}/dx"
+
+
+def to_align(program: Program, partials: list[Partial]) -> str:
+    """The derivation as LaTeX: an align* environment, each step followed by its derivative."""
+    lines = []
+    for step in program:
+        products = [_latex_product(partial) for partial in partials if partial.of == step.name]
+        name = name_latex(step.name)
+        lines.append(rf"{name} &= {to_latex(step.expr)}")
+        lines.append(rf"\frac{{d{name}}}{{dx}} &= {' + '.join(products) or '0'}")
+    body = " \\\\\n".join(lines)
+    return f"\\begin{{align*}}\n{body}\n\\end{{align*}}"
+
+
+def _latex_product(partial: Partial) -> str:
+    factor = to_latex(partial.expr)
+    if partial.by == "x":
+        return factor
+    inner = rf"\frac{{d{name_latex(partial.by)}}}{{dx}}"
+    if partial.expr == Number("1"):
+        return inner
+    return rf"\left({factor}\right) \cdot {inner}"

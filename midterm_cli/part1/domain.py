@@ -1,0 +1,301 @@
+"""Where a function of x is defined: which term fails, where the domain ends, what f' does there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midterm_cli.errors import UserError
+from midterm_cli.part1.expression import (
+    Binary,
+    Call,
+    Expr,
+    Program,
+    constant,
+    evaluate,
+    evaluate_program,
+    integer,
+    nodes,
+    slope_in_x,
+    to_text,
+    torch_arithmetic,
+)
+
+_HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "> 0": lambda a: a > 0,
+    "≥ 0": lambda a: a >= 0,
+    "≠ 0": lambda a: a != 0,
+    "in [-1, 1]": lambda a: a.abs() <= 1,
+}
+
+EDGE_ULPS = 8
+"""A point within so many units of rounding of an edge is the edge: decimals cannot say more."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`term` is defined where `argument` satisfies `requirement`, a key of _HOLDS."""
+
+    term: Expr
+    argument: Expr
+    requirement: str
+
+
+def conditions(expr: Expr) -> list[Condition]:
+    """What each operation of `expr` asks of its operands, in order of evaluation."""
+    found = []
+    for node in nodes(expr):
+        match node:
+            case Call("log", argument):
+                found.append(Condition(node, argument, "> 0"))
+            case Call("sqrt", argument):
+                found.append(Condition(node, argument, "≥ 0"))
+            case Call("asin" | "acos", argument):
+                found.append(Condition(node, argument, "in [-1, 1]"))
+            case Call("tan", argument):
+                found.append(Condition(node, Call("cos", argument), "≠ 0"))
+            case Binary("/", _, divisor):
+                found.append(Condition(node, divisor, "≠ 0"))
+            case Binary("**", base, exponent) if requirement := _power_requirement(exponent):
+                found.append(Condition(node, base, requirement))
+    return found
+
+
+def _power_requirement(exponent: Expr) -> str | None:
+    if (n := integer(exponent)) is not None:
+        return None if n >= 0 else "≠ 0"
+    value = constant(exponent)
+    return "≥ 0" if value is not None and value > 0 else "> 0"
+
+
+def defined(program: Program, x: Tensor) -> Tensor:
+    """Where every step is defined and finite; a mask of the shape of `x`, which is float64."""
+    values = evaluate_program(program, x)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    for step in program:
+        for condition in conditions(step.expr):
+            argument = evaluate(condition.argument, values, torch_arithmetic(x))
+            mask = mask & _HOLDS[condition.requirement](argument)
+        mask = mask & values[step.name].isfinite()
+    return mask
+
+
+def undefined_term(program: Program, x: float) -> tuple[Condition, float] | None:
+    """The first condition that fails at `x` with the value that fails it, or None."""
+    point = torch.tensor(x, dtype=torch.float64)
+    values = evaluate_program(program, point)
+    for step in program:
+        for condition in conditions(step.expr):
+            argument = evaluate(condition.argument, values, torch_arithmetic(point))
+            if not _HOLDS[condition.requirement](argument):
+                return condition, float(argument)
+    return None
+
+
+def find_edge(program: Program, inside: float, outside: float) -> float:
+    """The last float64 of the domain on the way from `inside` to `outside`, by bisection.
+
+    Args:
+        program: the function.
+        inside: a point of the domain.
+        outside: a point that is not.
+    """
+    return _bisect(lambda x: _is_inside(program, x), inside, outside)[0]
+
+
+def _bisect(holds: Callable[[float], bool], inside: float, outside: float) -> tuple[float, float]:
+    """Neighbouring floats between the two given, of which `holds` is true and false."""
+    while (middle := inside + (outside - inside) / 2) not in (inside, outside):
+        if holds(middle):
+            inside = middle
+        else:
+            outside = middle
+    return inside, outside
+
+
+def edge_at(program: Program, x: float, eps: float) -> float | None:
+    """The edge of the domain that `x` cannot be told from at the precision `eps`, or None.
+
+    Args:
+        program: the function.
+        x: inside, outside or on the edge.
+        eps: relative rounding error of the arithmetic that x is given in.
+    """
+    reach = EDGE_ULPS * eps * max(abs(x), 1e-8)
+    nearby = torch.linspace(x - reach, x + reach, 2 * EDGE_ULPS + 1, dtype=torch.float64)
+    mask = defined(program, nearby)
+    ends = float(nearby[0]), float(nearby[-1])
+    if bool(mask[0]) == bool(mask[-1]):
+        return None  # inside, outside, or an isolated gap
+    return find_edge(program, *(ends if mask[0] else ends[::-1]))
+
+
+def edges_around(program: Program, x: float) -> list[tuple[float, str]]:
+    """The nearest edges of the domain on both sides of an `x` outside of it, nearest first.
+
+    Looks at distances from 1e-9 to 1e6, geometrically spaced: a piece of the domain that is narrow
+    and far away can be missed.
+
+    Returns:
+        For each side that has one, the edge and how points of the domain compare to it:
+        "≥" or ">" above, "≤" or "<" below.
+    """
+    distances = torch.logspace(-9, 6, 1501, dtype=torch.float64)
+    found: list[tuple[float, str]] = []
+    for sign, closed, opened in ((1, "≥", ">"), (-1, "≤", "<")):
+        mask = defined(program, x + sign * distances)
+        if mask.any():
+            first = int(mask.int().argmax())
+            before = x + sign * float(distances[first - 1]) if first else x
+            inside = find_edge(program, x + sign * float(distances[first]), before)
+            outside = math.nextafter(inside, before)
+            found.append((outside, opened) if _is_open(program, outside) else (inside, closed))
+    return sorted(found, key=lambda edge: abs(edge[0] - x))
+
+
+def _is_open(program: Program, x: float) -> bool:
+    """Whether the term that fails at `x` fails on the edge itself, such as log at 0."""
+    undefined = undefined_term(program, x)
+    return undefined is not None and undefined[0].requirement in ("> 0", "≠ 0")
+
+
+def intervals(program: Program, low: float, high: float, num_points: int) -> list[list[float]]:
+    """The pieces of [low, high] on which the function is defined, split at poles.
+
+    Found on a grid of `num_points`, edges by bisection: what lies between two grid points and
+    leaves no sign change there is missed.
+    """
+    grid = torch.linspace(low, high, num_points, dtype=torch.float64)
+    mask, signs = defined(program, grid).tolist(), _divisor_signs(program, grid).tolist()
+    points = grid.tolist()
+    pieces: list[list[float]] = []
+    for i, inside in enumerate(mask):
+        if not inside:
+            continue
+        if i == 0 or not mask[i - 1]:
+            pieces.append([points[0] if i == 0 else find_edge(program, points[i], points[i - 1])])
+        elif signs[i] != signs[i - 1]:
+            left, right = _pole(program, points[i - 1], points[i])
+            pieces[-1].append(left)
+            pieces.append([right])
+        if i + 1 == len(mask):
+            pieces[-1].append(points[i])
+        elif not mask[i + 1]:
+            pieces[-1].append(find_edge(program, points[i], points[i + 1]))
+    return pieces
+
+
+def _divisor_signs(program: Program, x: Tensor) -> Tensor:
+    """The signs of everything that must not be zero; a row for each point of `x`."""
+    values = evaluate_program(program, x)
+    divisors = [
+        evaluate(condition.argument, values, torch_arithmetic(x)).expand_as(x)
+        for step in program
+        for condition in conditions(step.expr)
+        if condition.requirement == "≠ 0"
+    ]
+    return torch.stack([torch.ones_like(x), *divisors], dim=-1).sign()
+
+
+def _pole(program: Program, left: float, right: float) -> tuple[float, float]:
+    """The last and first float beside the pole where a divisor changes its sign at `left`."""
+
+    def signs(x: float) -> list[float]:
+        return list(_divisor_signs(program, torch.tensor(x, dtype=torch.float64)).tolist())
+
+    before, after = _bisect(lambda x: signs(x) == signs(left), left, right)
+    return before, after if _is_inside(program, after) else math.nextafter(after, math.inf)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a point lies.
+
+    Attributes:
+        x: the point as it was asked for.
+        at: where the function is evaluated: x in the dtype, or the edge that x cannot be told from.
+        is_edge: whether it is the edge of the domain.
+        note: why f' is not taken here, or None.
+    """
+
+    x: float
+    at: float
+    is_edge: bool
+    note: str | None
+
+
+def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
+    """Find a point's place in the domain.
+
+    Raises:
+        UserError: it is outside: which term is undefined, and where the domain starts.
+    """
+    rounded = float(torch.tensor(x, dtype=dtype))
+    if not math.isfinite(rounded):
+        name = str(dtype).removeprefix("torch.")
+        raise UserError(f"x = {x:g} is beyond the largest {name}: take another x or float64")
+    edge = edge_at(program, rounded, torch.finfo(dtype).eps)
+    if not _is_inside(program, rounded) and (edge is None or _is_open(program, rounded)):
+        raise UserError(_outside(program, rounded))
+    at = rounded if edge is None else edge
+    note = None
+    if edge is not None and _grows_without_bound(program, edge):
+        note = f"x = {x:.15g} is the edge of the domain: f' is unbounded there"
+    elif not math.isfinite(_slope(program, torch.tensor(at, dtype=torch.float64))):
+        note = f"at x = {x:.15g} the rules of differentiation give no finite number"
+    elif not _finite_in(program, at, dtype):
+        name = str(dtype).removeprefix("torch.")
+        raise UserError(f"f is too large for {name} at x = {x:.15g}: take another x or float64")
+    return Place(x, at, edge is not None, note)
+
+
+def _is_inside(program: Program, x: float) -> bool:
+    return bool(defined(program, torch.tensor(x, dtype=torch.float64)))
+
+
+def _finite_in(program: Program, x: float, dtype: torch.dtype) -> bool:
+    values = evaluate_program(program, torch.tensor(x, dtype=dtype))
+    return all(bool(value.isfinite()) for value in values.values())
+
+
+def _slope(program: Program, x: Tensor) -> Tensor:
+    value: Tensor = evaluate(slope_in_x(program), {"x": x}, torch_arithmetic(x))
+    return value.expand_as(x)
+
+
+def _grows_without_bound(program: Program, edge: float) -> bool:
+    """Whether |f'| has no limit at `edge`, as far as float64 can see.
+
+    Towards a limit the increments of |f'| die out over steps of 1e-4 each; for a power, or a
+    logarithm, that grows without bound they do not.
+    """
+    distances = max(abs(edge), 1.0) * torch.tensor([1e-3, 1e-7, 1e-11], dtype=torch.float64)
+    inward = 1.0 if _is_inside(program, edge + float(distances[0])) else -1.0
+    far, near, nearest = _slope(program, edge + inward * distances).abs().tolist()
+    return bool(nearest - near > 0.5 * abs(near - far) + 1e-9 * near)
+
+
+def _outside(program: Program, x: float) -> str:
+    undefined = undefined_term(program, x)
+    if undefined is None:
+        return f"f is too large for float64 at x = {x:.15g}: take another x"
+    condition, value = undefined
+    term, argument = to_text(condition.term), to_text(condition.argument)
+    is_value = "" if argument == "x" else f", and it is {value:.6g}"
+    first = (
+        f"x = {x:.15g} is outside the domain: "
+        f"{term} needs {argument} {condition.requirement}{is_value}"
+    )
+    edges = edges_around(program, x)
+    if not edges:
+        return f"{first}\nno point of the domain was found within 1e6 of it: take another function"
+    # Beside a pole a strip is missing where f overflows: it is as narrow as rounding.
+    if len(edges) == 2 and abs(edges[0][0] - edges[1][0]) <= 1e-9 * max(abs(x), 1.0):
+        return f"{first}\nthe domain lies on both sides of it: take another x"
+    where, relation = edges[0]
+    starts = "starts" if relation in "≥>" else "ends"
+    return f"{first}\nthe domain {starts} at x {relation} {where:.15g}: take x from there"

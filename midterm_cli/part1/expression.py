@@ -1,0 +1,470 @@
+"""Expressions in one variable as small immutable trees.
+
+A tree is evaluated in any arithmetic (torch, mpmath, SymPy, math), differentiated symbolically and
+printed as text or LaTeX. Trees are built by `parse`, or by the constructors below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Number:
+    """A literal that is not negative, as decimal text, or one of the constants `pi` and `e`."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """The variable `x`, or an intermediate."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Negative:
+    """Minus `argument`."""
+
+    argument: Expr
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of one argument; the names are those of FUNCTIONS."""
+
+    function: str
+    argument: Expr
+
+
+@dataclass(frozen=True)
+class Binary:
+    """`left operator right` with one of + - * / **."""
+
+    operator: str
+    left: Expr
+    right: Expr
+
+
+Expr = Number | Name | Negative | Call | Binary
+
+
+@dataclass(frozen=True)
+class Step:
+    """`name = expr`, where `expr` may use `x` and the names of earlier steps."""
+
+    name: str
+    expr: Expr
+
+
+Program = tuple[Step, ...]
+"""The steps of a function; the last one is its value."""
+
+
+ZERO, ONE, TWO = Number("0"), Number("1"), Number("2")
+CONSTANTS = {"pi": math.pi, "e": math.e}
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The operands of the outermost operation."""
+    match expr:
+        case Binary(_, left, right):
+            return left, right
+        case Call(_, argument) | Negative(argument):
+            return (argument,)
+        case _:
+            return ()
+
+
+def nodes(expr: Expr) -> Iterator[Expr]:
+    """Every node, operands before the operation that takes them."""
+    for child in children(expr):
+        yield from nodes(child)
+    yield expr
+
+
+def names(expr: Expr) -> tuple[str, ...]:
+    """The names that occur, each once, in order of occurrence."""
+    return tuple(dict.fromkeys(node.name for node in nodes(expr) if isinstance(node, Name)))
+
+
+def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
+    """The same operation on other operands."""
+    match expr:
+        case Binary(operator, _, _):
+            return Binary(operator, *new)
+        case Call(function, _):
+            return Call(function, *new)
+        case Negative(_):
+            return Negative(*new)
+        case _:
+            return expr
+
+
+def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+    """Replace names by expressions."""
+    if isinstance(expr, Name):
+        return values.get(expr.name, expr)
+    return with_children(expr, tuple(substitute(child, values) for child in children(expr)))
+
+
+def compose(program: Program) -> dict[str, Expr]:
+    """Each step written out in `x` alone."""
+    written: dict[str, Expr] = {}
+    for step in program:
+        written[step.name] = substitute(step.expr, written)
+    return written
+
+
+# Evaluation
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where an expression is evaluated.
+
+    Attributes:
+        functions: has sin, cos, … as attributes: the module torch, mpmath, sympy or math.
+        number: turns the text of a Number into a number of that arithmetic.
+    """
+
+    functions: Any
+    number: Callable[[str], Any]
+
+
+def _float(text: str) -> float:
+    return CONSTANTS.get(text) or float(text)
+
+
+MATH = Arithmetic(math, _float)
+
+
+def torch_arithmetic(like: Tensor) -> Arithmetic:
+    """Tensors of the dtype and on the device of `like`."""
+    return Arithmetic(
+        torch, lambda text: torch.tensor(_float(text), dtype=like.dtype, device=like.device)
+    )
+
+
+def evaluate(expr: Expr, values: Mapping[str, Any], arithmetic: Arithmetic) -> Any:
+    """The value of `expr` where each name has the value given for it."""
+    match expr:
+        case Number(text):
+            return arithmetic.number(text)
+        case Name(name):
+            return values[name]
+        case Negative(argument):
+            return -evaluate(argument, values, arithmetic)
+        case Call(function, argument):
+            return getattr(arithmetic.functions, function)(evaluate(argument, values, arithmetic))
+        case Binary(operator, left, right):
+            a = evaluate(left, values, arithmetic)
+            if operator == "**" and (exponent := integer(right)) is not None:
+                # An exact integer exponent keeps negative bases real in every arithmetic.
+                return a**exponent
+            return _OPERATIONS[operator](a, evaluate(right, values, arithmetic))
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "**": lambda a, b: a**b,
+}
+
+
+def evaluate_program(
+    program: Program, x: Tensor, arithmetic: Arithmetic | None = None
+) -> dict[str, Tensor]:
+    """The value of `x` and of each step, by name; each of the shape of `x`.
+
+    Args:
+        program: the steps.
+        x: any shape.
+        arithmetic: a kind of tensor arithmetic; by default that of `x`.
+    """
+    values = {"x": x}
+    for step in program:
+        value = evaluate(step.expr, values, arithmetic or torch_arithmetic(x))
+        values[step.name] = value.expand_as(x)
+    return values
+
+
+def constant(expr: Expr) -> float | None:
+    """The value of an expression without names; None where it has names or no finite value."""
+    if names(expr):
+        return None
+    try:
+        value = evaluate(expr, {}, MATH)
+    except (ArithmeticError, ValueError):
+        return None
+    # math turns a negative base with a fractional exponent into a complex number.
+    return value if isinstance(value, float | int) and math.isfinite(value) else None
+
+
+def integer(expr: Expr) -> int | None:
+    """The value of a literal integer, or None."""
+    if isinstance(expr, Negative):
+        inner = integer(expr.argument)
+        return None if inner is None else -inner
+    if isinstance(expr, Number) and expr.text not in CONSTANTS and float(expr.text).is_integer():
+        return int(float(expr.text))
+    return None
+
+
+# Differentiation. The constructors drop zeros and ones, so that derivatives stay readable.
+
+
+def _number(value: int) -> Expr:
+    return Number(str(value)) if value >= 0 else Negative(Number(str(-value)))
+
+
+def _negative(a: Expr) -> Expr:
+    if isinstance(a, Negative):
+        return a.argument
+    return a if a == ZERO else Negative(a)
+
+
+def _add(a: Expr, b: Expr) -> Expr:
+    if a == ZERO:
+        return b
+    return a if b == ZERO else Binary("+", a, b)
+
+
+def _subtract(a: Expr, b: Expr) -> Expr:
+    if b == ZERO:
+        return a
+    return _negative(b) if a == ZERO else Binary("-", a, b)
+
+
+def _multiply(a: Expr, b: Expr) -> Expr:
+    if ZERO in (a, b):
+        return ZERO
+    if a == ONE:
+        return b
+    return a if b == ONE else Binary("*", a, b)
+
+
+def _divide(a: Expr, b: Expr) -> Expr:
+    return a if a == ZERO or b == ONE else Binary("/", a, b)
+
+
+def _power(a: Expr, exponent: Expr) -> Expr:
+    if exponent == ONE:
+        return a
+    return ONE if exponent == ZERO else Binary("**", a, exponent)
+
+
+def _square(a: Expr) -> Expr:
+    return Binary("**", a, TWO)
+
+
+def _inverse_root(a: Expr) -> Expr:
+    return Binary("/", ONE, Call("sqrt", Binary("-", ONE, _square(a))))
+
+
+FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
+    "sin": lambda a: Call("cos", a),
+    "cos": lambda a: Negative(Call("sin", a)),
+    "tan": lambda a: Binary("+", ONE, _square(Call("tan", a))),
+    "asin": _inverse_root,
+    "acos": lambda a: Negative(_inverse_root(a)),
+    "atan": lambda a: Binary("/", ONE, Binary("+", ONE, _square(a))),
+    "sinh": lambda a: Call("cosh", a),
+    "cosh": lambda a: Call("sinh", a),
+    "tanh": lambda a: Binary("-", ONE, _square(Call("tanh", a))),
+    "exp": lambda a: Call("exp", a),
+    "log": lambda a: Binary("/", ONE, a),
+    "sqrt": lambda a: Binary("/", ONE, Binary("*", TWO, Call("sqrt", a))),
+}
+"""Each function that an expression may call, with its derivative."""
+
+
+def differentiate(expr: Expr, name: str) -> Expr:
+    """The partial derivative with respect to `name`; other names are held fixed."""
+    match expr:
+        case Name(other):
+            return ONE if other == name else ZERO
+        case Number(_):
+            return ZERO
+        case Negative(argument):
+            return _negative(differentiate(argument, name))
+        case Call(function, argument):
+            return _multiply(FUNCTIONS[function](argument), differentiate(argument, name))
+        case Binary(operator, a, b):
+            return _differentiate_binary(operator, a, b, name)
+
+
+def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
+    da, db = differentiate(a, name), differentiate(b, name)
+    match operator:
+        case "+":
+            return _add(da, db)
+        case "-":
+            return _subtract(da, db)
+        case "*":
+            return _add(_multiply(da, b), _multiply(a, db))
+        case "/" if db == ZERO:
+            return _divide(da, b)
+        case "/":
+            return _divide(_subtract(_multiply(da, b), _multiply(a, db)), _square(b))
+    n = integer(b)
+    below = _number(n - 1) if n is not None else Binary("-", b, ONE)
+    by_base = _multiply(_multiply(b, _power(a, below)), da)
+    if db == ZERO:
+        return by_base
+    return _add(by_base, _multiply(_multiply(Binary("**", a, b), Call("log", a)), db))
+
+
+def slope_in_x(program: Program) -> Expr:
+    """The derivative of the program's value, written out in `x` alone."""
+    return differentiate(compose(program)[program[-1].name], "x")
+
+
+# Rounding
+
+
+def rounding_bound(
+    expr: Expr, values: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Value and first-order bound of its rounding error (running error analysis).
+
+    Each operation adds two units of rounding of its result, and what underflow can take, to the
+    errors of its operands, which it passes on scaled by its partial derivatives (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2.8 and 3.3).
+
+    Args:
+        expr: the expression.
+        values: for each name its value and the absolute error of that value, float64.
+        dtype: the arithmetic whose error is wanted.
+    """
+    if isinstance(expr, Name):
+        return values[expr.name]
+    example = next(iter(values.values()))[0]
+    arithmetic = torch_arithmetic(example)
+    if isinstance(expr, Number):
+        value = arithmetic.number(expr.text)
+        return value, torch.finfo(dtype).eps / 2 * value.abs()
+    # The operands become names of their own; a constant stays, so that an exponent stays exact.
+    operands: dict[str, tuple[Tensor, Tensor]] = {"x": (example, torch.zeros_like(example))}
+    local: list[Expr] = []
+    for i, child in enumerate(children(expr)):
+        if names(child):
+            operands[f"operand {i}"] = rounding_bound(child, values, dtype)
+            local.append(Name(f"operand {i}"))
+        else:
+            local.append(child)
+    operation = with_children(expr, tuple(local))
+    points = {name: value for name, (value, _) in operands.items()}
+    result = evaluate(operation, points, arithmetic)
+    error = torch.finfo(dtype).eps * result.abs() + torch.finfo(dtype).tiny
+    for name in names(operation):
+        slope = evaluate(differentiate(operation, name), points, arithmetic)
+        operand_error = operands[name][1]
+        # An exact operand passes on nothing, even where the slope is infinite.
+        error = error + torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
+    return result, error
+
+
+# Printing
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 4}
+_ATOM = 5
+
+
+def _precedence(expr: Expr) -> int:
+    match expr:
+        case Binary(operator, _, _):
+            return _PRECEDENCE[operator]
+        case Negative(_):
+            return 1
+        case _:
+            return _ATOM
+
+
+def to_text(expr: Expr) -> str:
+    """As it would be typed; reading it again gives the same tree."""
+    match expr:
+        case Number(text) | Name(text):
+            return text
+        case Call(function, argument):
+            return f"{function}({to_text(argument)})"
+        case Negative(argument):
+            return "-" + _grouped(argument, _PRECEDENCE["**"])
+        case Binary("**", left, right):
+            return f"{_grouped(left, _ATOM)}**{_grouped(right, _ATOM)}"
+        case Binary(operator, left, right):
+            level = _PRECEDENCE[operator]
+            return f"{_grouped(left, level)} {operator} {_grouped(right, level + 1)}"
+
+
+def _grouped(expr: Expr, level: int) -> str:
+    return to_text(expr) if _precedence(expr) >= level else f"({to_text(expr)})"
+
+
+def to_latex(expr: Expr) -> str:
+    """As mathematics, without the delimiters of a formula."""
+    match expr:
+        case Number("pi"):
+            return r"\pi"
+        case Number(text):
+            mantissa, _, exponent = text.partition("e") if text != "e" else (text, "", "")
+            return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else text
+        case Name(name):
+            return name_latex(name)
+        case Call("sqrt", argument):
+            return rf"\sqrt{{{to_latex(argument)}}}"
+        case Call("exp", argument):
+            return rf"e^{{{to_latex(argument)}}}"
+        case Call(function, argument):
+            command = {"asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"}
+            return rf"{command.get(function, chr(92) + function)}\left({to_latex(argument)}\right)"
+        case Negative(argument):
+            return "-" + _grouped_latex(argument, 2)
+        case Binary("/", left, right):
+            return rf"\frac{{{to_latex(left)}}}{{{to_latex(right)}}}"
+        case Binary("**", left, right):
+            return rf"{_grouped_latex(left, _ATOM)}^{{{to_latex(right)}}}"
+        case Binary("*", left, right):
+            sign = " " if isinstance(left, Number) and not _starts_with_digit(right) else r" \cdot "
+            return _grouped_latex(left, 2) + sign + _grouped_latex(right, 2)
+        case Binary(operator, left, right):
+            return f"{_grouped_latex(left, 1)} {operator} {_grouped_latex(right, 2)}"
+
+
+def _grouped_latex(expr: Expr, level: int) -> str:
+    match expr:
+        case Call("exp", _):  # printed as a power of e
+            precedence = _PRECEDENCE["**"]
+        case Number(text) if "e" in text and text != "e":  # printed as a product
+            precedence = _PRECEDENCE["*"]
+        case _:
+            precedence = _precedence(expr)
+    return to_latex(expr) if precedence >= level else rf"\left({to_latex(expr)}\right)"
+
+
+def _starts_with_digit(expr: Expr) -> bool:
+    match expr:
+        case Number(_):
+            return True
+        case Binary("*" | "**", left, _):
+            return _starts_with_digit(left)
+        case _:
+            return False
+
+
+def name_latex(name: str) -> str:
+    """`y` as y, `u1` as u with the index 1, longer names upright."""
+    letters = name.rstrip("0123456789")
+    index = name[len(letters) :]
+    letters = letters.rstrip("_") or letters
+    body = letters if len(letters) == 1 else rf"\mathrm{{{letters}}}".replace("_", r"\_")
+    return f"{body}_{{{index}}}" if index else body

@@ -1,0 +1,243 @@
+"""Text to expressions, by a whitelist: nothing of the text is ever executed."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import warnings
+from collections.abc import Collection
+
+from midterm_cli.errors import UserError
+from midterm_cli.part1.expression import (
+    CONSTANTS,
+    FUNCTIONS,
+    Binary,
+    Call,
+    Expr,
+    Name,
+    Negative,
+    Number,
+    Program,
+    Step,
+    children,
+    constant,
+    names,
+    nodes,
+    with_children,
+)
+
+MAX_LENGTH = 1_000
+"""Characters of one text: far above any exercise, far below what could exhaust the reader."""
+MAX_DEPTH = 60
+"""Levels of nested operations."""
+MAX_POWER = 100
+"""Largest constant exponent, and largest product of nested ones such as (x**10)**10."""
+MAX_NODES = 2_000
+"""Size of a function when its intermediates are written out; doubling names grow it fast."""
+
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
+}
+
+
+def parse_program(text: str) -> Program:
+    """Read a function of x, with or without named intermediates.
+
+    Args:
+        text: `sin(x**2)`, or `u = x**2; f = sin(u)`; the last part is the function's value and may
+            be called f or be left without a name.
+
+    Returns:
+        The steps. Without named intermediates the argument of each function becomes one of its own
+        (u1, u2, …), so that the chain rule has terms to show.
+
+    Raises:
+        UserError: the text is too long, not a formula, or uses something that is not known.
+    """
+    _check_length(text)
+    parts = [part.strip() for part in re.split(r"[;\n]", text) if part.strip()]
+    if not parts:
+        raise UserError("the expression is empty: write a function of x such as sin(x**2)")
+    steps: list[Step] = []
+    for i, part in enumerate(parts):
+        name, formula = _split_definition(part, last=i == len(parts) - 1)
+        known = ["x", *(step.name for step in steps)]
+        if name in known:
+            raise UserError(f"{name} is defined twice: give each intermediate a name of its own")
+        steps.append(Step(name, parse(formula, known)))
+    if len(steps) == 1:
+        steps = _name_arguments(steps[0].expr)
+    _check_size(steps)
+    return tuple(steps)
+
+
+def parse(text: str, known: Collection[str]) -> Expr:
+    """Read one formula in the names `known`.
+
+    Raises:
+        UserError: as for `parse_program`.
+    """
+    _check_length(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`
+            tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        where = f" at column {error.offset}" if error.offset else ""
+        raise UserError(
+            f"cannot read {_quote(text)}{where}: {error.msg}\n"
+            "write products with *, powers with **, and close each bracket"
+        ) from None
+    except (RecursionError, MemoryError, ValueError):
+        raise UserError(f"cannot read {_quote(text)}: it is nested too deeply") from None
+    return _build(tree.body, known, depth=0, power=1.0)
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise UserError(
+            f"the expression has {len(text):,} characters, at most {MAX_LENGTH:,} are read: "
+            "shorten it"
+        )
+
+
+def _quote(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _split_definition(part: str, last: bool) -> tuple[str, str]:
+    match = re.fullmatch(r"\s*(\w+)\s*=(?!=)(.*)", part, flags=re.DOTALL | re.ASCII)
+    if match is None:
+        if last:
+            return "f", part
+        raise UserError(f"{_quote(part)} has no name: write it as u = …; only the last part may")
+    name, formula = match.groups()
+    if last and name != "f":
+        raise UserError(f"the last part is called {_quote(name)}: call it f, or leave out the name")
+    reserved = name in FUNCTIONS or name in CONSTANTS or name == "x" or (name == "f" and not last)
+    if reserved or not re.fullmatch(r"[A-Za-z]\w{0,19}", name, flags=re.ASCII):
+        raise UserError(
+            f"{_quote(name)} cannot name an intermediate: take up to 20 letters and digits, and "
+            "no name that means something else"
+        )
+    return name, formula
+
+
+def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> Expr:
+    """Python's syntax node as ours; `power` is the product of the exponents around it."""
+    if depth > MAX_DEPTH:
+        raise UserError(f"the expression is nested deeper than {MAX_DEPTH} levels: simplify it")
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return _literal(value)
+        case ast.Name(id=name):
+            return _name(name, known)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _build(operand, known, depth + 1, power)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return Negative(_build(operand, known, depth + 1, power))
+        case ast.BinOp(op=ast.Pow(), left=left, right=right):
+            exponent = _build(right, known, depth + 1, 1.0)
+            power = _nested_power(exponent, power)
+            return Binary("**", _build(left, known, depth + 1, power), exponent)
+        case ast.BinOp(op=operator, left=left, right=right) if type(operator) in _OPERATORS:
+            a = _build(left, known, depth + 1, power)
+            return Binary(_OPERATORS[type(operator)], a, _build(right, known, depth + 1, power))
+        case ast.Call(func=ast.Name(id=function), args=[argument], keywords=[]):
+            return Call(_function(function), _build(argument, known, depth + 1, power))
+        case ast.BinOp(op=ast.BitXor()):
+            raise UserError("^ is no power here: write x**2 for the square of x")
+    raise UserError(
+        f"{_describe(node)} is not allowed in an expression: numbers, names, + - * / ** and the "
+        f"functions {', '.join(FUNCTIONS)} are"
+    )
+
+
+def _describe(node: ast.expr) -> str:
+    match node:
+        case ast.Attribute() | ast.Call(func=ast.Attribute()):
+            kind = "attribute access"
+        case ast.Call(func=ast.Name()):
+            kind = "a call without exactly one argument"
+        case ast.Constant(value=str() | bytes()):
+            kind = "text"
+        case _:
+            kind = type(node).__name__
+    return f"{kind} at column {node.col_offset + 1}"
+
+
+def _literal(value: int | float) -> Number:
+    if value and not 1e-100 <= value <= 1e100:
+        shown = _quote(str(value))
+        raise UserError(f"the number {shown} is out of range: 1e-100 to 1e100 are read")
+    return Number(str(value))
+
+
+def _nested_power(exponent: Expr, power: float) -> float:
+    if names(exponent):
+        return power
+    value = constant(exponent)
+    if value is None or abs(value) * power > MAX_POWER:
+        shown = "no number" if value is None else f"{abs(value) * power:g}"
+        raise UserError(
+            f"an exponent comes to {shown}, at most {MAX_POWER} is read "
+            "(nested powers count as their product): lower it"
+        )
+    return max(power, abs(value) * power)
+
+
+def _name(name: str, known: Collection[str]) -> Expr:
+    if name in CONSTANTS:
+        return Number(name)
+    if name in known:
+        return Name(name)
+    if name in FUNCTIONS:
+        raise UserError(f"{name} is a function: write {name}(x)")
+    raise UserError(f"unknown name {_quote(name)}{_meant(name, [*known, *CONSTANTS])}")
+
+
+def _function(name: str) -> str:
+    if name == "ln":
+        return "log"
+    if name not in FUNCTIONS:
+        raise UserError(f"unknown function {_quote(name)}{_meant(name, list(FUNCTIONS))}")
+    return name
+
+
+def _meant(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]}?" if close else f": the known ones are {', '.join(known)}"
+
+
+def _name_arguments(expr: Expr) -> list[Step]:
+    """Give the argument of each function a name, the same name to equal arguments."""
+    given: dict[Expr, str] = {}
+
+    def visit(expr: Expr) -> Expr:
+        expr = with_children(expr, tuple(visit(child) for child in children(expr)))
+        if isinstance(expr, Call) and children(expr.argument) and names(expr.argument):
+            name = given.setdefault(expr.argument, f"u{len(given) + 1}")
+            return Call(expr.function, Name(name))
+        return expr
+
+    value = visit(expr)
+    return [*(Step(name, argument) for argument, name in given.items()), Step("f", value)]
+
+
+def _check_size(steps: list[Step]) -> None:
+    """Refuse a function that explodes when it is written out in x, without writing it out."""
+    sizes = {"x": 1}
+    for step in steps:
+        sizes[step.name] = sum(
+            sizes[node.name] if isinstance(node, Name) else 1 for node in nodes(step.expr)
+        )
+        if sizes[step.name] > MAX_NODES:
+            raise UserError(
+                f"{step.name} written out in x has {sizes[step.name]:,} operations, at most "
+                f"{MAX_NODES:,} are read: use fewer intermediates inside each other"
+            )

@@ -1,0 +1,124 @@
+"""Vectors and matrices of the user: read from a file, and refused by name where they are wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midterm_cli.errors import UserError
+
+MAX_DIMENSION = 256
+"""The results hold three d × d lists of decimals, 4 MB at this d."""
+MAX_BYTES = 16 * 2**20
+"""Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""
+
+
+def read_array(key: str, path: str) -> Tensor:
+    """Read numbers from a .npy or .csv file.
+
+    Args:
+        key: what it is, for the messages.
+        path: the file.
+
+    Returns:
+        float64, finite, of the shape that the file has; a .csv always has two axes.
+
+    Raises:
+        UserError: there is no such file, or it does not hold up to MAX_DIMENSION² finite numbers.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{key} file {path} has {size:,} bytes, at most {MAX_BYTES:,} are read")
+        if file.suffix == ".npy":
+            # Memory-mapped, so that a header that promises too much allocates nothing.
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        elif file.suffix == ".csv":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # no numbers: said below
+                array = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8")
+        else:
+            raise UserError(
+                f"{key} file {path} is neither .npy nor .csv: "
+                f"convert it, or put the numbers under {key} in the config"
+            )
+    except OSError as error:
+        reason = error.strerror or "it is not a .npy file"
+        raise UserError(f"cannot read {key} file {path}: {reason}") from None
+    except (ValueError, EOFError) as error:
+        # NumPy's advice after the semicolon, and on unpickling, is not for our users.
+        damaged = "it is not a .npy file of plain numbers"
+        reason = damaged if file.suffix == ".npy" else str(error).split(";")[0]
+        raise UserError(f"cannot read {key} file {path}: {reason}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{key} file {path} holds {kind}: save it as real numbers")
+    if array.size == 0:
+        raise UserError(f"{key} file {path} holds no numbers: write some into it")
+    if array.size > MAX_DIMENSION**2:
+        raise UserError(
+            f"{key} file {path} has shape {array.shape}, dimensions up to {MAX_DIMENSION} are taken"
+        )
+    return _finite(f"{key} file {path}", torch.from_numpy(np.array(array, dtype=np.float64)))
+
+
+def _finite(what: str, values: Tensor) -> Tensor:
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise UserError(f"{what}: the value at {list(place)} is {float(values[place])}: replace it")
+    return values
+
+
+def to_vector(x: Tensor) -> Tensor:
+    """A single row or column as a vector.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if x.numel() == 0 or x.ndim > 2 or x.numel() != max(x.shape, default=0):
+        raise UserError(f"x must be one vector, got shape {tuple(x.shape)}: give d values")
+    return x.reshape(-1)
+
+
+def check_matrix(matrix: Tensor) -> None:
+    """Refuse a matrix that is not square, symmetric and invertible to the precision of its dtype.
+
+    Raises:
+        UserError: what is wrong, and where.
+    """
+    shape = tuple(matrix.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise UserError(f"M must be square, got shape {shape}: give d rows of d values")
+    if shape[0] > MAX_DIMENSION:
+        raise UserError(f"M has dimension {shape[0]}, at most {MAX_DIMENSION} is taken")
+    eps = torch.finfo(matrix.dtype).eps
+    matrix = _finite("M", matrix.detach()).double()
+    asymmetry = (matrix - matrix.mT).abs()
+    if bool((asymmetry > 64 * eps * matrix.abs().max()).any()):
+        i, j = divmod(int(asymmetry.argmax()), shape[0])
+        raise UserError(
+            f"M must be symmetric, got M[{i}][{j}] = {float(matrix[i, j]):.10g} and "
+            f"M[{j}][{i}] = {float(matrix[j, i]):.10g}: make them equal"
+        )
+    singular = torch.linalg.svdvals(matrix)
+    if bool(singular[-1] <= shape[0] * eps * singular[0]):
+        raise UserError(
+            f"M is singular: its smallest singular value is {float(singular[-1]):.3g} and its "
+            f"largest {float(singular[0]):.3g}\ngive an invertible M"
+        )
+
+
+def sha256_of_files(paths: Sequence[str]) -> str:
+    """One digest of the contents of the files, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()

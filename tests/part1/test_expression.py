@@ -1,0 +1,219 @@
+"""Reading, evaluating, differentiating and printing expressions."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midterm_cli.errors import UserError
+from midterm_cli.part1.derivative import reverse_mode, symbolic, symbolic_sympy
+from midterm_cli.part1.expression import (
+    FUNCTIONS,
+    MATH,
+    Binary,
+    Call,
+    Expr,
+    Name,
+    Negative,
+    Number,
+    compose,
+    differentiate,
+    evaluate,
+    rounding_bound,
+    to_latex,
+    to_text,
+)
+from midterm_cli.part1.parse import MAX_LENGTH, parse, parse_program
+
+MIDTERM = "u = x**3; y = 2 + u + log(1 + u); f = sqrt(y) + sin(y)"
+
+
+def value(text: str, x: float) -> float:
+    return float(evaluate(parse(text, ["x"]), {"x": x}, MATH))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 - x - 2", -3.0),
+        ("2 ** x ** 2", 16.0),
+        ("-x**2", -4.0),
+        ("(-x)**3", -8.0),
+        ("2 / x * 3", 3.0),
+        ("2 / (x * 4)", 0.25),
+        ("1e-3 * x", 0.002),
+        ("ln(e ** x) + cos(pi)", 1.0),
+        ("x ** -2", 0.25),
+        ("+x", 2.0),
+    ],
+)
+def test_reads_as_mathematics_does(text: str, expected: float) -> None:
+    assert value(text, 2.0) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("__import__('os').system('ls')", "attribute access at column 1"),
+        ("__import__('os')", "unknown function '__import__'"),
+        ("x.real", "attribute access at column 1"),
+        ("x[0]", "Subscript"),
+        ("lambda: x", "Lambda"),
+        ("[x for x in x]", "ListComp"),
+        ("'x'", "text at column 1"),
+        ("sin(x, x)", "exactly one argument"),
+        ("sin(x=x)", "exactly one argument"),
+        ("sin(*x)", "Starred"),
+        ("x if x else x", "IfExp"),
+        ("(y := x)", "NamedExpr"),
+        ("True", "Constant"),
+        ("2j", "Constant"),
+        ("x % 2", "BinOp"),
+        ("x ^ 2", r"write x\*\*2"),
+        ("2x", r"cannot read '2x' at column .*\n.*\*"),
+        ("sin x", "cannot read"),
+        ("sin", r"write sin\(x\)"),
+        ("sinn(x)", "did you mean sin"),
+        ("z + 1", "unknown name 'z': the known ones are x, pi, e"),
+        ("x\0", "cannot read"),
+        ("9**9**9", "3.8742e.08"),
+        ("x**101", "comes to 101"),
+        ("(x**11)**10", "comes to 110"),
+        ("((x**2)**8 + 1)**8", "comes to 128"),
+        ("x**(1/0)", "no number"),
+        ("1e999", "out of range"),
+        ("9" * 900, "out of range"),
+        ("(" * 400 + "x" + ")" * 400, "cannot read"),
+        ("-" * 500 + "x", "nested deeper"),
+        ("(" * 5000 + ")" * 5000, f"10,000 characters, at most {MAX_LENGTH:,}"),
+        ("", "cannot read|empty"),
+    ],
+)
+def test_refuses_what_is_no_formula(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        parse(text, ["x"])
+    assert len(str(caught.value).splitlines()) <= 2
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (" ; ", "empty"),
+        ("x; x", "has no name"),
+        ("u = x; g = u", "call it f"),
+        ("u = x; u = x; f = u", "defined twice"),
+        ("x = 2; f = x", "cannot name"),
+        ("sin = x; f = sin", "cannot name"),
+        ("f = x; u = f; f", "cannot name|defined twice"),
+        ("_u = x; f = x", "cannot name"),
+        ("u = v; v = x; f = u", "unknown name 'v'"),
+        (
+            "; ".join(["u0 = x + x", *(f"u{i + 1} = u{i} + u{i}" for i in range(30)), "f = u30"]),
+            "2,",
+        ),
+    ],
+)
+def test_refuses_what_is_no_program(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_program(text)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(max_size=60) | st.text("x+-*/()0123456789. sincoelgu=;", max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        program = parse_program(text)
+    except UserError:
+        return
+    assert program[-1].name == "f"
+
+
+def test_arguments_become_intermediates() -> None:
+    program = parse_program("sin(x**2) + exp(cos(x**2)) + cos(x)")
+    written = {step.name: to_text(step.expr) for step in program}
+    assert written == {
+        "u1": "x**2",
+        "u2": "cos(u1)",
+        "f": "sin(u1) + exp(u2) + cos(x)",
+    }
+    assert to_text(compose(program)["f"]) == "sin(x**2) + exp(cos(x**2)) + cos(x)"
+
+
+def expressions() -> st.SearchStrategy[Expr]:
+    leaves: st.SearchStrategy[Expr] = st.sampled_from(
+        [Name("x"), Number("2"), Number("0.5"), Number("pi"), Number("3")]
+    )
+
+    def grow(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
+        powers = st.builds(
+            Binary, st.just("**"), inner, st.sampled_from([Number("2"), Negative(Number("1"))])
+        )
+        return (
+            st.builds(Binary, st.sampled_from("+-*/"), inner, inner)
+            | st.builds(Negative, inner)
+            | st.builds(Call, st.sampled_from(sorted(FUNCTIONS)), inner)
+            | powers
+        )
+
+    return st.recursive(leaves, grow, max_leaves=8)
+
+
+@settings(deadline=None, max_examples=100)
+@given(expressions())
+def test_text_is_read_back_as_the_same_tree(expr: Expr) -> None:
+    assert parse(to_text(expr), ["x"]) == expr
+
+
+def test_derivative_is_that_of_sympy() -> None:
+    """Random expressions over every function and operator, at 30 digits, by two differentiators."""
+    rng = random.Random(0)
+    inner = [f"{name}(0.3 + x/4)" for name in FUNCTIONS] + ["x**3", "x**x", "2**x", "1/x", "-x"]
+    for _ in range(60):
+        a, b = rng.sample(inner, 2)
+        operator = rng.choice(["+", "-", "*", "/"])
+        program = parse_program(
+            f"{rng.choice(['sin', 'exp', 'atan'])}({a} {operator} {b}) / (1 + x)"
+        )
+        x = rng.uniform(0.2, 1.5)
+        assert symbolic(program, x) == pytest.approx(symbolic_sympy(program, x), rel=1e-14)
+
+
+def test_symbolic_method_is_correctly_rounded_where_float64_cancels() -> None:
+    # f' = (x sin x - (1 - cos x) 2) / x³: at 1e-5 float64 keeps no digit of it.
+    program = parse_program("(1 - cos(x)) / x**2")
+    assert symbolic(program, 1e-5) == pytest.approx(-1e-5 / 12, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("(1/(2*sqrt(y)) + cos(y)) * 3*x**2", None),
+        ("-(x + 1)*2**x", r"\left(-\left(x + 1\right)\right) \cdot 2^{x}"),
+        ("exp(x)**2", r"\left(e^{x}\right)^{2}"),
+        ("2*3*x", r"2 \cdot 3 \cdot x"),
+        ("x - (1 - x)", r"x - \left(1 - x\right)"),
+        ("asin(u1)/pi", r"\frac{\arcsin\left(u_{1}\right)}{\pi}"),
+        ("1e-05*x", r"1 \cdot 10^{-5} x"),
+    ],
+)
+def test_latex(text: str, latex: str | None) -> None:
+    printed = to_latex(parse(text, ["x", "y", "u1"]))
+    expected = r"\left(\frac{1}{2 \sqrt{y}} + \cos\left(y\right)\right) \cdot 3 \cdot x^{2}"
+    assert printed == (latex or expected)
+
+
+def test_rounding_bound_holds_and_is_not_idle() -> None:
+    """Errors of float32 against float64: below the bound, and it is not off by orders."""
+    program = parse_program(MIDTERM)
+    expr = differentiate(compose(program)["f"], "x")
+    x = torch.linspace(-0.89, 2.5, 500, dtype=torch.float32)
+    exact, bound = rounding_bound(
+        expr, {"x": (x.double(), torch.zeros(500, dtype=torch.float64))}, torch.float32
+    )
+    error = (reverse_mode(program, x).double() - exact).abs()
+    assert bool((error <= 2 * bound).all())
+    assert float((error / bound).max()) > 0.02

@@ -463,6 +463,13 @@ def lr_sweep(
     ] = None,
     num_seeds: Annotated[int | None, _typed("N", "Runs at each learning rate.", "--seeds")] = None,
     epochs: Annotated[int | None, _typed("N", "Passes of a run.")] = None,
+    sharpness: Annotated[
+        bool | None,
+        typer.Option(
+            "--sharpness/--no-sharpness",
+            help="Draw 2/λ as well: λ the largest Hessian eigenvalue along a stable run.",
+        ),
+    ] = None,
     activation: Activation = None,
     dataset: Dataset = None,
     gradients: Gradients = None,

@@ -24,6 +24,7 @@ from midterm_cli.part3.search import (
     next_rates,
 )
 from midterm_cli.part3.sgd import Ensemble
+from midterm_cli.part3.sharpness import along_run, extremes
 from midterm_cli.part3.statistics import wilson_interval
 from midterm_cli.part3.threshold import Trial, estimate_threshold
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Member = tuple[float, int]  # learning rate and seed
+
+# Moments of a run at which its sharpness is measured: all those at which a short run stops.
+_POINTS_PER_PASS, _MAX_POINTS = 8, 40
 
 
 class Config(ProblemConfig):
@@ -46,6 +50,9 @@ class Config(ProblemConfig):
     )
     max_rates: int = Field(ge=2, le=1000, description="rates in all, each with num_seeds runs")
     epochs: int = Field(ge=1, le=100_000, description="passes of a run")
+    sharpness: bool = Field(
+        description="measure the largest Hessian eigenvalue along a run at the recommended rate"
+    )
 
 
 def run(config: Config, context: Context) -> Output:
@@ -66,11 +73,12 @@ def run(config: Config, context: Context) -> Output:
             for found in _try_rates(problem, config, context, lrs, finished):
                 rows += found
                 context.progress(len(rows), _expected_runs(rows, config), text)
-    rows.sort(key=lambda row: (row["lr"], row["seed"]))
-    results = _results(rows, config) | {
-        # What a constant guess scores, for the figure; nearly the same for every seed.
-        "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
-    }
+        rows.sort(key=lambda row: (row["lr"], row["seed"]))
+        results = _results(rows, config) | {
+            # What a constant guess scores, for the figure; nearly the same for every seed.
+            "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
+        }
+        results["sharpness"] = _sharpness(problem, config, results["recommended_lr"])
     provenance = problem.provenance | {"threads": threads * context.workers}
     return Output(
         results,
@@ -169,6 +177,15 @@ def _dead(problem: Problem, ensemble: Ensemble, before: Mapping[int, Tensor]) ->
     ]
 
 
+def _sharpness(problem: Problem, config: Config, lr: float | None) -> Row | None:
+    """Sharpness of the first seed along a run at a rate that trains; None where not asked for."""
+    if not config.sharpness or lr is None:
+        return None
+    num_points = min(_POINTS_PER_PASS * config.epochs, _MAX_POINTS)
+    points = along_run(problem, lr, config.seed, config.epochs, num_points)
+    return {"lr": lr, "seed": config.seed, "points": points} | extremes(points)
+
+
 def _results(rows: Sequence[Row], config: Config) -> dict[str, Any]:
     trials = _trials(rows)
     bracket = find_bracket(trials, config.start_lr)
@@ -265,12 +282,23 @@ def summarize(results: Mapping[str, Any]) -> list[Table | str]:
             f"{threshold['estimate']:.3g} [{threshold['low']:.3g}, {threshold['high']:.3g}]."
         )
         lines.append(f"Recommended for training: {results['recommended_lr']:.3g}.")
+    # Absent from runs that were made before it could be asked for.
+    if sharpness := results.get("sharpness"):
+        lines.append(
+            f"2/λ, λ the largest Hessian eigenvalue of seed {sharpness['seed']} at the recommended "
+            f"rate: {_rate_text(sharpness['two_over_start'])} at the start, "
+            f"{_rate_text(sharpness['two_over_max'])} at the largest λ after it."
+        )
     if results["nan_rule_divergent_lr"] is None and results["first_divergent_lr"] is not None:
         lines.append("A rule that looks for NaN alone finds no divergent rate in these trials.")
     if results["non_monotone_seeds"]:
         seeds = ", ".join(map(str, results["non_monotone_seeds"]))
         lines.append(f"Seeds that train above a rate at which they fail: {seeds}.")
     return lines
+
+
+def _rate_text(lr: float | None) -> str:
+    return "none" if lr is None else f"{lr:.3g}"
 
 
 def _losses(results: Mapping[str, Any], lr: float) -> list[float]:
@@ -408,3 +436,18 @@ def _draw_rates(axis: Axes, results: Mapping[str, Any]) -> None:
         threshold["estimate"], color="#D55E00", label="half of the seeds fail (95 % interval)"
     )
     axis.axvline(results["recommended_lr"], color="#009E73", ls="--", lw=2, label="recommended")
+    _draw_sharpness(axis, results)
+
+
+def _draw_sharpness(axis: Axes, results: Mapping[str, Any]) -> None:
+    """2/λ beside the threshold, where λ was measured."""
+    sharpness = results.get("sharpness")
+    if not sharpness:
+        return
+    for key, when, style in (
+        ("two_over_start", "at the start", ":"),
+        ("two_over_max", "at its largest λ after that", "-."),
+    ):
+        if (lr := sharpness[key]) is not None:
+            label = f"2/λ {when} ({lr:.3g}), seed {sharpness['seed']}"
+            axis.axvline(lr, color="#000000", ls=style, lw=1.5, label=label)

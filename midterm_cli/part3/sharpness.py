@@ -1,10 +1,10 @@
 """The sharpness of a network: the largest eigenvalue λ of the Hessian of its training loss.
 
 Gradient descent on a quadratic of curvature λ diverges at every rate above 2/λ, which makes 2/λ an
-estimate of the highest stable rate without a single failed run. λ changes in training, so 2/λ at
-the start is not it: what a run has to get through is the largest λ on its way. And it is an
-estimate for descent on the whole loss. SGD sees the sharper losses of minibatches, and at a high
-rate it does not follow the path on which λ was measured.
+estimate of the highest stable rate that needs no failed run. 2/λ of the initial weights is too low:
+training soon moves to where the loss is flatter, also at a rate that is unstable at the start. The
+largest λ that it meets after that says more. It remains an estimate for descent on the whole loss,
+from one path: minibatches have sharper losses, and another rate takes another path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SAMPLE_STREAM, _START_STREAM = 3, 4
 
 _MAX_EXAMPLES = 1000
 
-# An eigenvalue lies within this share of λ, and λ itself, as a Rayleigh quotient, is much closer.
+# Some eigenvalue lies within this share of the one found, mostly much closer: the error of a
+# Rayleigh quotient is of second order in that of its vector.
 _NUM_ITERATIONS, _TOLERANCE = 200, 0.02
 
 
@@ -81,16 +82,19 @@ def along_run(problem: Problem, lr: float, seed: int, epochs: int, num_points: i
 
 
 def extremes(points: Sequence[Row]) -> Row:
-    """What the rows of `along_run` say of the highest stable rate, at the start and at the worst.
+    """What the rows of `along_run` say of the highest stable rate.
 
     Returns:
-        {max_sharpness, two_over_max, two_over_start}; None where there is no such number.
+        {max_sharpness, two_over_max, two_over_start}, the maximum over all rows but the start;
+        None where there is no such number. λ falls steeply at first, so that the maximum depends
+        on how long after the start the second row was measured.
     """
-    sharpest = max(points, key=lambda row: row["sharpness"] or 0.0)
+    start, *later = points
+    largest = max((row["sharpness"] for row in later if row["sharpness"] is not None), default=None)
     return {
-        "max_sharpness": sharpest["sharpness"],
-        "two_over_max": sharpest["two_over_sharpness"],
-        "two_over_start": points[0]["two_over_sharpness"],
+        "max_sharpness": largest,
+        "two_over_max": 2 / largest if largest else None,
+        "two_over_start": start["two_over_sharpness"],
     }
 
 
@@ -121,9 +125,8 @@ def _train(ensemble: Ensemble, epochs: int) -> Iterator[int]:
     """Train; yields the number of updates done in all, while the weights are finite."""
     for epoch in range(1, epochs + 1):
         for done in ensemble.train(epoch):
-            if not ensemble.members:
-                return
-            yield (epoch - 1) * ensemble.num_updates + done
+            if ensemble.members:
+                yield (epoch - 1) * ensemble.num_updates + done
 
 
 def sharpness(
@@ -171,14 +174,13 @@ def sharpness(
 def _hessian(
     network: Sequence[Tensor], x: Tensor, labels: Tensor, activation: Activation, seed: int
 ) -> tuple[Product, Tensor]:
-    """v → H v for flat vectors, by differentiating the gradient again, and a random vector."""
-    # A run's weights may be inference tensors, of which autograd takes copies alone.
-    with torch.inference_mode(False), torch.enable_grad():
-        flat = torch.cat([weight.clone().flatten() for weight in network]).requires_grad_()
-        blocks = flat.split([weight.numel() for weight in network])
-        leaves = [block.view_as(weight) for block, weight in zip(blocks, network, strict=True)]
-        loss = cross_entropy(forward(leaves, x, activation), labels)
-        (gradient,) = torch.autograd.grad(loss, flat, create_graph=True)
+    """The function v → H v, by differentiating the gradient again, and a random vector v."""
+    # Copies, because a run's weights are inference tensors, which autograd does not follow.
+    flat = torch.cat([weight.clone().flatten() for weight in network]).requires_grad_()
+    blocks = flat.split([weight.numel() for weight in network])
+    leaves = [block.view_as(weight) for block, weight in zip(blocks, network, strict=True)]
+    loss = cross_entropy(forward(leaves, x, activation), labels)
+    (gradient,) = torch.autograd.grad(loss, flat, create_graph=True)
 
     def product(v: Tensor) -> Tensor:
         (image,) = torch.autograd.grad(gradient, flat, v, retain_graph=True)

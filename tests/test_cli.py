@@ -708,3 +708,24 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- the packaged configs
+
+SMALLEST = {
+    "train": ["--dataset", "synthetic", "--seeds", "1", "--epochs", "1"],
+    "lr_sweep": ["--dataset", "synthetic", "--seeds", "2", "--max-rates", "2"],
+}
+WORDS = {"softt": ["softt", "plot"], "module": ["module", "grad"], "lr_sweep": ["lr-sweep"]}
+
+
+@pytest.mark.parametrize("preset", config.presets())
+def test_every_packaged_config_is_valid_and_runs(
+    preset: str, folder: Path, midterm: Midterm
+) -> None:
+    experiment = preset.rpartition("/")[2]
+    assert midterm("config", "validate", preset).code == 0
+    words = WORDS.get(experiment, [experiment])
+    answer = midterm(*words, "--config", preset, *SMALLEST.get(experiment, []), "--quiet")
+    assert answer.code == 0
+    assert (folder / answer.out.strip() / "metrics.json").is_file()

@@ -31,6 +31,13 @@ def test_loss_against_the_constant_guess(loss: float, outcome: str) -> None:
     assert classify(loss, SPREAD, TEN) == outcome
 
 
+@pytest.mark.parametrize("counts", [TEN, [1, 2, 5, 0], [985, 15]])
+def test_the_constant_guess_itself_is_no_better_than_the_constant_guess(
+    counts: list[int],
+) -> None:
+    assert classify(constant_guess_loss(counts), counts, counts) == "collapsed"
+
+
 def test_a_network_that_says_one_class_has_collapsed_whatever_its_loss() -> None:
     assert classify(2.25, ONE_CLASS, TEN) == "collapsed"
     assert classify(2.25, [5950, 50] + [0] * 8, TEN) == "collapsed"

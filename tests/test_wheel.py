@@ -1,0 +1,60 @@
+"""The wheel works by itself, outside the checkout, with the configs inside it."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from midterm_cli.runner.paths import checkout
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this checkout, unpacked as an installer would."""
+    root = checkout()
+    assert root is not None
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*build, str(root)], check=True, capture_output=True)
+    [wheel] = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def run(site: Path, folder: Path, *arguments: str) -> str:
+    """What a command of the wheel prints, run from another folder."""
+    # The wheel comes before the checkout, which an editable install puts on the path as well.
+    environment = os.environ | {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "midterm_cli", *arguments],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def test_the_wheel_carries_the_configs(unpacked: Path, tmp_path: Path) -> None:
+    root = checkout()
+    assert root is not None
+    names = {path.relative_to(root / "configs") for path in (root / "configs").rglob("*.yaml")}
+    folder = unpacked / "midterm_cli" / "configs"
+    assert {path.relative_to(folder) for path in folder.rglob("*.yaml")} == names
+    assert {line.split()[0] for line in run(unpacked, tmp_path, "config", "list").splitlines()} == {
+        str(name.with_suffix("")) for name in names
+    }
+
+
+def test_the_wheel_trains_outside_the_checkout(unpacked: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--dataset", "synthetic", "--seeds", "1", "--epochs", "1", "--json")
+    document = json.loads(run(unpacked, tmp_path, *arguments))
+    assert document["results"]["outcome"] == "trained"
+    # It is the wheel that ran: a checkout would know its commit.
+    assert document["provenance"]["git_commit"] is None
+    assert (tmp_path / "outputs" / "train").is_dir()

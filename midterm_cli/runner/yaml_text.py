@@ -99,12 +99,13 @@ _Dumper.add_representer(list, _Dumper.inline)
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def parse(text: str, origin: str) -> Any:
+def parse(text: str, origin: str, *, in_file: bool = False) -> Any:
     """Read one YAML value.
 
     Args:
         text: YAML.
         origin: where the text stands, for messages: a file name, or the option as typed.
+        in_file: whether a message shows the line, which an option shows anyway.
 
     Raises:
         UserError: it is not YAML, or uses what a config may not (tags, aliases, duplicate keys);
@@ -115,7 +116,7 @@ def parse(text: str, origin: str) -> Any:
     except yaml.MarkedYAMLError as error:
         problem = printable(error.problem or error.context)
         lines = text.splitlines()
-        if error.problem_mark is None or len(lines) < 2:
+        if error.problem_mark is None or not lines or not in_file:
             raise UserError(f"{origin}: {problem}") from None
         line = min(error.problem_mark.line, len(lines) - 1)
         shown = printable(lines[line].strip())[:80]
@@ -149,7 +150,7 @@ def load_file(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not text: byte {error.start} is not UTF-8") from None
-    values = parse(text, name)
+    values = parse(text, name, in_file=True)
     if values is None:
         raise UserError(f"{name} is empty: write KEY: VALUE lines, or leave --config out")
     if not isinstance(values, dict):

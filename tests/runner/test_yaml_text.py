@@ -94,8 +94,8 @@ def test_what_is_dumped_reads_back_equal(values: dict[str, object]) -> None:
         (b"a: 1\nlr: [1, 2\nb: 3\n", "{file}, line 3: "),
         (b"a: 1\nlr: 1: 2\n", "{file}, line 2: mapping values are not allowed here\n    lr: 1: 2"),
         (b"lr: 1\nseed: 2\nlr: 3\n", "{file}, line 3: the key 'lr' stands twice"),
-        (b"1: 2\n", "{file}: a key must be text, got 1"),
-        (b"[a]: 2\n", "{file}: a key must be text, got ['a']"),
+        (b"1: 2\n", "{file}, line 1: a key must be text, got 1"),
+        (b"[a]: 2\n", "{file}, line 1: a key must be text, got ['a']"),
         (b"a: 1\n---\na: 2\n", "{file}, line 2: "),
         (b"x: " + b"[" * 600, "{file}: the lists or mappings are nested too deeply"),
         (
@@ -129,7 +129,7 @@ def test_a_bomb_of_aliases_is_refused_at_its_first_alias() -> None:
     )
 
     with pytest.raises(UserError, match=r"line 2: the alias '\*a'"):
-        yaml_text.parse(bomb, "here")
+        yaml_text.parse(bomb, "here", in_file=True)
 
 
 @pytest.mark.parametrize(

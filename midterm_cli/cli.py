@@ -630,7 +630,7 @@ def data_fetch(
     data_dir: DataDir = None,
 ) -> None:
     """Get Fashion-MNIST, unless it is already there, and check it."""
-    from midterm_cli.part3.fetch import fetch
+    from midterm_cli.data.fetch import fetch
     from midterm_cli.runner import paths, terminal
 
     folder = paths.data_dir(data_dir)
@@ -641,11 +641,11 @@ def data_fetch(
 @data_app.command("verify")
 def data_verify(data_dir: DataDir = None) -> int:
     """Hash the four files and compare with what they must be."""
-    from midterm_cli.part3 import data
+    from midterm_cli.data import datasets
     from midterm_cli.runner import paths
 
     folder = paths.data_dir(data_dir)
-    findings = data.verify(folder)
+    findings = datasets.verify(folder)
     for finding in findings:
         typer.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.sha256 or '-':64} {finding.name}")
     bad = [finding for finding in findings if not finding.ok]
@@ -668,10 +668,10 @@ def data_show(
     data_dir: DataDir = None,
 ) -> None:
     """Draw the first five training images with their labels."""
-    from midterm_cli.part3 import data
+    from midterm_cli.data import datasets
     from midterm_cli.runner import paths, record
 
     _require_png(output)
-    loaded = data.load(dataset, paths.data_dir(data_dir))
-    record.replace_file(output, record.to_png(data.draw_strip(loaded)))
+    loaded = datasets.load(dataset, paths.data_dir(data_dir))
+    record.replace_file(output, record.to_png(datasets.draw_strip(loaded)))
     _print_path(output)

@@ -8,9 +8,9 @@ import fake_experiment
 import pytest
 
 from midterm_cli import cli
+from midterm_cli.data import datasets
+from midterm_cli.data.fetch import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.part3 import data
-from midterm_cli.part3.fetch import fetch
 from midterm_cli.runner import config, experiments, paths
 
 
@@ -59,7 +59,7 @@ def fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder with the real Fashion-MNIST; without any source of it the test fails."""
     folder = paths.data_dir()
     try:
-        data.load(data.FASHION_MNIST, folder)
+        datasets.load(datasets.FASHION_MNIST, folder)
     except UserError:
         folder = tmp_path_factory.mktemp("data")
         fetch(folder)

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, ExperimentConfig
-from midterm_cli.part3 import data
 from midterm_cli.part3.evaluate import Examples, Measured, evaluate, has_dead_layer
 from midterm_cli.part3.gradients import Method
 from midterm_cli.part3.mlp import Activation, Architecture, split_layers
@@ -86,7 +86,7 @@ class Problem:
 
     def __init__(self, config: ProblemConfig, context: Context) -> None:
         self.config = config
-        self.dataset = data.load(config.dataset, context.data_dir)
+        self.dataset = datasets.load(config.dataset, context.data_dir)
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
         self.train = _examples(self.dataset.train, context.device)
         self.test = _examples(self.dataset.test, context.device)
@@ -219,7 +219,7 @@ class Problem:
         return mean, torch.from_numpy(subset.rows).to(device)
 
 
-def _examples(split: data.Split, device: torch.device) -> Examples:
+def _examples(split: datasets.Split, device: torch.device) -> Examples:
     images = torch.from_numpy(split.images.reshape(len(split.images), -1)).to(device)
     return Examples(images, torch.from_numpy(split.labels.astype(np.int64)).to(device))
 

@@ -15,9 +15,10 @@ import torch
 from conftest import Answer
 from matplotlib.collections import PathCollection
 
+from midterm_cli.data import fetch
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, NoJournal, Output
-from midterm_cli.part3 import fetch, lr_sweep
+from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.search import find_bracket
 from midterm_cli.part3.threshold import estimate_threshold
 from midterm_cli.runner import config, launch, record

@@ -1,6 +1,6 @@
 """Fashion-MNIST and its like: read and checked; the strip of examples.
 
-A dataset on disc is four IDX files (http://yann.lecun.com/exdb/mnist/): images and labels, to train
+A dataset on disc is four IDX files: images and labels, to train
 and to test. Fashion-MNIST lies where torchvision keeps it, in FashionMNIST/raw below the data
 folder, and beside it a manifest of what was hashed and when: a file whose size and times have not
 changed since is not hashed again.
@@ -9,22 +9,19 @@ changed since is not hashed again.
 from __future__ import annotations
 
 import difflib
-import gzip
 import hashlib
 import json
-import math
 import os
 import tempfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midterm_cli.data import idx
 from midterm_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,12 +63,6 @@ MAX_BYTES = 4 * 2**30
 """What the four files of a dataset may hold together, uncompressed."""
 
 _MANIFEST = "midterm-manifest.json"
-_UBYTE = 0x08  # the one IDX dtype code that is read
-_CHUNK = 2**20
-
-
-class Problem(Exception):
-    """What is wrong with a file or a source. The caller knows what to do about it, and says so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +162,12 @@ def load(dataset: str, data_dir: Path) -> Dataset:
 
 
 def _make_synthetic() -> Dataset:
-    from midterm_cli.part3 import synthetic
+    from midterm_cli.data import synthetic
 
     train = Split(*synthetic.draw_shapes(6_000, seed=(0, 0)))
     test = Split(*synthetic.draw_shapes(1_000, seed=(0, 1)))
     arrays = (train.images, train.labels, test.images, test.labels)
-    contents = dict(zip(FILES, map(_to_idx, arrays), strict=True))
+    contents = dict(zip(FILES, map(idx.from_values, arrays), strict=True))
     source = "synthetic: made in code, seed 0"
     return Dataset(SYNTHETIC, train, test, synthetic.CLASS_NAMES, _digest(contents), source)
 
@@ -191,7 +182,7 @@ def _load_fashion_mnist(data_dir: Path) -> Dataset:
     try:
         train, test = _splits(paths, _read_contents(paths), len(CLASS_NAMES))
         source = _check_hashes(data_dir)
-    except Problem as problem:
+    except idx.Problem as problem:
         raise UserError(f"{problem}\nrun `midterm data fetch` to replace it") from problem
     return Dataset(FASHION_MNIST, train, test, CLASS_NAMES, _digest_of_hashes(FILES), source)
 
@@ -202,14 +193,14 @@ def _load_folder(dataset: str) -> Dataset:
         raise UserError(_unknown_dataset(dataset))
     try:
         paths = find_files(folder, list(FILES))
-    except Problem as problem:
+    except idx.Problem as problem:
         raise UserError(
             f"{problem}\na dataset's folder holds {', '.join(FILES)}, plain or .gz"
         ) from problem
     try:
         contents = _read_contents(paths)
         train, test = _splits(paths, contents)
-    except Problem as problem:
+    except idx.Problem as problem:
         raise UserError(f"{problem}\ncorrect this file, or replace it by a whole copy") from problem
     names = tuple(str(label) for label in range(train.labels.max() + 1))
     folder = folder.resolve()
@@ -263,18 +254,18 @@ def find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         names: which, of `FILES`.
 
     Raises:
-        Problem: there is none, or more than one dataset, or a file is missing.
+        idx.Problem: there is none, or more than one dataset, or a file is missing.
     """
     places = [folder, folder / "raw", *sorted(folder.glob("*/raw"))]
     holding = [place for place in places if any(_find(place, name) for name in FILES)]
     if not holding:
-        raise Problem(f"{folder} holds no IDX files")
+        raise idx.Problem(f"{folder} holds no IDX files")
     if len(holding) > 1:
-        raise Problem(f"{folder} holds several datasets: name {holding[0]} or {holding[1]}")
+        raise idx.Problem(f"{folder} holds several datasets: name {holding[0]} or {holding[1]}")
     paths = {}
     for name in names:
         if (path := _find(holding[0], name)) is None:
-            raise Problem(f"{holding[0]} lacks {name}")
+            raise idx.Problem(f"{holding[0]} lacks {name}")
         paths[name] = path
     return paths
 
@@ -288,11 +279,11 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _read_contents(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """What `read_idx` gives for each of `FILES`, within `MAX_BYTES` together."""
+    """What `idx.read` gives for each of `FILES`, within `MAX_BYTES` together."""
     contents: dict[str, np.ndarray] = {}
     left = MAX_BYTES
     for name, path in paths.items():
-        contents[name] = read_idx(path, left)
+        contents[name] = idx.read(path, left)
         left -= contents[name].size
     return contents
 
@@ -306,7 +297,7 @@ def _splits(
 
     Args:
         paths: where each of `FILES` lies, for messages.
-        contents: what `read_idx` gave for each.
+        contents: what `idx.read` gave for each.
         num_classes: how many classes there must be, or None: as many as the training labels show.
 
     Returns:
@@ -315,9 +306,9 @@ def _splits(
     train = _split(TRAIN_IMAGES, TRAIN_LABELS, paths, contents)
     test = _split(TEST_IMAGES, TEST_LABELS, paths, contents)
     if test.images.shape[1:] != train.images.shape[1:]:
-        raise Problem(
-            f"{paths[TEST_IMAGES]}: images of {_times(test.images.shape[1:])} pixels, but the "
-            f"training images have {_times(train.images.shape[1:])}"
+        raise idx.Problem(
+            f"{paths[TEST_IMAGES]}: images of {idx.times(test.images.shape[1:])} pixels, but the "
+            f"training images have {idx.times(train.images.shape[1:])}"
         )
     num_classes = num_classes or int(train.labels.max()) + 1
     _check_range(train.labels, paths[TRAIN_LABELS], num_classes)
@@ -329,9 +320,9 @@ def _splits(
 def _split(
     images: str, labels: str, paths: Mapping[str, Path], contents: Mapping[str, np.ndarray]
 ) -> Split:
-    split = Split(_values(contents[images]), _values(contents[labels]).astype(np.int64))
+    split = Split(idx.values(contents[images]), idx.values(contents[labels]).astype(np.int64))
     if len(split.images) != len(split.labels):
-        raise Problem(
+        raise idx.Problem(
             f"{paths[images]} counts {len(split.images):,} images, but "
             f"{paths[labels]} {len(split.labels):,} labels"
         )
@@ -341,7 +332,7 @@ def _split(
 def _check_range(labels: np.ndarray, path: Path, num_classes: int) -> None:
     outside = np.flatnonzero(labels >= num_classes)
     if outside.size:
-        raise Problem(
+        raise idx.Problem(
             f"{path}: label {labels[outside[0]]} at index {outside[0]:,} is out of range, the "
             f"classes are 0 to {num_classes - 1}"
         )
@@ -349,100 +340,12 @@ def _check_range(labels: np.ndarray, path: Path, num_classes: int) -> None:
 
 def _check_every_class(labels: np.ndarray, path: Path, num_classes: int) -> None:
     if num_classes < 2:
-        raise Problem(f"{path}: all labels are 0, and at least 2 classes are needed")
+        raise idx.Problem(f"{path}: all labels are 0, and at least 2 classes are needed")
     absent = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
     if absent.size:
-        raise Problem(
+        raise idx.Problem(
             f"{path}: class {absent[0]} has no example, and the classes are 0 to {num_classes - 1}"
         )
-
-
-# IDX: 0, 0, dtype code, number of dimensions; each dimension, big-endian uint32; the values
-
-
-def read_idx(path: Path, limit: int) -> np.ndarray:
-    """The whole of an IDX file, uncompressed, header included: uint8, (bytes,).
-
-    Nothing is allocated on the header's word: a plain file must have the size that its header
-    gives, and a .gz is read until it ends or exceeds that size.
-
-    Args:
-        path: the file. Its name tells the number of dimensions (idx3 or idx1), and compression.
-        limit: how many bytes it may hold, uncompressed.
-
-    Returns:
-        The content, mapped unless the file is compressed. What is written into it does not reach
-        the file.
-
-    Raises:
-        Problem: the file cannot be read, or is not a whole IDX file of unsigned bytes.
-    """
-    compressed = path.suffix == ".gz"
-    num_dims = 3 if "-idx3-" in path.name else 1
-    try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            header = file.read(4 + 4 * num_dims)
-            size = _declared_size(header, num_dims)
-            if size > limit:
-                raise Problem(f"the header gives {size:,} bytes, above the limit of {limit:,}")
-            return _decompress(file, header, size) if compressed else _map(path, size)
-    except Problem as problem:
-        raise Problem(f"{path}: {problem}") from problem
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise Problem(f"{path}: cannot be read: {reason}") from error
-
-
-def _declared_size(header: bytes, num_dims: int) -> int:
-    """Size in bytes of a file with this header, header included."""
-    if len(header) < 4 + 4 * num_dims:
-        raise Problem(f"too short for an IDX header, {len(header)} bytes")
-    magic = bytes((0, 0, _UBYTE, num_dims))
-    if header[:2] != magic[:2]:
-        raise Problem(f"not an IDX file: it starts with 0x{header[:4].hex()}, not 0x{magic.hex()}")
-    if header[2] != _UBYTE:
-        raise Problem(f"dtype code 0x{header[2]:02x}, but only unsigned bytes (0x08) are read")
-    if header[3] != num_dims:
-        raise Problem(f"the number of dimensions is {header[3]}, not {num_dims}")
-    dims = [int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4)]
-    if 0 in dims:
-        raise Problem(f"the header says that it is empty: {_times(dims)}")
-    return len(header) + math.prod(dims)
-
-
-def _map(path: Path, size: int) -> np.ndarray:
-    actual = path.stat().st_size
-    if actual != size:
-        raise Problem(f"the header gives {size:,} bytes, but the file has {actual:,}")
-    # Copy-on-write, not read-only: torch.from_numpy warns of arrays that cannot be written to.
-    return np.memmap(path, mode="c").view(np.ndarray)
-
-
-def _decompress(file: BufferedIOBase, header: bytes, size: int) -> np.ndarray:
-    content = bytearray(header)
-    while len(content) <= size and (chunk := file.read(_CHUNK)):
-        content += chunk
-    if len(content) != size:
-        has = "more" if len(content) > size else f"{len(content):,}"
-        raise Problem(f"the header gives {size:,} bytes, but the file has {has}")
-    return np.frombuffer(content, np.uint8)
-
-
-def _values(content: np.ndarray) -> np.ndarray:
-    """The values of an IDX file, in the shape that its header gives: a view."""
-    header = 4 + 4 * int(content[3])
-    return content[header:].reshape(content[4:header].view(">u4"))
-
-
-def _to_idx(values: np.ndarray) -> np.ndarray:
-    """The content of an IDX file with these values, 0…255: uint8, (bytes,)."""
-    magic = np.array([0, 0, _UBYTE, values.ndim], np.uint8)
-    dims = np.array(values.shape, ">u4").view(np.uint8)
-    return np.concatenate([magic, dims, values.ravel().astype(np.uint8)])
-
-
-def _times(dims: Iterable[int]) -> str:
-    return " × ".join(f"{dim:,}" for dim in dims)
 
 
 # Verify Fashion-MNIST: the full hashes, and the manifest that spares them
@@ -507,7 +410,7 @@ def _check_hashes(data_dir: Path) -> str:
     if not all(manifest["files"].get(name) == _entry(raw / name) for name in FILES):
         for finding in verify(data_dir):
             if not finding.ok:
-                raise Problem(f"{raw / finding.name}: {finding.problem}")
+                raise idx.Problem(f"{raw / finding.name}: {finding.problem}")
     return str(manifest["source"])
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from idx_files import examples, flip, refusal, write, write_stand_in
 
-from midterm_cli.part3 import data, fetch
+from midterm_cli.data import datasets, fetch, idx
+from midterm_cli.data.datasets import RAW, TEST_IMAGES, TRAIN_IMAGES, TRAIN_LABELS
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def unavailable(reason: str) -> Callable[[Path], Path]:
     def obtain(scratch: Path) -> Path:
-        raise data.Problem(reason)
+        raise idx.Problem(reason)
 
     return obtain
 
@@ -36,13 +37,13 @@ def ignoring_scratch(folder: Path) -> Callable[[Path], Path]:
 def test_fetched_data_is_the_source_s_and_readable_by_all(small: Path, tmp_path: Path) -> None:
     line = fetch.fetch(tmp_path, small)
     assert str(small) in line
-    read = data.load("fashion_mnist", tmp_path)
-    np.testing.assert_array_equal(read.train.images, examples(num_classes=10)[data.TRAIN_IMAGES])
+    read = datasets.load("fashion_mnist", tmp_path)
+    np.testing.assert_array_equal(read.train.images, examples(num_classes=10)[TRAIN_IMAGES])
     assert read.source == str(small)
-    names = {path.name for path in (tmp_path / data.RAW).iterdir()}
-    assert names == {*data.FILES, "midterm-manifest.json"}
+    names = {path.name for path in (tmp_path / RAW).iterdir()}
+    assert names == {*datasets.FILES, "midterm-manifest.json"}
     (tmp_path / "plain").touch()
-    for path in (tmp_path / data.RAW).iterdir():  # not the 0600 of a temporary file
+    for path in (tmp_path / RAW).iterdir():  # not the 0600 of a temporary file
         assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -54,7 +55,7 @@ def test_order_of_the_sources(small: Path, tmp_path: Path, monkeypatch: pytest.M
     package = write(tmp_path / "unpacked", arrays, compressed=True)
     monkeypatch.setattr(fetch, "_unpack_package", ignoring_scratch(package))
     assert "dataset-fashion-mnist" in fetched_from("1")
-    download = write(tmp_path / "download" / data.RAW, arrays)
+    download = write(tmp_path / "download" / RAW, arrays)
     monkeypatch.setattr(fetch, "_download", ignoring_scratch(download))
     assert "torchvision" in fetched_from("2")
     write(tmp_path / "debian", arrays, compressed=True)
@@ -67,13 +68,13 @@ def test_order_of_the_sources(small: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_source_with_wrong_content_is_passed_over_unless_named(small: Path, tmp_path: Path) -> None:
     debian = write(tmp_path / "debian", examples(num_classes=10))
-    flip(debian / data.TEST_IMAGES)
+    flip(debian / TEST_IMAGES)
     message = refusal(lambda: fetch.fetch(tmp_path))
-    assert f"{debian / data.TEST_IMAGES}: SHA-256" in message
+    assert f"{debian / TEST_IMAGES}: SHA-256" in message
     message = refusal(lambda: fetch.fetch(tmp_path, debian))
     assert "(the source that was named)" in message
-    assert f"{debian / data.TEST_IMAGES}: SHA-256" in message
-    assert not any((tmp_path / data.RAW).iterdir())
+    assert f"{debian / TEST_IMAGES}: SHA-256" in message
+    assert not any((tmp_path / RAW).iterdir())
 
 
 @pytest.mark.parametrize("named", ["argument", "variable"])
@@ -97,26 +98,26 @@ def test_failure_says_what_was_tried_and_what_to_do(small: Path, tmp_path: Path)
         assert reason in tried
     assert fetch.SOURCE_VARIABLE in advice
     assert len(said) == 3
-    assert not any((tmp_path / data.RAW).iterdir())
+    assert not any((tmp_path / RAW).iterdir())
 
 
 def test_damaged_file_alone_is_replaced_and_named(small: Path, tmp_path: Path) -> None:
     fetch.fetch(tmp_path, small)
-    kept = (tmp_path / data.RAW / data.TRAIN_LABELS).stat().st_ino
-    damaged = tmp_path / data.RAW / data.TRAIN_IMAGES
+    kept = (tmp_path / RAW / TRAIN_LABELS).stat().st_ino
+    damaged = tmp_path / RAW / TRAIN_IMAGES
     damaged.write_bytes(damaged.read_bytes()[:100])
     said: list[str] = []
     fetch.fetch(tmp_path, small, said.append)
     assert len(said) == 1
     assert str(damaged) in said[0]
-    assert damaged.read_bytes() == (small / data.TRAIN_IMAGES).read_bytes()
-    assert (tmp_path / data.RAW / data.TRAIN_LABELS).stat().st_ino == kept
+    assert damaged.read_bytes() == (small / TRAIN_IMAGES).read_bytes()
+    assert (tmp_path / RAW / TRAIN_LABELS).stat().st_ino == kept
 
 
 def test_failed_write_leaves_no_trace(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = tmp_path / data.RAW / data.TRAIN_LABELS
+    damaged = tmp_path / RAW / TRAIN_LABELS
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"old")
 
@@ -125,8 +126,8 @@ def test_failed_write_leaves_no_trace(
 
     monkeypatch.setattr(os, "fsync", full)
     message = refusal(lambda: fetch.fetch(tmp_path, small))
-    assert f"cannot write to {tmp_path / data.RAW}: No space left on device" in message
-    assert [path.name for path in (tmp_path / data.RAW).iterdir()] == [damaged.name]
+    assert f"cannot write to {tmp_path / RAW}: No space left on device" in message
+    assert [path.name for path in (tmp_path / RAW).iterdir()] == [damaged.name]
     assert damaged.read_bytes() == b"old"
 
 
@@ -136,17 +137,15 @@ def test_failed_rename_leaves_only_whole_files(
     original = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
-        if self.name == data.TEST_IMAGES:
+        if self.name == TEST_IMAGES:
             raise PermissionError(13, "Permission denied")
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
     assert "Permission denied" in refusal(lambda: fetch.fetch(tmp_path, small))
-    left = sorted(path.name for path in (tmp_path / data.RAW).iterdir())
-    assert left == sorted([data.TRAIN_IMAGES, data.TRAIN_LABELS])
-    assert all(
-        (tmp_path / data.RAW / name).read_bytes() == (small / name).read_bytes() for name in left
-    )
+    left = sorted(path.name for path in (tmp_path / RAW).iterdir())
+    assert left == sorted([TRAIN_IMAGES, TRAIN_LABELS])
+    assert all((tmp_path / RAW / name).read_bytes() == (small / name).read_bytes() for name in left)
     monkeypatch.undo()
 
 
@@ -170,8 +169,8 @@ def test_two_fetches_at_once(small: Path, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(lines) == 4
-    assert all(finding.ok for finding in data.verify(tmp_path))
-    assert len(list((tmp_path / data.RAW).iterdir())) == 5
+    assert all(finding.ok for finding in datasets.verify(tmp_path))
+    assert len(list((tmp_path / RAW).iterdir())) == 5
 
 
 # Programs that fetch
@@ -179,17 +178,17 @@ def test_two_fetches_at_once(small: Path, tmp_path: Path) -> None:
 
 def test_program_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     script = "import sys; sys.stderr.write('E: first\\nE: telling\\nW: warning\\n\\n'); sys.exit(1)"
-    with pytest.raises(data.Problem, match=r"^E: telling$"):
+    with pytest.raises(idx.Problem, match=r"^E: telling$"):
         fetch._execute([sys.executable, "-c", script], tmp_path, 60)
-    with pytest.raises(data.Problem, match=r"^exit code 3$"):
+    with pytest.raises(idx.Problem, match=r"^exit code 3$"):
         fetch._execute([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, 60)
-    with pytest.raises(data.Problem, match="No such file"):
+    with pytest.raises(idx.Problem, match="No such file"):
         fetch._execute([str(tmp_path / "none")], tmp_path, 60)
 
 
 def test_program_that_hangs_is_stopped(tmp_path: Path) -> None:
     script = "import time; time.sleep(20)"
-    with pytest.raises(data.Problem, match=r"no end after 0\.2 s"):
+    with pytest.raises(idx.Problem, match=r"no end after 0\.2 s"):
         fetch._execute([sys.executable, "-c", script], tmp_path, 0.2)
 
 
@@ -200,10 +199,10 @@ def test_torchvision_is_not_tried_without_network(
 
     def execute(command: list[str], folder: Path, seconds: float) -> None:
         commands.append(command)
-        raise data.Problem("no network")
+        raise idx.Problem("no network")
 
     monkeypatch.setattr(fetch, "_execute", execute)
-    with pytest.raises(data.Problem, match="no network"):
+    with pytest.raises(idx.Problem, match="no network"):
         fetch._download(tmp_path)
     assert len(commands) == 1
     assert "torchvision" not in " ".join(commands[0])
@@ -212,7 +211,7 @@ def test_torchvision_is_not_tried_without_network(
 def test_probe_fails_where_nothing_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "_PROBE_URL", "http://127.0.0.1:9/none")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(data.Problem, match="refused"):
+    with pytest.raises(idx.Problem, match="refused"):
         fetch._download(tmp_path)
 
 
@@ -252,7 +251,7 @@ def test_package_is_fetched_without_root_and_in_spite_of_a_failed_update(
     def execute(command: list[str], folder: Path, seconds: float) -> None:
         commands.append(command)
         if command[-1] == "update":
-            raise data.Problem("a repository of a third party is down")
+            raise idx.Problem("a repository of a third party is down")
         if "download" in command:
             (folder / "fashion.deb").touch()
 
@@ -267,5 +266,5 @@ def test_package_is_fetched_without_root_and_in_spite_of_a_failed_update(
 
 def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: None)
-    with pytest.raises(data.Problem, match="there is no apt-get here"):
+    with pytest.raises(idx.Problem, match="there is no apt-get here"):
         fetch._unpack_package(tmp_path)

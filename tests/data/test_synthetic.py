@@ -1,6 +1,6 @@
 import numpy as np
 
-from midterm_cli.part3.synthetic import CLASS_NAMES, draw_shapes
+from midterm_cli.data.synthetic import CLASS_NAMES, draw_shapes
 
 
 def test_shapes_are_balanced_and_seeded() -> None:

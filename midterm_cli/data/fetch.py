@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from midterm_cli.data import datasets, idx
 from midterm_cli.errors import UserError
-from midterm_cli.part3 import data
 
 SOURCE_VARIABLE = "MIDTERM_DATA_SOURCE"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -56,7 +56,7 @@ def fetch(data_dir: Path, source: Path | None = None, report: Report = _silent) 
     Raises:
         UserError: no source has it, or the folder cannot be written to.
     """
-    raw = data_dir / data.RAW
+    raw = data_dir / datasets.RAW
     bad = _bad_files(data_dir)
     if not bad:
         return f"Fashion-MNIST is in {raw} already, and its SHA-256 is right"
@@ -78,8 +78,8 @@ def fetch(data_dir: Path, source: Path | None = None, report: Report = _silent) 
     return f"Fashion-MNIST is in {raw}, from {origin}"
 
 
-def _bad_files(data_dir: Path, origin: str | None = None) -> list[data.Finding]:
-    return [finding for finding in data.verify(data_dir, origin) if not finding.ok]
+def _bad_files(data_dir: Path, origin: str | None = None) -> list[datasets.Finding]:
+    return [finding for finding in datasets.verify(data_dir, origin) if not finding.ok]
 
 
 def _replace_files(raw: Path, names: Sequence[str], source: Path | None, report: Report) -> str:
@@ -94,17 +94,17 @@ def _replace_files(raw: Path, names: Sequence[str], source: Path | None, report:
         else:
             origin, contents = _from_first(names, Path(scratch), report)
         for name, content in contents.items():
-            data.replace_file(raw / name, content.data)
+            datasets.replace_file(raw / name, content.data)
     return origin
 
 
 def _from_named(
     source: Path, named_by: str, names: Sequence[str]
 ) -> tuple[str, dict[str, np.ndarray]]:
-    folder = data.expand_home(source)
+    folder = datasets.expand_home(source)
     try:
         return str(folder.resolve()), _read_true(folder, names)
-    except data.Problem as problem:
+    except idx.Problem as problem:
         raise UserError(
             f"Fashion-MNIST is not in {folder} ({named_by}): {problem}\n"
             "name a folder with the four files, plain or .gz, or none to try the other sources"
@@ -124,7 +124,7 @@ def _from_first(
         report(f"trying {origin}")
         try:
             return origin, _read_true(obtain(scratch), names)
-        except data.Problem as problem:
+        except idx.Problem as problem:
             tried.append(f"{origin} ({problem})")
     raise UserError(
         f"Fashion-MNIST cannot be had from {', '.join(tried)}\n"
@@ -137,15 +137,15 @@ def _read_true(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The content of the named files of Fashion-MNIST, checked against their SHA-256."""
     try:
         if not folder.is_dir():
-            raise data.Problem("no such folder")
-        paths = data.find_files(folder, names)
+            raise idx.Problem("no such folder")
+        paths = datasets.find_files(folder, names)
     except OSError as error:
-        raise data.Problem(error.strerror or str(error)) from error
+        raise idx.Problem(error.strerror or str(error)) from error
     contents = {}
     for name, path in paths.items():
-        contents[name] = data.read_idx(path, _MAX_BYTES)
-        if mismatch := data.explain_mismatch(name, data.hash_content(contents[name])):
-            raise data.Problem(f"{path}: {mismatch}")
+        contents[name] = idx.read(path, _MAX_BYTES)
+        if mismatch := datasets.explain_mismatch(name, datasets.hash_content(contents[name])):
+            raise idx.Problem(f"{path}: {mismatch}")
     return contents
 
 
@@ -161,7 +161,7 @@ def _download(scratch: Path) -> Path:
     _execute([*python, probe, _PROBE_URL], scratch, _PROBE_SECONDS)
     call = f"import sys; from {__name__} import _torchvision as t; t(sys.argv[1])"
     _execute([*python, call, str(scratch.resolve())], scratch, _DOWNLOAD_SECONDS)
-    return scratch / data.RAW
+    return scratch / datasets.RAW
 
 
 def _torchvision(folder: str) -> None:
@@ -180,7 +180,7 @@ def _unpack_package(scratch: Path) -> Path:
     """
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise data.Problem(f"there is no {program} here")
+            raise idx.Problem(f"there is no {program} here")
     lists, cache = scratch.resolve() / "lists", scratch.resolve() / "cache"
     for folder in (lists, cache / "archives"):
         (folder / "partial").mkdir(parents=True)
@@ -194,7 +194,7 @@ def _unpack_package(scratch: Path) -> Path:
     }
     apt = ["apt-get", *(f"-o{key}={value}" for key, value in options.items())]
     # It fails if any one of the machine's repositories does, which need not be the one that counts.
-    with suppress(data.Problem):
+    with suppress(idx.Problem):
         _execute([*apt, "update"], scratch, _LISTS_SECONDS)
     _execute([*apt, "download", DEBIAN_PACKAGE], scratch, _DOWNLOAD_SECONDS)
     for package in scratch.glob("*.deb"):
@@ -222,12 +222,12 @@ def _execute(command: Sequence[str], folder: Path, seconds: float) -> None:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise data.Problem(f"no end after {seconds} s") from error
+            raise idx.Problem(f"no end after {seconds} s") from error
         except OSError as error:
-            raise data.Problem(f"{command[0]}: {error.strerror or error}") from error
+            raise idx.Problem(f"{command[0]}: {error.strerror or error}") from error
         said.seek(0)
         lines = said.read().decode(errors="replace").split("\n")
     if done.returncode != 0:
         # apt's warnings (W:) may follow its errors.
         telling = [line.strip() for line in lines if line.strip() and not line.startswith("W:")]
-        raise data.Problem(telling[-1][:200] if telling else f"exit code {done.returncode}")
+        raise idx.Problem(telling[-1][:200] if telling else f"exit code {done.returncode}")

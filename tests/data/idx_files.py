@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
-from midterm_cli.part3 import data
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,10 +24,10 @@ def examples(num_classes: int = 3, height: int = 4, width: int = 5) -> Arrays:
     rng = np.random.default_rng(0)
     num_train, num_test = 4 * num_classes, 2 * num_classes
     return {
-        data.TRAIN_IMAGES: rng.integers(0, 256, (num_train, height, width), np.uint8),
-        data.TRAIN_LABELS: (np.arange(num_train) % num_classes).astype(np.uint8),
-        data.TEST_IMAGES: rng.integers(0, 256, (num_test, height, width), np.uint8),
-        data.TEST_LABELS: (np.arange(num_test) % num_classes).astype(np.uint8),
+        datasets.TRAIN_IMAGES: rng.integers(0, 256, (num_train, height, width), np.uint8),
+        datasets.TRAIN_LABELS: (np.arange(num_train) % num_classes).astype(np.uint8),
+        datasets.TEST_IMAGES: rng.integers(0, 256, (num_test, height, width), np.uint8),
+        datasets.TEST_LABELS: (np.arange(num_test) % num_classes).astype(np.uint8),
     }
 
 
@@ -45,7 +45,7 @@ def write_stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write a small "Fashion-MNIST", whose checksums take the place of the true ones."""
     arrays = examples(num_classes=10)
     hashes = {name: hashlib.sha256(idx(values)).hexdigest() for name, values in arrays.items()}
-    monkeypatch.setattr(data, "FILES", hashes)
+    monkeypatch.setattr(datasets, "FILES", hashes)
     return write(folder, arrays)
 
 

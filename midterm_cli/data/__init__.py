@@ -1,0 +1,1 @@
+"""The images that the parts learn from and look at: found, fetched, checked, read."""

@@ -19,6 +19,7 @@ from conftest import Answer
 
 import midterm_cli
 from midterm_cli import cli
+from midterm_cli.cli.program import print_path
 from midterm_cli.errors import UserError
 from midterm_cli.runner import config, experiments
 
@@ -273,7 +274,7 @@ def test_a_folder_is_printed_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> No
     stdout = io.TextIOWrapper(written, encoding="utf-8", errors="strict")
     monkeypatch.setattr(sys, "stdout", stdout)
 
-    cli._print_path(Path(os.fsdecode(b"run-\xff")))
+    print_path(Path(os.fsdecode(b"run-\xff")))
 
     assert written.getvalue() == b"run-\xff\n"
 

@@ -1,0 +1,65 @@
+"""The terminal: parse, call, print. No mathematics, no files.
+
+The runner and the parts are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+import typer
+
+# Each of these modules adds its commands to the app, in the order of --help.
+from midterm_cli.cli import parts, runs, configs, data  # isort: skip
+from midterm_cli.cli.program import DONE, INTERRUPTED, MISTAKE, app
+from midterm_cli.errors import UserError
+from midterm_cli.runner.terminal import printable
+
+__all__ = ["app", "configs", "data", "main", "parts", "runs"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; a mistake of the user's becomes one or two lines on stderr.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake, 3 a failure that was to be an error, 130
+        interrupted, 143 terminated.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        # typer wraps some version of click, its own or the real one: the base class of its
+        # BadParameter is that version's UsageError.
+        usage_error = cast("type[Exception]", typer.BadParameter.__base__)
+        command = typer.main.get_command(app)
+        code = command.main(
+            arguments,
+            prog_name="midterm",
+            standalone_mode=False,
+            obj=shlex.join(["midterm", *arguments]),
+        )
+        return code if isinstance(code, int) else DONE
+    except UserError as error:
+        _complain(str(error))
+    except typer.Abort:
+        return INTERRUPTED
+    except usage_error as error:
+        _complain(_usage(error))
+    return MISTAKE
+
+
+def _complain(message: str) -> None:
+    lines = map(printable, message.split("\n"))
+    typer.echo("Error: " + "\n".join(lines), err=True)
+
+
+def _usage(error: Any) -> str:
+    """A mistake in the command line itself, in one or two lines."""
+    if error.ctx is None:
+        return str(error.format_message())
+    return f"{error.format_message()}\nsee {error.ctx.command_path} --help"

@@ -1,0 +1,157 @@
+"""How a command runs an experiment: the options that all of them have, and what is printed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from midterm_cli.cli.options import Assignments, ConfigFile, typed
+from midterm_cli.cli.program import DONE, FAILED, INTERRUPTED, TERMINATED, app, print_path
+from midterm_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from midterm_cli.runner.config import Layer
+    from midterm_cli.runner.lr_from import Recommendation
+
+
+def _run_experiment(
+    experiment: str,
+    own: Mapping[str, Any],
+    implied: Mapping[str, Any],
+    *,
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
+    ] = None,
+    seed: Annotated[int | None, typed("N", "Seed of everything random.", "--seed")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="DIR",
+            help="The run folder. Without it: outputs/EXPERIMENT/NAME, NAME from what differs "
+            "from the defaults.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the metrics document instead of the folder.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue an unfinished run; keep a finished one as it is."),
+    ] = False,
+) -> int:
+    """Run an experiment, print its result, return the exit code.
+
+    The keyword parameters are the options that every experiment has. `own` holds the values of
+    those that only this one has: a config key each, or data_dir, fail_on_failure or lr_from.
+    `implied` holds values of config keys that follow from these, and that win over them.
+    """
+    from midterm_cli.runner import config as configs
+    from midterm_cli.runner import record
+    from midterm_cli.runner import run as runner
+
+    values = dict(own)
+    data_dir = values.pop("data_dir", None)
+    fail_on_failure = values.pop("fail_on_failure", False)
+    recommendation = _recommendation(values)
+    options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
+    options += [recommendation.layer()] if recommendation else []
+    resolved = configs.resolve(experiment, config, assignments or (), options)
+    if recommendation:
+        _warn_of_another_problem(recommendation, configs.plain(resolved.config))
+    request = runner.Request(ctx.obj, output, data_dir, quiet, force, resume)
+    try:
+        run = runner.run(experiment, resolved, request)
+    except runner.Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if json:
+        typer.echo(record.to_json(run.document), nl=False)
+    else:
+        print_path(run.folder)
+    return FAILED if fail_on_failure and run.document.get("failed") else DONE
+
+
+def _recommendation(values: dict[str, Any]) -> Recommendation | None:
+    """Take lr_from out of the values of the options, and read what it names."""
+    from midterm_cli.runner import lr_from
+
+    sweep = values.pop("lr_from", None)
+    if sweep is None:
+        return None
+    if values["lr"] is not None:
+        raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
+    return lr_from.read(sweep)
+
+
+def _warn_of_another_problem(recommendation: Recommendation, config: Mapping[str, Any]) -> None:
+    from midterm_cli.runner import terminal
+
+    changes = recommendation.other_problem(config)
+    if changes:
+        terminal.say(f"Warning: the sweep {recommendation.name} was made with {changes}")
+
+
+def _layers(
+    ctx: typer.Context, values: Mapping[str, Any], implied: Mapping[str, Any]
+) -> list[Layer]:
+    """A config layer for each option that was given or implied, named as the user types it."""
+    from midterm_cli.runner.config import Layer
+
+    names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    given = {key: value for key, value in values.items() if value not in (None, [], ())}
+    return [Layer(names[key], {key: value}) for key, value in {**given, **implied}.items()]
+
+
+def experiment_command(
+    experiment: str, group: typer.Typer = app, name: str | None = None
+) -> Callable[[Callable[..., Mapping[str, Any] | None]], Callable[..., int]]:
+    """Make the command of an experiment from a function that declares its own options.
+
+    Each parameter of the function is a key of the experiment's config, or data_dir,
+    fail_on_failure or lr_from; its docstring is the help. Called with the options' values, it may
+    return values of config keys that follow from them. The options that every experiment has are
+    added from `_run_experiment`.
+
+    Args:
+        experiment: a name in the table of experiments.
+        group: the commands that this is one of.
+        name: of the command; None for that of the experiment.
+    """
+
+    def register(declaration: Callable[..., Mapping[str, Any] | None]) -> Callable[..., int]:
+        own = inspect.signature(declaration, eval_str=True).parameters
+        shared = {
+            name: parameter
+            for name, parameter in inspect.signature(
+                _run_experiment, eval_str=True
+            ).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+
+        def command(**values: Any) -> int:
+            own_values = {key: values.pop(key) for key in own}
+            implied = declaration(**own_values) or {}
+            return _run_experiment(experiment, own_values, implied, **values)
+
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in (*own.values(), *shared.values())
+        ]
+        command.__doc__ = declaration.__doc__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return group.command(name or experiment.replace("_", "-"))(command)
+
+    return register

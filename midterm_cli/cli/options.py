@@ -1,0 +1,109 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from midterm_cli.cli.program import FAILED
+from midterm_cli.errors import UserError
+from midterm_cli.runner.terminal import printable
+
+
+def _number(text: str) -> Any:
+    """A number as YAML reads it; anything else goes on, for the config to name its key."""
+    from midterm_cli.runner import yaml_text
+
+    try:
+        value = yaml_text.parse(text, "the command line")
+    except UserError:
+        return text
+    return text if value is None else value
+
+
+def typed(metavar: str, text: str, *names: str) -> Any:
+    """Declare an option for a number; what is not one is left for the config to name its key."""
+    return typer.Option(*names, help=text, metavar=metavar, parser=_number)
+
+
+def array(key: str, text: str) -> Any:
+    """Declare an option for numbers: in brackets, in a YAML file, or in a file for the part."""
+
+    def read(given: str) -> Any:
+        from midterm_cli.runner import yaml_text
+
+        if given.endswith((".yaml", ".yml")):
+            values = yaml_text.load_file(Path(given))
+            if key not in values:
+                raise UserError(f"{printable(given)} has no key {key}: put the numbers under {key}")
+            return values[key]
+        return _number(given) if given.startswith("[") else given
+
+    return typer.Option(
+        help=f"{text} A .npy or .csv file, a .yaml file with the key {key}, or numbers in "
+        "brackets. Without it: a random one.",
+        metavar="FILE",
+        parser=read,
+    )
+
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="YAML file with keys to change, or a packaged preset (see: midterm config list).",
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key, after --config; a dotted KEY is a nested one. Repeatable.",
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="MIDTERM_DATA_DIR",
+        metavar="DIR",
+        help="Folder that holds FashionMNIST/raw. Without it: ./data if it has FashionMNIST, "
+        "else data/ of the checkout that midterm runs from, else midterm/ in the user's cache.",
+    ),
+]
+Activation = Annotated[
+    str | None, typer.Option("--activation", metavar="NAME", help="relu, identity or tanh.")
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", metavar="NAME", help="fashion_mnist, synthetic, or a folder of IDX files."
+    ),
+]
+Gradients = Annotated[
+    str | None,
+    typer.Option(
+        "--gradients", metavar="NAME", help="How they are computed: closed_form or autograd."
+    ),
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", metavar="NAME", help="Arithmetic, such as float32.")
+]
+Range = Annotated[
+    tuple[float, float] | None,
+    typed("LO HI", "Ends of the figure's axis.", "--range"),
+]
+Threshold = Annotated[float | None, typed("T", "Where f_T leaves 0, on both sides; above 0.")]
+
+
+def fail_when(what: str) -> Any:
+    """Declare --fail-on-failure for an experiment that fails when `what`."""
+    return typer.Option("--fail-on-failure", help=f"Exit {FAILED} when {what}, after recording.")
+
+
+FailOnFailure = Annotated[bool, fail_when("training fails")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]

@@ -1,0 +1,58 @@
+"""The program `midterm` itself: the commands below are added to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import midterm_cli
+from midterm_cli.errors import UserError
+
+DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """Make a group of commands: plain help, since rich's panels would cost the import of rich."""
+    return typer.Typer(
+        add_completion=False,
+        context_settings=_SETTINGS,
+        pretty_exceptions_enable=False,  # tracebacks show no locals
+        rich_markup_mode=None,
+        **settings,
+    )
+
+
+app = new_app(help=midterm_cli.__doc__)
+
+
+def _printed_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"midterm {midterm_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_printed_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def print_path(path: Path) -> None:
+    """Print a path to stdout, as bytes: a file name need not be valid text."""
+    typer.echo(bytes(path))
+
+
+def require_png(output: Path) -> None:
+    """Refuse a figure's file that is not named as what it will hold."""
+    if output.suffix != ".png":
+        raise UserError(f"--output must end in .png, got {output}")

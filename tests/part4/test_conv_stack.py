@@ -1,0 +1,295 @@
+"""The command `midterm conv stack`: a network layer by layer, and what an output depends on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import Answer
+from torch import nn
+
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.part4 import conv_stack
+from midterm_cli.part4.arithmetic import Window
+
+Midterm = Callable[..., Answer]
+CONFIGS = Path(__file__).parents[2] / "configs"
+CONV = {"type": "conv", "out_channels": 4, "kernel_size": 3}
+FLAT = {"type": "flatten"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def config(*names: str, **changes: Any) -> conv_stack.Config:
+    values: dict[str, Any] = {}
+    for name in ("conv_stack.yaml", *names):
+        values |= yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    return conv_stack.Config.model_validate_json(json.dumps(values | changes), strict=True)
+
+
+def run(*names: str, **changes: Any) -> Output:
+    output = conv_stack.run(config(*names, **changes), Context(torch.device("cpu")))
+    json.dumps(output.results, allow_nan=False)
+    return output
+
+
+def test_the_packaged_network_is_lenet(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("conv", "stack")
+    assert (code, out) == (0, "outputs/conv_stack/default\n")
+    assert "PyTorch agrees" in err
+    assert "layer 4 (conv), MACs: 1600·6·5·5 = 240000, bias not counted" in err
+    results = json.loads((folder / "outputs/conv_stack/default/metrics.json").read_text())[
+        "results"
+    ]
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
+    x = torch.zeros(1, 1, 28, 28)
+    for row, module in zip(results["layers"], network, strict=True):
+        x = module(x)
+        assert row["output_shape"] == list(x.shape[1:])
+        assert row["parameters"] == sum(p.numel() for p in module.parameters())
+    assert results["parameters"] == 61_706
+    assert results["macs"] == 117_600 + 240_000 + 48_000 + 10_080 + 840
+    assert results["operations"] == {"comparisons": 4704 + 1176 * 3 + 1600 + 400 * 3 + 120 + 84}
+    assert [row["receptive_field"] for row in results["layers"][5:8]] == [[16, 16]] * 2 + [[32, 32]]
+    assert [row["jump"] for row in results["layers"][5:8]] == [[4, 4], [4, 4], None]
+    assert (folder / "outputs/conv_stack/default/conv_stack.png").is_file()
+
+
+def test_the_trace_is_where_gradients_of_the_network_are() -> None:
+    results = run().results
+    assert results["trace"]["position"] == [2, 2]
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.AvgPool2d(2)
+    ).double()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    x = torch.ones(1, 1, 28, 28, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x)[0, 3, 2, 2], x)
+    rows, columns = results["trace"]["levels"][0]["positions"]
+    expected = torch.zeros(28, 28, dtype=torch.bool)
+    expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    assert torch.equal(gradient[0, 0] > 0, expected)
+    assert [level["receptive_field"][0] for level in results["trace"]["levels"]] == [
+        1,
+        5,
+        6,
+        14,
+        16,
+    ]
+
+
+def test_text_and_what_stride_2_adds(folder: Path, midterm: Midterm) -> None:
+    code, out, err = midterm("conv", "stack", "--config", "text/conv_stack", "--json")
+    assert code == 0
+    results = json.loads(out)["results"]
+    levels, plain = results["trace"]["levels"], results["stride_one"]["levels"]
+    assert [level["receptive_field"][0] for level in levels] == [1, 3, 7, 15]
+    assert [level["jump"][0] for level in levels] == [1, 2, 4, 8]
+    assert [level["sizes"][0] for level in levels] == [13, 7, 4, 2]
+    assert [level["shared"][0] for level in levels] == [0, 1, 3, 7]
+    assert [level["receptive_field"][0] for level in plain] == [1, 3, 5, 7]
+    assert results["trace"]["words"][0] == "film"
+    assert results["trace"]["words"][-2:] == ["not", "good"]
+    assert "film" not in results["stride_one"]["words"]
+    # Both outputs stand over the same word.
+    assert levels[-1]["positions"][0][0] * 8 == plain[-1]["positions"][0][0] == 8
+    assert "words that reach it, every stride 1: who hates long films recommended was not" in err
+
+
+def test_a_sentence_and_a_position_of_ones_own(folder: Path, midterm: Midterm) -> None:
+    options = ["--sentence", "a b c d e f g", "--position", "0", "--json"]
+    _, out, _ = midterm("conv", "stack", "--config", "text/conv_stack", *options)
+    results = json.loads(out)["results"]
+    assert results["words"] == list("abcdefg")
+    assert results["trace"]["position"] == [0]
+    assert results["trace"]["words"] == list("abcdefg")
+    _, out, _ = midterm("conv", "stack", "--size", "28x30", "--json")
+    assert json.loads(out)["results"]["layers"][5]["output_shape"] == [16, 5, 5]
+
+
+def test_dilation_skips_inputs_inside_the_field() -> None:
+    layers = [{**CONV, "dilation": 2}, {**CONV, "dilation": 4}]
+    results = run(size=[30], layers=layers, position=3).results
+    top = results["trace"]["levels"][-1]
+    assert top["receptive_field"] == [13]
+    reached = results["trace"]["levels"][0]["positions"][0]
+    assert reached == [3 + a + b for a in (0, 4, 8) for b in (0, 2, 4) if b < 4 or a == 8]
+    assert results["torch"]["agrees"]
+    assert results["stride_one"] is None
+
+
+def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
+    layers = [
+        {**CONV, "groups": 2, "stride": 2, "padding": 1, "bias": False},
+        {"type": "pool", "kind": "average", "kernel_size": 3, "stride": 2, "ceil_mode": True},
+        {"type": "pool", "kernel_size": 2, "padding": 1, "dilation": 2, "stride": 1},
+        FLAT,
+        {"type": "relu"},
+        {"type": "linear", "out_features": 3, "bias": False},
+        {"type": "linear", "out_features": 2},
+    ]
+    for size in ([20], 20, [20, 15]):
+        output = run(size=size, channels=2, layers=layers)
+        assert not output.failed, output.warnings
+        divisions = output.results["layers"][1]["values"]
+        assert output.results["operations"]["divisions"] == divisions
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([CONV] * 4, r"layer 4 \(conv, layers\[3\]\): along the height the kernel spans 3 pixels"),
+        ([FLAT, CONV], r"layer 2 \(conv, layers\[1\]\): it needs a map, but a row of 49 values"),
+        ([FLAT, FLAT], "its input is flat already, 49 values: leave it out"),
+        ([{"type": "linear", "out_features": 2}], "a row of values, but 1×7×7 come in: put type:"),
+        ([{**CONV, "groups": 4}], r"layer 1 .* groups = 4 does not divide in_channels = 1"),
+        ([{**CONV, "kernel_size": [3]}], r"kernel_size is \[3\], but the input has 2 axes"),
+        (
+            [{"type": "pool", "kernel_size": 2, "padding": 2}],
+            "padding 2 is beyond half of kernel_size 2",
+        ),
+        (
+            [{"type": "pool", "kind": "average", "kernel_size": 2, "dilation": 2}],
+            "dilation is of max alone",
+        ),
+    ],
+)
+def test_an_impossible_layer_is_named(layers: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(size=7, layers=layers)
+
+
+def test_maps_stay_within_what_pytorch_can_describe() -> None:
+    layer = CONV | {"out_channels": 65536, "padding": 4096, "stride": 1}
+    with pytest.raises(UserError, match=r"layer 2 .* map has 20,476 positions .* lower padding"):
+        run(size=4096, layers=[layer, layer])
+    # With stride 1 its maps would grow too large, which is no mistake of the network itself.
+    large = {"size": 4096, "layers": [layer | {"stride": 2, "kernel_size": 512}] * 3}
+    output = run(**large)
+    assert not output.failed
+    assert output.results["stride_one"] is None
+    assert output.results["macs"] > 2**63
+    conv_stack.draw(config(**large), output.results)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sentence": "a b"}, "size and sentence: both are given"),
+        ({"size": None}, "size and sentence: neither is given"),
+        ({"size": None, "sentence": " "}, "sentence has 0 words: give 1 to 40"),
+        ({"size": None, "sentence": "a " * 41}, "sentence has 41 words"),
+        ({"position": 5}, "position 5 along the height, but the last map has 5: choose 0 to 4"),
+        ({"position": [1]}, r"position is \[1\], but the input has 2 axes"),
+    ],
+)
+def test_mistakes_of_conv_stack(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(**changes)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("{type: pol}", "layers[1].type cannot be 'pol' (net.yaml): did you mean 'pool'?"),
+        ("{type: pool, size: 3, kernel_size: 1}", "unknown key 'layers[1].size' (net.yaml)"),
+        ("{type: conv, out_channels: 1}", "layers[1].kernel_size is missing"),
+        (
+            "{type: conv, out_channels: 1, kernel_size: 0}",
+            "layers[1].kernel_size must be at least 1, got 0 (net.yaml)",
+        ),
+        (
+            "{type: conv, out_channels: 1, kernel_size: [3, 0]}",
+            "layers[1].kernel_size[1] must be at least 1, got 0 (net.yaml)",
+        ),
+        ("{}", "layers[1] is wrong: Unable to extract tag using discriminator 'type'"),
+    ],
+)
+def test_a_mistake_in_a_layer_names_its_key(
+    layer: str, message: str, folder: Path, midterm: Midterm
+) -> None:
+    Path("net.yaml").write_text(f"layers:\n  - {{type: relu}}\n  - {layer}\n", encoding="utf-8")
+    code, out, err = midterm("conv", "stack", "--config", "net.yaml")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert message in err
+
+
+def test_a_wrong_trace_and_a_wrong_shape_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_stack, "reads_of_all", lambda positions, size, window: [0])
+    output = run()
+    assert output.failed
+    assert (
+        "along the height the output depends on inputs [0], by gradients on" in output.warnings[0]
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(Window, "span", property(lambda window: window.kernel_size + 1))
+    output = run(layers=[{**CONV, "padding": 1}])
+    assert output.failed
+    assert output.warnings[0].startswith("layer 1: output shape: the formula gives [4, 27, 27]")
+
+
+def test_the_summary_says_formulas_first_then_totals() -> None:
+    lines = conv_stack.summarize(json.loads(json.dumps(run().results)))
+    assert str(lines[0]).startswith("layer 1 (conv), height and width: floor((28 + 2·2")
+    table = next(line for line in lines if isinstance(line, Table))
+    assert table.rows[-1][:4] == ["total", "", "61,706", "416,520"]
+
+
+def test_the_cone_is_drawn_over_the_words() -> None:
+    results = json.loads(json.dumps(run("text/conv_stack.yaml").results))
+    above, below = conv_stack.draw(config("text/conv_stack.yaml"), results)["conv_stack"].axes
+    for axes, traced in ((above, results["stride_one"]), (below, results["trace"])):
+        words = axes.get_xticklabels()
+        assert [word.get_text() for word in words] == results["words"]
+        bold = [word.get_text() for word in words if word.get_fontweight() == "bold"]
+        assert bold == traced["words"]
+        inside = [np.asarray(path.vertices) for path in axes.collections[1].get_paths()]
+        ends = {round(x) for (x, y), _ in inside if y == 0}
+        assert sorted(ends) == traced["levels"][0]["positions"][0]
+
+
+def test_fields_are_drawn_on_the_image_and_a_long_sequence_is_not_drawn() -> None:
+    results = json.loads(json.dumps(run().results))
+    fields, parameters, macs = conv_stack.draw(config(), results)["conv_stack"].axes
+    sizes = [(patch.get_width(), patch.get_height()) for patch in fields.patches]  # type: ignore[attr-defined]
+    assert sizes == [(28, 28), (5, 5), (6, 6), (14, 14), (16, 16)]
+    for axes, key in ((parameters, "parameters"), (macs, "macs")):
+        assert [bar.get_width() for bar in axes.patches] == [row[key] for row in results["layers"]]  # type: ignore[attr-defined]
+    long = run(size=[65], layers=[CONV])
+    assert conv_stack.draw(config(size=[65], layers=[CONV]), long.results) == {}
+
+
+def test_a_sequence_that_only_padding_makes_long_is_not_drawn() -> None:
+    """Each of its thousands of outputs would be a mark of the figure."""
+    wide = {"size": [8], "layers": [CONV | {"padding": 1000}]}
+    assert conv_stack.draw(config(**wide), run(**wide).results) == {}
+
+
+def test_windows_that_take_minutes_to_be_traced_are_refused() -> None:
+    layers = [CONV, CONV | {"kernel_size": 2048, "padding": 1024}]
+    message = (
+        r"layer 2 \(conv, layers\[1\]\): its 4,095 windows along an axis read 2,048 inputs each"
+    )
+    with pytest.raises(UserError, match=message):
+        run(size=4096, layers=layers)

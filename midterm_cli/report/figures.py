@@ -1,0 +1,66 @@
+"""Figures drawn anew from a run's results, as data that a page holds in itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from midterm_cli.report.document import Picture, Prose
+from midterm_cli.report.runs import Run, experiment_of
+from midterm_cli.runner import experiments, record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Beyond this many bytes, with very many points, pixels are smaller than lines.
+_LARGEST_SVG = 300_000
+_CSS_PIXELS_PER_INCH = 96
+
+
+class Words(NamedTuple):
+    """What is said of a figure: `alt` to those who do not see it, `caption` to everybody."""
+
+    alt: str
+    caption: Prose
+
+
+def pictures(run: Run, words: Mapping[str, Words]) -> list[Picture]:
+    """Draw a run's figures.
+
+    Args:
+        run: whose results are drawn.
+        words: on each figure, by its name.
+    """
+    drawn = experiments.load(experiment_of(run.preset)).draw(run.config, run.results)
+    return [
+        Picture(
+            uri=_data_uri(figure),
+            path=run.folder / f"{stem}.png",
+            width=round(figure.get_figwidth() * _CSS_PIXELS_PER_INCH),
+            height=round(figure.get_figheight() * _CSS_PIXELS_PER_INCH),
+            alt=words[stem].alt,
+            caption=words[stem].caption,
+        )
+        for stem, figure in drawn.items()
+    ]
+
+
+def _data_uri(figure: Figure) -> str:
+    svg = _to_svg(figure)
+    if len(svg) <= _LARGEST_SVG:
+        kind, content = "svg+xml", svg
+    else:
+        kind, content = "png", record.to_png(figure)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _to_svg(figure: Figure) -> bytes:
+    """Render a figure; equal figures are equal bytes, and letters are outlines: no font needed."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "midterm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "midterm"})
+    return buffer.getvalue()

@@ -1,0 +1,79 @@
+"""Small runs of the presets, and pages written from them."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from midterm_cli.report import figures, html, markdown
+from midterm_cli.report.runs import command, experiment_of, find
+from midterm_cli.report.write import compose
+from midterm_cli.runner import config as configs
+from midterm_cli.runner import paths, record
+from midterm_cli.runner import run as runner
+
+# What makes the packaged presets small, for the tests of the report alone.
+_LEARNING = {"dataset": "synthetic", "num_seeds": 3, "device": "cpu"}
+SMALL: dict[str, dict[str, Any]] = {
+    "autodiff": {"num_points": 41},
+    "softt": {"num_points": 41},
+    "lr_sweep": _LEARNING | {"train_fraction": 0.1, "hidden_sizes": [16, 8]},
+    "train": _LEARNING | {"train_fraction": 0.02, "hidden_sizes": [6], "batch_size": 16},
+    "conv_stride": {"size": 8, "repeats": 1, "dataset": "synthetic"},
+}
+
+
+@contextmanager
+def small_presets(folder: Path) -> Iterator[None]:
+    """Put the packaged presets into a folder, with the sizes of SMALL, and have them used."""
+    ignore = shutil.ignore_patterns("expected.yaml")
+    shutil.copytree(paths.configs_dir(), folder, dirs_exist_ok=True, ignore=ignore)
+    for experiment, small in SMALL.items():
+        path = folder / f"{experiment}.yaml"
+        preset = yaml.safe_load(path.read_text(encoding="utf-8")) | small
+        path.write_text(yaml.safe_dump(preset), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(configs, "configs_dir", lambda: folder)
+        yield
+
+
+def make_run(preset: str, folder: Path, *assignments: str) -> Path:
+    """Make the run of a preset where `midterm` would put it."""
+    experiment = experiment_of(preset)
+    file = None if preset == experiment else preset
+    resolved = configs.resolve(experiment, file, assignments)
+    name = "default" if file is None else preset.replace("/", "-")
+    output = folder / experiment / name
+    request = runner.Request(command(preset), output=output, quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "to_png", lambda figure: b"")  # only takes time
+        runner.run(experiment, resolved, request)
+    return output
+
+
+@contextmanager
+def without_figures() -> Iterator[None]:
+    """Leave figures empty: to draw them takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_to_svg", lambda figure: b"<svg/>")
+        yield
+
+
+def pages(runs: Path, with_figures: bool = False) -> tuple[str, str]:
+    """The report on a folder of runs, as HTML and as Markdown; its figures empty, to save time."""
+    with nullcontext() if with_figures else without_figures():
+        document = compose(find(runs))
+    return html.render(document), markdown.render(document, runs / "report")
+
+
+def edit(run: Path, change: Callable[[Any], None]) -> None:
+    """Change the metrics document of a run."""
+    file = run / "metrics.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    change(document)
+    file.write_text(json.dumps(document), encoding="utf-8")

@@ -1,0 +1,492 @@
+"""The page and its twin, from runs: what stands on them, and what cannot get onto them."""
+
+import itertools
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from conftest import Answer
+from markdown_it import MarkdownIt
+from sample_runs import edit, make_run, pages, small_presets, without_figures
+
+from midterm_cli.report import html, markdown, numerals
+from midterm_cli.report.document import Document, Notice
+from midterm_cli.report.runs import PRESETS, command, experiment_of, find
+from midterm_cli.report.write import compose
+
+
+@pytest.fixture(scope="module", autouse=True)
+def presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with small_presets(tmp_path_factory.mktemp("configs")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def all_runs(presets: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of every preset; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "outputs"
+    for preset in PRESETS:
+        make_run(preset, folder)
+    return folder
+
+
+@pytest.fixture
+def runs(all_runs: Path, tmp_path: Path) -> Path:
+    """The same runs, to be changed; pictures and checkpoints left out."""
+    ignore = shutil.ignore_patterns("*.png", "*.pt")
+    return Path(shutil.copytree(all_runs, tmp_path / "outputs", ignore=ignore))
+
+
+@pytest.fixture(scope="module")
+def document(all_runs: Path) -> Document:
+    """The report on all runs; its figures empty, to save time."""
+    with without_figures():
+        return compose(find(all_runs))
+
+
+@pytest.fixture(scope="module")
+def page(document: Document) -> str:
+    """The HTML of the same."""
+    return html.render(document)
+
+
+@pytest.fixture(scope="module")
+def drawn_page(all_runs: Path) -> str:
+    """The HTML with its figures."""
+    return html.render(compose(find(all_runs)))
+
+
+@pytest.fixture(scope="module")
+def twin(document: Document, all_runs: Path) -> str:
+    """The Markdown of the same."""
+    return markdown.render(document, all_runs / "report")
+
+
+_VOID = {"meta", "link", "img", "br"}
+
+
+class Outline(HTMLParser):
+    """Reads a page, and refuses one whose tags do not match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+def without_images(page: str) -> str:
+    return re.sub(r"data:image/[^\"]*", "", page)
+
+
+# ---- the whole report
+
+
+def test_each_preset_finds_its_own_run(all_runs: Path) -> None:
+    found = find(all_runs)
+    assert not found.missing
+    assert not found.unusable
+    for preset, run in found.by_preset.items():
+        assert run.folder.name == (
+            "default" if preset == experiment_of(preset) else preset.replace("/", "-")
+        )
+        assert run.changes == {}
+
+
+def test_every_question_is_answered(document: Document) -> None:
+    notices = [
+        block
+        for section in document.sections
+        for block in section.blocks
+        if isinstance(block, Notice)
+    ]
+    assert notices == []
+
+
+def test_the_page_is_well_formed(page: str) -> None:
+    outline = Outline(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert outline.all("html") == [{"lang": "en"}]
+    assert len(outline.all("h1")) == 1
+    assert len(outline.all("title")) == 1
+    levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+    anchors = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert not [anchor for anchor, times in Counter(anchors).items() if times > 1]
+    links = [link["href"] or "" for link in outline.all("a")]
+    assert len(links) > 20
+    assert {link.removeprefix("#") for link in links} <= set(anchors)
+
+
+def test_images_and_tables_are_described(page: str) -> None:
+    outline = Outline(page)
+    images = outline.all("img")
+    assert len(images) >= 12
+    for image in images:
+        assert int(image["width"] or 0) > 100
+        assert int(image["height"] or 0) > 100
+        assert len(image["alt"] or "") > 20
+    tables = outline.all("table")
+    assert len(tables) == len(outline.all("caption")) > 20
+    for box in outline.all("div"):
+        if "tabindex" in box:  # what can be focused says what it is
+            assert box["role"] == "group"
+            assert box["aria-label"] in ("Table", "Formula", "Figure")
+    headings = outline.all("th")
+    assert {heading["scope"] for heading in headings} == {"col", "row"}
+
+
+def test_the_page_asks_nobody_for_anything(page: str) -> None:
+    outline = Outline(page)
+    tags = {tag for tag, _ in outline.tags}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "base", "svg"}
+    for _, attributes in outline.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            assert name != "style"
+            if name in ("src", "href"):
+                assert re.match("#|data:", value or "")
+    assert "//" not in without_images(page)
+    assert "url(" not in page
+    assert "@import" not in page
+    [policy] = [meta for meta in outline.all("meta") if "http-equiv" in meta]
+    assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_mathematics_is_mathml(page: str, twin: str) -> None:
+    outline = Outline(page)
+    assert len(outline.all("math")) > 80
+    assert len(outline.all("mfrac")) > 10
+    derivation = r"\frac{dy}{dx} &= \left(1 + \frac{1}{1 + u}\right) \cdot \frac{du}{dx}"
+    assert derivation in twin
+    assert "\\frac" not in outline.words
+    assert "$" not in outline.words
+
+
+def test_the_answers_stand_on_both_forms(page: str, twin: str) -> None:
+    for words in (Outline(page).words, twin):
+        assert "16 × 6 × 6" in words
+        assert "576" in words
+        assert "2.53492754899111" in words
+        assert "9.24847224944833" in words
+        assert "2.5349 and 9.2485, in float32" in words
+        for preset in PRESETS:
+            assert command(preset) in words
+
+
+def test_the_twin_shows_the_figures_of_the_run_folders(twin: str, all_runs: Path) -> None:
+    paths = re.findall(r"!\[[^]]+\]\(([^)]+)\)", twin)
+    assert len(paths) >= 12
+    for path in paths:
+        assert (all_runs / "report" / path).resolve().is_file()
+
+
+def test_the_same_runs_give_the_same_bytes(runs: Path) -> None:
+    keep(runs, "autodiff", "pool_min")
+    assert pages(runs, with_figures=True) == pages(runs, with_figures=True)
+
+
+# ---- where its numbers come from
+
+
+def test_a_number_changes_where_its_run_changes_and_nowhere_else(runs: Path) -> None:
+    keep(runs, "conv", "module", "train")
+    old: dict[str, Any] = {}
+
+    def change_gain(document: Any) -> None:
+        [gain] = [
+            entry["gain"]
+            for entry in document["results"]["comparison"]
+            if entry["metric"] == "test_accuracy"
+        ]
+        old["gain"], gain["estimate"] = gain["estimate"], 0.77123
+
+    def change_values(document: Any) -> None:
+        old["values"], document["results"]["values"] = document["results"]["values"], 577_123
+
+    def change_time(document: Any) -> None:
+        provenance = document["provenance"]
+        old["time"], provenance["wall_time_s"] = provenance["wall_time_s"], 12345.678
+
+    before, twin_before = map(without_images, pages(runs))
+    edit(runs / "train" / "default", change_gain)
+    edit(runs / "conv" / "default", change_values)
+    edit(runs / "module" / "default", change_time)
+    gain = numerals.fixed(old["gain"])
+    for shown, original in zip(pages(runs), (before, twin_before), strict=True):
+        assert [shown.count(text) for text in ("577,123", "12345.678")] == [2, 1]
+        restored = without_images(shown).replace("577,123", str(old["values"]))
+        restored = restored.replace("12345.678", str(old["time"]))
+        # Square brackets are escaped in Markdown.
+        assert restored != original
+        restored = re.sub(r"0\.771( \\?\[)", rf"{gain}\1", restored)
+        assert restored == original
+
+
+def keep(runs: Path, *experiments: str) -> None:
+    """Remove the runs of the other experiments, so that a page is made sooner."""
+    for folder in runs.iterdir():
+        if folder.name not in experiments:
+            shutil.rmtree(folder)
+
+
+def test_the_published_log_is_compared_with_both_networks(page: str) -> None:
+    """The small runs are nothing like the published one, but what is compared is there."""
+    words = Outline(page).words
+    assert words.count("0.560") == 1
+    assert words.count("0.273") == 1
+    assert re.search(r"(\d) of 7 lie where .* and (\d) of 7 where", words)
+
+
+# ---- what is missing, other than asked for, or damaged
+
+
+def test_without_runs_the_page_names_all_commands(tmp_path: Path) -> None:
+    shown, twin = pages(tmp_path)
+    words = Outline(shown).words
+    for preset in PRESETS:
+        assert f"Not computed yet. Make it with {command(preset)}" in words
+        assert f"> **Not computed yet.** Make it with `{command(preset)}`" in twin
+    assert "img" not in {tag for tag, _ in Outline(shown).tags}
+
+
+def test_a_stand_in_is_announced(tmp_path: Path) -> None:
+    run = make_run("module", tmp_path, "seed=7", "dtype=float32")
+    words = Outline(pages(tmp_path)[0]).words
+    assert "stands in for the exercise's: " in words
+    assert "seed = 7, not 0" in words
+    assert "dtype = float32, not float64" in words
+    assert str(run) in words
+
+
+def test_other_data_are_announced_loudly(runs: Path) -> None:
+    keep(runs, "conv_stride")
+    assert "Not the exercise's data" not in pages(runs)[0]
+    edit(runs / "conv_stride" / "default", lambda document: document["config"].update(dataset="x"))
+    shown, twin = pages(runs)
+    assert "<strong>Not the exercise&#39;s data:</strong> these" in shown
+    assert "> **Not the exercise's data:** these" in twin
+
+
+def test_a_failed_run_is_announced(runs: Path) -> None:
+    keep(runs, "softt")
+    edit(runs / "softt" / "default", lambda document: document.update(failed=True))
+    assert "This run failed:" in Outline(pages(runs)[0]).words
+
+
+def test_an_unreadable_run_is_named(runs: Path) -> None:
+    keep(runs, "softt")
+    (runs / "softt" / "default" / "metrics.json").write_text('{"', encoding="utf-8")
+    words = Outline(pages(runs)[0]).words
+    assert f"Not read: {runs}/softt/default: {runs}/softt/default/metrics.json is damaged" in words
+    assert f"Make it with {command('softt')}" in words
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"f": "<b>2.5</b>"},
+        {"f": None},
+        {"f": True},
+        {"derivative": []},
+        {"latex": 3},
+        {"points": [{}]},
+        {"max_relative_error": "0"},
+    ],
+)
+def test_damaged_results_are_named_and_spare_the_rest(runs: Path, damage: dict[str, Any]) -> None:
+    keep(runs, "autodiff", "conv")
+    run = runs / "autodiff" / "default"
+    edit(run, lambda document: document["results"].update(damage))
+    words = Outline(pages(runs)[0]).words
+    assert f"Damaged or incomplete: {run}/metrics.json (" in words
+    assert "16 × 6 × 6" in words
+    assert "<b>" not in words
+
+
+# ---- what a run may hold
+
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>"
+    "\x1b[31m\x00\u202e'\"&`$x$](javascript:alert(1))|"
+)
+
+
+def every_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: every_text(below, change) for key, below in value.items()}
+    if isinstance(value, list):
+        return [every_text(below, change) for below in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def test_text_in_a_run_is_text_on_the_page(runs: Path) -> None:
+    """Every text of every run's provenance is hostile, and those of results that are shown."""
+    keep(runs, "autodiff", "conv", "conv_stack", "pool")
+    for file in runs.glob("*/*/metrics.json"):
+        edit(file.parent, poison)
+    shown, twin = pages(runs)
+    outline = Outline(shown)
+    assert "script" not in {tag for tag, _ in outline.tags}
+    assert all((image["src"] or "").startswith("data:image/") for image in outline.all("img"))
+    assert not [name for _, attributes in outline.tags for name in attributes if name[:2] == "on"]
+    assert outline.words.count("<script>alert(1)</script>") > 10
+    for text in (shown, twin):
+        assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
+    assert r"\x1b[31m\x00\u202e" in outline.words
+    read = MarkdownIt("commonmark", {"html": True}).enable("table").render(twin)
+    assert "<script" not in read
+    assert "<a " not in read
+    assert 'src="https' not in read
+
+
+def poison(document: Any) -> None:
+    document["provenance"] = every_text(document["provenance"], lambda _: HOSTILE)
+    results = document["results"]
+    for key in ("latex", "steps", "counted"):
+        if key in results:
+            results[key] = every_text(results[key], lambda text: text + HOSTILE)
+    if "torch" in results:
+        results["torch"]["how"] = HOSTILE
+    if "derivation" in results:
+        for term in results["derivation"]:
+            term["formula"] = HOSTILE
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [r"\href{javascript:alert(1)}{x}", r"\text{<script>alert(1)</script>}", r"\frac{", "a$$b"],
+)
+def test_a_formula_that_is_not_one_is_shown_as_text(runs: Path, latex: str) -> None:
+    keep(runs, "autodiff")
+    run = runs / "autodiff" / "default"
+    edit(run, lambda document: document["results"].update(latex=latex))
+    shown, twin = pages(runs)
+    assert latex in Outline(shown).words
+    assert f"`{latex}`" in twin
+    assert "<script" not in shown
+    assert 'href="java' not in shown
+
+
+# ---- the command
+
+
+def test_the_command_writes_both_and_prints_the_page(
+    folder: Path, midterm: Callable[..., Answer]
+) -> None:
+    run = make_run("conv", folder / "outputs")
+    answer = midterm("report")
+    assert answer.code == 0
+    assert answer.out == "outputs/report/index.html\n"
+    assert f"Warning: Not computed yet. Make it with {command('train')}" in answer.err
+    assert "conv shape" not in answer.err
+    page = Path("outputs/report/index.html")
+    first = page.read_bytes()
+    assert run.name in first.decode()
+    assert "![" in Path("outputs/report/report.md").read_text(encoding="utf-8")
+    assert {path.name for path in page.parent.iterdir()} == {"index.html", "report.md"}
+
+    assert midterm("report").code == 0
+    assert page.read_bytes() == first
+
+
+def test_the_command_takes_other_folders(folder: Path, midterm: Callable[..., Answer]) -> None:
+    make_run("conv", folder / "mine")
+    assert midterm("report", "--runs", "mine").out == "mine/report/index.html\n"
+    answer = midterm("report", "--runs", "mine", "--output", "page")
+    assert answer.out == "page/index.html\n"
+    assert "(../mine/conv/default/conv.png)" in Path("page/report.md").read_text(encoding="utf-8")
+
+
+def test_mistakes_are_told_in_a_line_or_two(folder: Path, midterm: Callable[..., Answer]) -> None:
+    answer = midterm("report")
+    assert (answer.code, answer.out) == (2, "")
+    assert "no folder outputs: make runs first" in answer.err
+
+    (folder / "runs").mkdir()
+    (folder / "file").write_text("", encoding="utf-8")
+    answer = midterm("report", "--runs", "runs", "--output", "file")
+    assert (answer.code, answer.out) == (2, "")
+    assert "cannot write file" in answer.err
+    assert (folder / "file").read_text(encoding="utf-8") == ""
+
+
+# ---- in a browser
+
+needs_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_browser_shows_all_of_it(drawn_page: str, tmp_path: Path, width: int) -> None:
+    measured = browser.measure(drawn_page, width, tmp_path)
+    assert measured.width == width
+    assert measured.scroll_width == width
+    assert measured.requests == []
+    assert measured.console == []
+    assert measured.images >= 12
+    assert measured.empty_images == []
+    assert measured.cut_images == []
+    assert measured.small_images == []
+    assert measured.formulas > 80
+    assert measured.flat_formulas == []
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_browser_sees_what_is_wrong(drawn_page: str, tmp_path: Path) -> None:
+    """The test above fails where there is something to be found."""
+    wrong = (
+        '<p style="width: 600px">wide</p><math style="display: none"><mi>x</mi></math>'
+        '<img src="data:image/png;base64,AAAA" alt="empty">'
+        '<div><img src="data:image/svg+xml,<svg xmlns=%22http:%2f%2fwww.w3.org%2f2000%2fsvg%22/>"'
+        ' width="300" height="9" style="width: 200px" alt="small"></div>'
+        '<div style="overflow: hidden"><img src="data:image/svg+xml,<svg '
+        'xmlns=%22http:%2f%2fwww.w3.org%2f2000%2fsvg%22/>" width="900" height="9" alt="cut"></div>'
+        '<link rel="stylesheet" href="http://127.0.0.1:9/x.css">'
+        "<script>throw Error()</script>"
+    )
+    measured = browser.measure(drawn_page.replace("</main>", f"{wrong}</main>"), 375, tmp_path)
+    assert measured.scroll_width > 375
+    assert measured.empty_images == ["empty"]
+    assert measured.cut_images == ["cut"]
+    assert measured.small_images == ["small"]
+    assert len(measured.flat_formulas) == 1
+    assert len(measured.console) == 2  # the policy forbids the style sheet and the script
+
+    allowed = re.sub("<meta http-equiv[^>]*>", "", drawn_page).replace("</main>", f"{wrong}</main>")
+    measured = browser.measure(allowed, 375, tmp_path)
+    assert measured.requests == ["http://127.0.0.1:9/x.css"]
+    assert "Uncaught Error" in " ".join(measured.console)

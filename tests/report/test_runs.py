@@ -1,0 +1,111 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sample_runs import edit, make_run, small_presets
+
+from midterm_cli.errors import UserError
+from midterm_cli.report.runs import COMMANDS, PRESETS, command, find
+from midterm_cli.runner import config as configs
+from midterm_cli.runner import experiments
+
+
+@pytest.fixture(scope="module", autouse=True)
+def presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with small_presets(tmp_path_factory.mktemp("configs")):
+        yield
+
+
+def set_time(run: Path, started_at: str) -> None:
+    edit(run, lambda document: document["provenance"].update(started_at=started_at))
+
+
+def test_every_experiment_and_every_preset_has_its_question() -> None:
+    assert set(PRESETS) == set(configs.presets())
+    assert set(COMMANDS) == set(experiments.EXPERIMENTS)
+
+
+def test_the_commands_name_the_variant() -> None:
+    assert command("train") == "midterm train"
+    assert command("reference/lr_sweep") == "midterm lr-sweep --config reference/lr_sweep"
+    assert command("text/conv_stack") == "midterm conv stack --config text/conv_stack"
+
+
+def test_the_very_config_wins_over_a_newer_similar_one(tmp_path: Path) -> None:
+    exact = make_run("module", tmp_path)
+    similar = make_run("module", tmp_path / "other", "seed=3")
+    shutil.move(similar, tmp_path / "module" / "seed=3")
+    set_time(exact, "2020-01-01T00:00:00+00:00")
+    run = find(tmp_path).by_preset["module"]
+    assert run.folder == exact
+
+    shutil.rmtree(exact)
+    run = find(tmp_path).by_preset["module"]
+    assert run.folder.name == "seed=3"
+    assert run.changes == {"seed": (0, 3)}
+
+
+def test_the_newest_of_equals_wins(tmp_path: Path) -> None:
+    first = make_run("module", tmp_path)
+    second = Path(shutil.copytree(first, tmp_path / "module" / "again"))
+    for older, newer in ((first, second), (second, first)):
+        set_time(older, "2020-01-01T00:00:00+00:00")
+        set_time(newer, "2020-01-02T00:00:00+00:00")
+        assert find(tmp_path).by_preset["module"].folder == newer
+
+
+def test_the_device_makes_no_difference(tmp_path: Path) -> None:
+    run = make_run("module", tmp_path)
+    edit(run, lambda document: document["config"].update(device="cuda:1"))
+    assert find(tmp_path).by_preset["module"].changes == {}
+
+
+def test_what_tells_two_questions_apart_is_not_tolerated(tmp_path: Path) -> None:
+    """The published run of Part 1 is the same but for its dtype, which others may differ in."""
+    make_run("autodiff", tmp_path)
+    make_run("module", tmp_path, "dtype=float32")
+    found = find(tmp_path)
+    assert "reference/autodiff" in found.missing
+    assert found.by_preset["module"].changes == {"dtype": ("float64", "float32")}
+
+
+def test_another_question_is_no_answer(tmp_path: Path) -> None:
+    make_run("module", tmp_path, "threshold=2")
+    assert "module" in find(tmp_path).missing
+
+
+def test_what_cannot_be_read_is_named_and_not_fatal(tmp_path: Path) -> None:
+    good = make_run("module", tmp_path)
+    folder = tmp_path / "module"
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "metrics.json").write_text("{", encoding="utf-8")
+    newer = Path(shutil.copytree(good, folder / "newer"))
+    edit(newer, lambda document: document.update(schema_version=99))
+    foreign = Path(shutil.copytree(good, folder / "foreign"))
+    edit(foreign, lambda document: document.update(experiment="train"))
+    outdated = Path(shutil.copytree(good, folder / "outdated"))
+    edit(outdated, lambda document: document["config"].pop("threshold"))
+    unfinished = folder / ".other.partial" / "run"
+    unfinished.mkdir(parents=True)
+    (folder / "note.txt").write_text("not a run", encoding="utf-8")
+
+    found = find(tmp_path)
+    assert found.by_preset["module"].folder == good
+    reasons = {unusable.folder.name: unusable.reason for unusable in found.unusable}
+    assert reasons.keys() == {"damaged", "newer", "foreign", "outdated"}
+    assert "damaged" in reasons["damaged"]
+    assert "schema_version 99" in reasons["newer"]
+    assert "another experiment" in reasons["foreign"]
+    assert "threshold" in reasons["outdated"]
+
+
+def test_no_folder_of_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        find(tmp_path / "nowhere")
+
+
+def test_a_run_is_repeated_from_its_own_config(tmp_path: Path) -> None:
+    make_run("module", tmp_path / "my runs")
+    repeat = find(tmp_path / "my runs").by_preset["module"].repeat
+    assert repeat == f"midterm module grad --config '{tmp_path}/my runs/module/default/config.yaml'"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,15 +91,47 @@ class NoState:
         """Keep nothing."""
 
 
-# A job yields what it has to say as it goes. Jobs are independent, so that they can run anywhere.
-Job = Callable[[], Iterator[Any]]
+@dataclass(frozen=True)
+class Job:
+    """One of the independent parts of a run, which can be computed anywhere.
+
+    Attributes:
+        name: what messages call it.
+        work: called as work(problem, *arguments), it yields what it has to say as it goes, its
+            result last. A function of a module, so that another process finds it by its name.
+        problem: what the jobs of a run share. It does not travel: another process makes its own.
+        arguments: what is this job's own: data that can be pickled.
+    """
+
+    name: str
+    work: Callable[..., Iterator[Any]]
+    problem: Any
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> Iterator[Any]:
+        """Work in this process."""
+        return self.work(self.problem, *self.arguments)
 
 
-def in_turn(jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
-    """Run jobs one after the other; yields (index of the job, what it said)."""
+class Said(NamedTuple):
+    """What a job said.
+
+    Attributes:
+        job: its index.
+        event: what it yielded.
+        worker: who computes it, for the record; None for this process.
+    """
+
+    job: int
+    event: Any
+    worker: Mapping[str, str] | None = None
+
+
+def in_turn(jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Said]:
+    """Run jobs one after the other."""
     for index, job in enumerate(jobs):
         for event in job():
-            yield index, event
+            yield Said(index, event)
 
 
 def _silent(done: int, total: int, text: str) -> None:
@@ -116,8 +148,11 @@ class Context:
         progress: called as progress(done, total, text) after each unit of work.
         state: where a long run keeps its state.
         journal: where a run of many parts keeps those that are finished.
-        launch: runs independent jobs, side by side where it can; yields what they say as they go.
+        launch: runs independent jobs, side by side where it can; yields what they say as they go,
+            or only their results.
         workers: how many jobs `launch` runs at once.
+        remote: whether the workers are elsewhere, one core each; otherwise they are the cores of
+            this machine, and a job may use those that are idle.
     """
 
     device: torch.device
@@ -125,8 +160,9 @@ class Context:
     progress: Callable[[int, int, str], None] = _silent
     state: State = field(default_factory=NoState)
     journal: Journal = field(default_factory=NoJournal)
-    launch: Callable[[Sequence[Job]], Iterator[tuple[int, Any]]] = in_turn
+    launch: Callable[[Sequence[Job]], Iterator[Said]] = in_turn
     workers: int = 1
+    remote: bool = False
 
 
 @dataclass(frozen=True)

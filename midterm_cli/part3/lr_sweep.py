@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from midterm_cli.experiment import Context, Output, Table
+from midterm_cli import source
+from midterm_cli.experiment import Context, Job, Output, Table
 from midterm_cli.part3.evaluate import Measured
 from midterm_cli.part3.outcome import classify, constant_guess_loss
-from midterm_cli.part3.problem import Problem, ProblemConfig, SetName, arithmetic
+from midterm_cli.part3.problem import Problem, ProblemConfig, SetName, arithmetic, computed_by
 from midterm_cli.part3.search import (
     HIGHEST_RATE,
     LOWEST_RATE,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+Record = dict[str, Any]
 Member = tuple[float, int]  # learning rate and seed
 
 # Moments of a run at which its sharpness is measured: all those at which a short run stops.
@@ -62,16 +65,15 @@ def run(config: Config, context: Context) -> Output:
         UserError: the data is missing or damaged.
     """
     problem = Problem(config, context)
-    finished: dict[Member, Row] = {}
-    for record in context.journal.records():
-        problem.require_same_data(record["data_sha256"])
-        finished |= {(row["lr"], row["seed"]): row for row in record["trials"]}
+    finished = _finished_groups(problem, config, context)
+    records: list[Record] = []
     rows: list[Row] = []
     with arithmetic(problem.threads(context.workers, context.workers)) as threads:
         while lrs := _next_rates(rows, config):
             text = "learning rate " + ", ".join(f"{lr:.3g}" for lr in lrs)
-            for found in _try_rates(problem, config, context, lrs, finished):
-                rows += found
+            for record in _try_rates(problem, config, context, lrs, finished):
+                records.append(record)
+                rows += record["trials"]
                 context.progress(len(rows), _expected_runs(rows, config), text)
         rows.sort(key=lambda row: (row["lr"], row["seed"]))
         results = _results(rows, config) | {
@@ -79,13 +81,38 @@ def run(config: Config, context: Context) -> Output:
             "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
         }
         results["sharpness"] = _sharpness(problem, config, results["recommended_lr"])
-    provenance = problem.provenance | {"threads": threads * context.workers}
+    shares = ((record["worker"], _members(record)) for record in records)
     return Output(
         results,
-        provenance=provenance,
+        provenance=problem.provenance
+        | {"threads": threads * context.workers}
+        | computed_by("trials", shares),
         failed=not results["bracketed"],
         warnings=_warnings(results, config),
     )
+
+
+def _finished_groups(
+    problem: Problem, config: Config, context: Context
+) -> dict[tuple[Member, ...], Record]:
+    """The groups in the journal that this code and config made."""
+    finished = {}
+    for record in context.journal.records():
+        problem.require_same_data(record["data_sha256"])
+        group = tuple(_members(record))
+        if record.get("key") == _key(config, group):
+            finished[group] = record
+    return finished
+
+
+def _members(record: Record) -> list[Member]:
+    return [(row["lr"], row["seed"]) for row in record["trials"]]
+
+
+def _key(config: Config, group: Sequence[Member]) -> str:
+    """What the rows of a group depend on, besides the data."""
+    parts = [source.loaded(), config.model_dump(mode="json"), group]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _trials(rows: Sequence[Row]) -> list[Trial]:
@@ -110,19 +137,35 @@ def _try_rates(
     config: Config,
     context: Context,
     lrs: Sequence[float],
-    finished: Mapping[Member, Row],
-) -> Iterator[list[Row]]:
-    """Run rates with all seeds; yields rows as groups finish, those of the journal at once."""
-    groups = problem.groups([(lr, seed) for lr in lrs for seed in config.seeds], context.workers)
-    # A group is run again as a whole, or not at all: its members' last bits may depend on it.
-    kept = [group for group in groups if all(member in finished for member in group)]
-    for group in kept:
-        yield [finished[member] for member in group]
-    jobs = [partial(_run_group, problem, config, group) for group in groups if group not in kept]
-    for _, event in context.launch(jobs):
+    finished: Mapping[tuple[Member, ...], Record],
+) -> Iterator[Record]:
+    """Run rates with all seeds; yields groups as they finish, those of the journal at once."""
+    members = [(lr, seed) for lr in lrs for seed in config.seeds]
+    # Rates that were begun go on in the same groups, however many workers there are by now: the
+    # last bits of a member may depend on its group.
+    new = set(members)
+    begun = (record["num_groups"] for group, record in finished.items() if group[0] in new)
+    groups = problem.groups(members, next(begun, context.workers))
+    yield from (finished[group] for group in groups if group in finished)
+    missing = [group for group in groups if group not in finished]
+    jobs = [Job(_group_name(group), _run_group, problem, (config, group)) for group in missing]
+    for index, event, worker in context.launch(jobs):
         if event is not None:
-            context.journal.append({"trials": event, "data_sha256": problem.dataset.sha256})
-            yield event
+            record = {
+                "key": _key(config, missing[index]),
+                "num_groups": len(groups),
+                "trials": event,
+                "data_sha256": problem.dataset.sha256,
+                "worker": worker,
+            }
+            context.journal.append(record)
+            yield record
+
+
+def _group_name(members: Sequence[Member]) -> str:
+    lrs = ", ".join(f"{lr:.3g}" for lr in sorted({lr for lr, _ in members}))
+    seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed in members}))
+    return f"learning rate {lrs}, seeds {seeds}"
 
 
 def _run_group(
@@ -333,7 +376,8 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
     passes = "one pass" if config.epochs == 1 else f"{config.epochs} passes"
     figure.suptitle(
         f"Where training fails: {config.dataset}, {config.activation}, {passes}, "
-        f"{config.num_seeds} seeds a rate"
+        f"{config.num_seeds} seeds a rate",
+        parse_math=False,  # a $ in the name of a folder is a $
     )
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from midterm_cli.data import datasets
@@ -28,8 +28,12 @@ from midterm_cli.part3.sgd import (
     subset_size,
 )
 
-# Members of a group: on a CPU more gain nothing each, and leave the cache.
+# Members of a group: on a CPU more gain nothing each.
 _GROUP_ON_CPU, _GROUP_ON_CUDA = 16, 4096
+
+# Multiplications in one forward step of a group, above which its members are slower together than
+# apart, since they leave the cache: of width 512, 340 µs a member in twos and 580 µs in sixteens.
+_GROUP_PRODUCTS = 8_000_000
 
 # Above these a run would not fit into the memory of a usual machine.
 _MAX_PARAMETERS = 50_000_000
@@ -67,6 +71,14 @@ class ProblemConfig(ExperimentConfig):
         description="closed_form, the written-out backward pass, or autograd, the slow reference"
     )
 
+    @field_validator("dataset")
+    @classmethod
+    def _can_be_shown(cls, value: str) -> str:
+        # It stands in titles and tables, where a line break or an escape would not be itself.
+        if not value.isprintable():
+            raise ValueError("has characters that cannot be printed: rename the folder")
+        return value
+
     @property
     def seeds(self) -> range:
         """The seeds of the run."""
@@ -79,14 +91,17 @@ class Problem:
     Args:
         config: what to learn, and with which network.
         context: device and data folder.
+        dataset: the data that the config names, if it has been read; None to read it.
 
     Raises:
         UserError: the data is missing or damaged.
     """
 
-    def __init__(self, config: ProblemConfig, context: Context) -> None:
-        self.config = config
-        self.dataset = datasets.load(config.dataset, context.data_dir)
+    def __init__(
+        self, config: ProblemConfig, context: Context, dataset: datasets.Dataset | None = None
+    ) -> None:
+        self.config, self.data_dir = config, context.data_dir
+        self.dataset = dataset or datasets.load(config.dataset, context.data_dir)
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
         self.train = _examples(self.dataset.train, context.device)
         self.test = _examples(self.dataset.test, context.device)
@@ -104,7 +119,9 @@ class Problem:
 
     def groups(self, members: Sequence[T], workers: int) -> list[tuple[T, ...]]:
         """Members that are trained side by side: groups as even as can be, one for each worker."""
-        limit = _GROUP_ON_CPU if self.train.images.device.type == "cpu" else _GROUP_ON_CUDA
+        limit = _GROUP_ON_CUDA
+        if self.train.images.device.type == "cpu":
+            limit = max(1, min(_GROUP_ON_CPU, _GROUP_PRODUCTS // self._products))
         num_groups = max(min(workers, len(members)), -(-len(members) // limit))
         # Dealt like cards: members that fail early leave all groups alike.
         return [tuple(members[i::num_groups]) for i in range(num_groups)]
@@ -137,8 +154,12 @@ class Problem:
 
         A small product is slower on two threads than on one; idle cores help only large ones.
         """
-        rows = self.config.batch_size * sum(a * b for a, b in self.architecture.shapes())
-        return max(1, workers // num_groups) if rows >= _THREADED_PRODUCTS else 1
+        return max(1, workers // num_groups) if self._products >= _THREADED_PRODUCTS else 1
+
+    @property
+    def _products(self) -> int:
+        """Multiplications in one forward step of one network."""
+        return self.config.batch_size * sum(a * b for a, b in self.architecture.shapes())
 
     def subset(self, seed: int) -> Subset:
         """What a seed sees of the training set."""
@@ -235,6 +256,23 @@ def _check_size(architecture: Architecture, batch_size: int) -> None:
             f"batch_size and hidden_sizes make {activations:,} activations in a step: "
             f"at most {_MAX_ACTIVATIONS:,} are allowed"
         )
+
+
+def computed_by(
+    name: str, shares: Iterable[tuple[Mapping[str, str] | None, Sequence[Any]]]
+) -> dict[str, Any]:
+    """Who computed what, for the provenance; empty where all of it was computed here.
+
+    Args:
+        name: of what was shared out, such as "seeds".
+        shares: a worker (None: this process) and what it computed, in any order.
+    """
+    parts: dict[tuple[tuple[str, str], ...], list[Any]] = {}
+    for worker, share in shares:
+        if worker is not None:
+            parts.setdefault(tuple(worker.items()), []).extend(share)
+    rows = [dict(worker) | {name: sorted(share)} for worker, share in sorted(parts.items())]
+    return {"computed_by": rows} if rows else {}
 
 
 @contextmanager

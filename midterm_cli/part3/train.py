@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
-from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Job, Output, Table
 from midterm_cli.part3.averaging import METRICS, Row, compare, final_metrics, select
 from midterm_cli.part3.mlp import split_layers
 from midterm_cli.part3.outcome import classify, worst
-from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic
+from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, computed_by
 from midterm_cli.part3.sgd import Snapshot
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class _Group:
         frozen: of those that left the finite numbers.
         predicted: class histogram of the raw weights on the training subset, for each seed.
         history: rows of all passes; only ever appended to, so that it may run ahead of `epoch`.
+        worker: who trained it; None for this process.
     """
 
     seeds: tuple[int, ...]
@@ -73,6 +75,7 @@ class _Group:
     frozen: Mapping[int, Snapshot] = field(default_factory=dict)
     predicted: Mapping[int, Sequence[int]] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
+    worker: Mapping[str, str] | None = None
 
 
 def run(config: Config, context: Context) -> Output:
@@ -87,26 +90,53 @@ def run(config: Config, context: Context) -> Output:
         groups = _unpack(saved["groups"])
     else:
         groups = [_Group(seeds) for seeds in problem.groups(config.seeds, context.workers)]
-    done = sum(len(group.seeds) * max(0, group.epoch) for group in groups) * problem.num_updates
+    made = [_updates(problem, group) for group in groups]
     total = config.num_seeds * config.epochs * problem.num_updates
+    unfinished = [i for i, group in enumerate(groups) if group.epoch < config.epochs]
+    overlap = not context.remote and len(groups) < context.workers
+    jobs = [
+        Job(_group_name(groups[i]), _train_group, problem, (config, groups[i], overlap))
+        for i in unfinished
+    ]
+    save = partial(_save, problem, config, context, groups)
     save_at = time.monotonic() + _SAVE_EVERY_SECONDS
-    overlap = len(groups) < context.workers
-    jobs = [partial(_train_group, problem, config, group, overlap) for group in groups]
-    with arithmetic(problem.threads(len(groups), context.workers)) as threads:
-        for index, event in context.launch(jobs):
-            if isinstance(event, int):
-                done += event
-                context.progress(done, total, _progress_text(groups, config))
-                continue
-            groups[index] = event
-            if (begun := time.monotonic()) > save_at:
-                packed = _pack(groups, config)
-                context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
-                # A long history takes long to save: never more than a twentieth of the time.
-                took = time.monotonic() - begun
-                save_at = begun + max(_SAVE_EVERY_SECONDS, 20 * took)
+    cores = len(groups) if context.remote else context.workers
+    with arithmetic(problem.threads(len(groups), cores)) as threads:
+        try:
+            for index, event, worker in context.launch(jobs):
+                at = unfinished[index]
+                if isinstance(event, int):
+                    made[at] += event
+                else:
+                    groups[at] = replace(event, worker=worker)
+                    made[at] = max(made[at], _updates(problem, event))
+                    if time.monotonic() > save_at:
+                        save_at = save()
+                context.progress(sum(made), total, _progress_text(groups, config))
+        except UserError:
+            if any(group.epoch >= 0 for group in groups):
+                save()
+            raise
     threads *= min(len(groups) + overlap, context.workers)
     return _output(problem, config, groups, threads)
+
+
+def _updates(problem: Problem, group: _Group) -> int:
+    """Updates that a group has made, over all its members."""
+    return len(group.seeds) * max(0, group.epoch) * problem.num_updates
+
+
+def _group_name(group: _Group) -> str:
+    return f"seeds {', '.join(map(str, group.seeds))}"
+
+
+def _save(problem: Problem, config: Config, context: Context, groups: Sequence[_Group]) -> float:
+    """Keep how far the groups are; returns the time of the monotonic clock for doing it again."""
+    begun = time.monotonic()
+    packed = _pack(groups, config)
+    context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
+    # A long history takes long to save: never more than a twentieth of the time.
+    return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
 
 
 def _progress_text(groups: Sequence[_Group], config: Config) -> str:
@@ -184,6 +214,7 @@ def _pack(groups: Sequence[_Group], config: Config) -> list[dict[str, Any]]:
             "frozen": {i: (s.members, s.flats) for i, s in group.frozen.items()},
             "predicted": dict(group.predicted),
             "history": group.history[: (group.epoch + 1) * len(group.seeds) * weights],
+            "worker": group.worker and dict(group.worker),
         }
         for group in groups
     ]
@@ -198,6 +229,7 @@ def _unpack(groups: Sequence[Mapping[str, Any]]) -> list[_Group]:
             frozen={i: Snapshot(*snapshot) for i, snapshot in saved["frozen"].items()},
             predicted=saved["predicted"],
             history=saved["history"],
+            worker=saved.get("worker"),
         )
         for saved in groups
     ]
@@ -230,7 +262,9 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
     return Output(
         results,
         checkpoint=_checkpoint(problem, config, groups),
-        provenance=problem.provenance | {"threads": threads},
+        provenance=problem.provenance
+        | {"threads": threads}
+        | computed_by("seeds", ((group.worker, group.seeds) for group in groups)),
         failed=bool(failed),
         warnings=warnings if failed else (),
     )
@@ -384,7 +418,8 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
     seeds = f"{config.num_seeds} seeds: mean and range" if config.num_seeds > 1 else "one seed"
     figure.suptitle(
         f"SGD with averaged weights on {config.dataset}, {config.activation}, "
-        f"lr = {config.lr:g} ({seeds})"
+        f"lr = {config.lr:g} ({seeds})",
+        parse_math=False,  # a $ in the name of a folder is a $
     )
     return {"curves": figure}
 

@@ -2,17 +2,113 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from midterm_cli.experiment import Job, in_turn
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Job, Said
+from midterm_cli.runner.mistakes import shown
 
 if TYPE_CHECKING:
     import torch
+
+_LAUNCHERS = ("local", "dask")
+_RETRIES = 2
+
+
+class Launcher(Protocol):
+    """Runs independent jobs."""
+
+    @property
+    def workers(self) -> int:
+        """How many at once."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether the workers are elsewhere: see `Context.remote`."""
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Said]:
+        """Run jobs; yields what they say, or only their results, in order of arrival."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Dask scheduler whose workers are to compute.
+
+    Attributes:
+        address: such as tcp://10.0.0.1:8786; None where there is a file.
+        scheduler_file: that `dask scheduler --scheduler-file` writes; it holds the address.
+        retries: how often a group that failed is computed again.
+    """
+
+    address: str | None
+    scheduler_file: Path | None = None
+    retries: int = _RETRIES
+
+
+def choose(
+    launcher: str | None,
+    address: str | None = None,
+    scheduler_file: Path | None = None,
+    retries: Any = None,
+) -> Cluster | None:
+    """Where to compute, from the options; None for the cores of this machine.
+
+    DASK_SCHEDULER_ADDRESS stands in for an address, with the launcher dask alone.
+
+    Raises:
+        UserError: an option has no such value, does not go with another, or is missing.
+    """
+    if launcher not in (None, *_LAUNCHERS):
+        raise UserError(f"--launcher must be {' or '.join(_LAUNCHERS)}, got {shown(launcher)}")
+    if launcher != "dask":
+        given = {"--address": address, "--scheduler-file": scheduler_file, "--retries": retries}
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"{name} is for --launcher dask: add that, or leave it out")
+        return None
+    if address is not None and scheduler_file is not None:
+        raise UserError("--address and --scheduler-file both name a scheduler: leave one out")
+    if address is None and scheduler_file is None:
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+        if address is None:
+            raise UserError(
+                "--launcher dask needs a scheduler: give --address or --scheduler-file, or set "
+                "DASK_SCHEDULER_ADDRESS"
+            )
+    retries = _RETRIES if retries is None else retries
+    if type(retries) is not int or retries < 0:
+        raise UserError(f"--retries must be a whole number, at least 0, got {shown(retries)}")
+    return Cluster(address, scheduler_file, retries)
+
+
+@contextmanager
+def launcher(device: torch.device, cluster: Cluster | None) -> Iterator[Launcher]:
+    """The launcher of a run, for as long as the context lasts.
+
+    Raises:
+        UserError: the cluster cannot be reached or used.
+    """
+    if cluster is None:
+        yield Threads(num_workers(device))
+        return
+    try:
+        from midterm_cli.runner.cluster.connect import connected
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
+            raise
+        raise UserError(
+            "--launcher dask needs Dask distributed: pip install 'midterm-cli[dask]'"
+        ) from error
+    with connected(cluster) as found:
+        yield found
 
 
 def num_workers(device: torch.device) -> int:
@@ -26,24 +122,23 @@ def num_workers(device: torch.device) -> int:
 class Threads:
     """Jobs side by side in this process; the arithmetic releases the interpreter's lock.
 
-    Threads win over processes here: nothing is imported, loaded or copied a second time.
+    Threads win over processes here: nothing is imported, loaded or copied a second time. Even a
+    single job has a thread of its own: the one that signals reach is always free to hear them.
     """
 
     workers: int
+    remote: bool = False
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
-        """Run jobs; yields (index of the job, what it said), in order of arrival.
+    def __call__(self, jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Said]:
+        """Run jobs; yields what they say, in order of arrival.
 
         Closing the iterator, or an exception in a job, stops all jobs where they next say
         something; the exception of a job is raised here.
         """
-        if self.workers == 1 or len(jobs) == 1:
-            yield from in_turn(jobs)
-            return
         said: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         stop = threading.Event()
 
-        def work(index: int, job: Job) -> None:
+        def work(index: int, job: Callable[[], Iterator[Any]]) -> None:
             try:
                 for event in job():
                     if stop.is_set():
@@ -53,22 +148,23 @@ class Threads:
             except BaseException as error:  # carried to the caller, whatever it is
                 said.put((index, _Done(error)))
 
-        with ThreadPoolExecutor(self.workers) as pool:
-            try:
-                for index, job in enumerate(jobs):
-                    pool.submit(work, index, job)
-                running = len(jobs)
-                while running:
-                    index, event = said.get()
-                    if not isinstance(event, _Done):
-                        yield index, event
-                        continue
-                    if event.error is not None:
-                        raise event.error
-                    running -= 1
-            finally:
-                stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
+        # Jobs that are stopped are not waited for: a step of a large network takes seconds.
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            for index, job in enumerate(jobs):
+                pool.submit(work, index, job)
+            running = len(jobs)
+            while running:
+                index, event = said.get()
+                if not isinstance(event, _Done):
+                    yield Said(index, event)
+                    continue
+                if event.error is not None:
+                    raise event.error
+                running -= 1
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ MIDTERM := $(BIN)/midterm
 READY   := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: all setup data part1 part2 part3 reference test check lint bench clean help
+.PHONY: all setup data part1 part2 part3 part4 reference report check-reference test check lint \
+  torture mutation bench bench-cluster clean help
 
-all: part1 part2 part3  ## set up, get the data, run every part
-	@echo "The figures and numbers are in outputs/."
+all: part1 part2 part3 part4 reference report  ## set up, get the data, run every part, write the report
 
 setup: $(READY)  ## make .venv with everything in it
 
@@ -41,10 +41,33 @@ part3: setup  ## find the divergent learning rate; train, follow averaged weight
 	  $(MIDTERM) lr-sweep --resume --dataset $$dataset && \
 	  $(MIDTERM) train --resume --dataset $$dataset
 
-reference: setup  ## Part 3 as it was published, on a linear network
+part4: setup  ## the arithmetic of convolution and pooling
+	@$(MIDTERM) conv shape --resume
+	@dataset=$(DATASET); $(MIDTERM) conv stride --resume --dataset $$dataset
+	@$(MIDTERM) conv stack --resume
+	@$(MIDTERM) conv stack --config text/conv_stack --resume
+	@$(MIDTERM) pool cost --resume
+	@$(MIDTERM) pool min --resume
+
+reference: setup  ## Parts 1 and 3 as they were published, Part 3 on a linear network
+	@$(MIDTERM) autodiff --config reference/autodiff --resume
 	@dataset=$(DATASET); \
 	  $(MIDTERM) lr-sweep --config reference/lr_sweep --resume --dataset $$dataset && \
 	  $(MIDTERM) train --config reference/train --resume --dataset $$dataset
+
+report: setup  ## one page of HTML from the runs in outputs/
+	@$(MIDTERM) report
+
+# In a folder of its own, so that it computes everything anew and leaves outputs/ alone.
+check-reference: setup  ## reproduce the publication, hold it against what is expected
+	@$(MIDTERM) data fetch > /dev/null
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  run() { name=$$1; shift; $(MIDTERM) "$$@" --quiet --output "$$folder/$$name" > /dev/null; }; \
+	  run autodiff autodiff; run autodiff_float32 autodiff --config reference/autodiff; \
+	  run softt softt plot; run module module grad; run conv conv shape; \
+	  run lr_sweep lr-sweep; run lr_sweep_linear lr-sweep --config reference/lr_sweep; \
+	  run train train; run train_linear train --config reference/train; \
+	  $(MIDTERM) check "$$folder"/*
 
 test: lint  ## the same set-up, then linters, types and all tests
 	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
@@ -62,9 +85,15 @@ bench: setup  ## ratios against plain PyTorch, side by side
 	@$(MIDTERM) data fetch > /dev/null
 	$(BIN)/python -m benchmarks.bench
 
+bench-cluster: setup  ## what --launcher dask gains and costs
+	$(BIN)/python -m benchmarks.cluster
+
 clean:  ## remove .venv, builds and caches; keep data/ and outputs/
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+torture: setup  ## the long forms of the reliability tests
+	$(BIN)/python -m pytest -m torture
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

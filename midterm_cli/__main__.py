@@ -1,7 +1,33 @@
-"""`python -m midterm_cli` is `midterm`."""
+"""The process of `midterm`, and of `python -m midterm_cli`: how it begins and how it ends."""
 
+import os
 import sys
 
-from midterm_cli.cli import main
+from midterm_cli.runner import interrupt
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line of this process; returns the exit code, unless a signal ends it."""
+    _open_closed_streams()
+    interrupt.end_at_once()
+    from midterm_cli import cli
+    from midterm_cli.cli.program import INTERRUPTED, TERMINATED
+
+    code = cli.main()
+    interrupt.end_silently()
+    if code in (INTERRUPTED, TERMINATED):
+        interrupt.end(code - 128)
+    return code
+
+
+def _open_closed_streams() -> None:
+    """Open what `2>&-` closed: a file would get its number, and our talk be written into it."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(null)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", buffering=1)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

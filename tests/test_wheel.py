@@ -46,9 +46,16 @@ def test_the_wheel_carries_the_configs(unpacked: Path, tmp_path: Path) -> None:
     names = {path.relative_to(root / "configs") for path in (root / "configs").rglob("*.yaml")}
     folder = unpacked / "midterm_cli" / "configs"
     assert {path.relative_to(folder) for path in folder.rglob("*.yaml")} == names
-    assert {line.split()[0] for line in run(unpacked, tmp_path, "config", "list").splitlines()} == {
-        str(name.with_suffix("")) for name in names
-    }
+    presets = {str(name.with_suffix("")) for name in names} - {"reference/expected"}
+    listed = run(unpacked, tmp_path, "config", "list").splitlines()
+    assert {line.split()[0] for line in listed} == presets
+
+
+def test_the_wheel_carries_schema_and_expectations(unpacked: Path, tmp_path: Path) -> None:
+    schema = json.loads(run(unpacked, tmp_path, "schema", "softt"))
+    assert "threshold" in schema["$defs"]["softt.results"]["properties"]
+    run(unpacked, tmp_path, "softt", "plot", "--quiet")
+    assert "every check passed" in run(unpacked, tmp_path, "check")
 
 
 def test_the_wheel_trains_outside_the_checkout(unpacked: Path, tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ import typer
 from midterm_cli.cli import parts, runs, configs, data  # isort: skip
 from midterm_cli.cli.program import DONE, INTERRUPTED, MISTAKE, app
 from midterm_cli.errors import UserError
+from midterm_cli.runner import terminal
 from midterm_cli.runner.terminal import printable
 
 __all__ = ["app", "configs", "data", "main", "parts", "runs"]
+
+_LONGEST_LINE = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,8 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    lines = map(printable, message.split("\n"))
-    typer.echo("Error: " + "\n".join(lines), err=True)
+    lines = (_shortened(printable(line)) for line in message.split("\n"))
+    terminal.say("Error: " + "\n".join(lines))
+
+
+def _shortened(line: str) -> str:
+    """A line without its middle, where what was typed is too long to be repeated."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def _usage(error: Any) -> str:

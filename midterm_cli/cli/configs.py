@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from midterm_cli.cli.options import Assignments, ConfigFile, Force
-from midterm_cli.cli.program import app, new_app, print_path
+from midterm_cli.cli.program import app, new_app, print_out, print_path
 from midterm_cli.runner.terminal import printable
 
 config_app = new_app(
@@ -25,7 +25,7 @@ def config_list() -> None:
     names = configs.presets()
     width = max(map(len, names))
     for name in names:
-        typer.echo(f"{name:{width}}  {configs.headline(name)}".rstrip())
+        print_out(f"{name:{width}}  {configs.headline(name)}".rstrip() + "\n")
 
 
 @config_app.command("show")
@@ -42,7 +42,7 @@ def config_show(
     from midterm_cli.runner import config as configs
 
     name = configs.experiment_of(experiment, config)
-    typer.echo(configs.annotated(configs.resolve(name, config, assignments or ())), nl=False)
+    print_out(configs.annotated(configs.resolve(name, config, assignments or ())))
 
 
 @config_app.command("validate")
@@ -60,7 +60,7 @@ def config_validate(
 
     name = configs.experiment_of(experiment, file)
     configs.resolve(name, file)
-    typer.echo(f"{printable(file)} is valid for {name}")
+    print_out(f"{printable(file)} is valid for {name}\n")
 
 
 @config_app.command("copy")

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from midterm_cli.cli.options import DataDir
-from midterm_cli.cli.program import DONE, app, new_app, print_path, require_png
+from midterm_cli.cli.program import (
+    DONE,
+    INTERRUPTED,
+    TERMINATED,
+    app,
+    new_app,
+    print_out,
+    print_path,
+    require_png,
+)
 from midterm_cli.errors import UserError
 from midterm_cli.runner.terminal import printable
 
@@ -28,14 +37,20 @@ def data_fetch(
         ),
     ] = None,
     data_dir: DataDir = None,
-) -> None:
+) -> int:
     """Get Fashion-MNIST, unless it is already there, and check it."""
     from midterm_cli.data.fetch import fetch
-    from midterm_cli.runner import paths, terminal
+    from midterm_cli.runner import interrupt, paths, terminal
 
     folder = paths.data_dir(data_dir)
-    terminal.say(fetch(folder, source, terminal.say))
+    try:
+        with interrupt.unwinding():  # a download is in a temporary folder
+            terminal.say(fetch(folder, source, terminal.say))
+    except KeyboardInterrupt as signal:
+        terminal.say("Interrupted: midterm data fetch starts again with what is missing")
+        return TERMINATED if isinstance(signal, interrupt.Terminated) else INTERRUPTED
     print_path(folder)
+    return DONE
 
 
 @data_app.command("verify")
@@ -47,7 +62,7 @@ def data_verify(data_dir: DataDir = None) -> int:
     folder = paths.data_dir(data_dir)
     findings = datasets.verify(folder)
     for finding in findings:
-        typer.echo(f"{'ok ' if finding.ok else 'BAD'} {finding.sha256 or '-':64} {finding.name}")
+        print_out(f"{'ok ' if finding.ok else 'BAD'} {finding.sha256 or '-':64} {finding.name}\n")
     bad = [finding for finding in findings if not finding.ok]
     if bad:
         raise UserError(

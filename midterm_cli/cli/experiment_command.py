@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from midterm_cli.cli.options import Assignments, ConfigFile, typed
-from midterm_cli.cli.program import DONE, FAILED, INTERRUPTED, TERMINATED, app, print_path
+from midterm_cli.cli.program import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    app,
+    print_out,
+    print_path,
+)
 from midterm_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,31 +61,34 @@ def _run_experiment(
     """Run an experiment, print its result, return the exit code.
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
-    those that only this one has: a config key each, or data_dir, fail_on_failure or lr_from.
+    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from or the
+    four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
     """
     from midterm_cli.runner import config as configs
-    from midterm_cli.runner import record
+    from midterm_cli.runner import interrupt, launch, record
     from midterm_cli.runner import run as runner
 
     values = dict(own)
     data_dir = values.pop("data_dir", None)
     fail_on_failure = values.pop("fail_on_failure", False)
+    where = ("launcher", "address", "scheduler_file", "retries")
+    cluster = launch.choose(*(values.pop(name, None) for name in where))
     recommendation = _recommendation(values)
     options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
     options += [recommendation.layer()] if recommendation else []
     resolved = configs.resolve(experiment, config, assignments or (), options)
     if recommendation:
         _warn_of_another_problem(recommendation, configs.plain(resolved.config))
-    request = runner.Request(ctx.obj, output, data_dir, quiet, force, resume)
+    request = runner.Request(ctx.obj, output, data_dir, quiet, force, resume, cluster)
     try:
         run = runner.run(experiment, resolved, request)
-    except runner.Terminated:
+    except interrupt.Terminated:
         return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
     if json:
-        typer.echo(record.to_json(run.document), nl=False)
+        print_out(record.to_json(run.document))
     else:
         print_path(run.folder)
     return FAILED if fail_on_failure and run.document.get("failed") else DONE
@@ -119,8 +130,8 @@ def experiment_command(
 ) -> Callable[[Callable[..., Mapping[str, Any] | None]], Callable[..., int]]:
     """Make the command of an experiment from a function that declares its own options.
 
-    Each parameter of the function is a key of the experiment's config, or data_dir,
-    fail_on_failure or lr_from; its docstring is the help. Called with the options' values, it may
+    Each parameter of the function is a key of the experiment's config, or an option that
+    `_run_experiment` takes out; its docstring is the help. Called with the options' values, it may
     return values of config keys that follow from them. The options that every experiment has are
     added from `_run_experiment`.
 

@@ -11,12 +11,16 @@ import typer
 from midterm_cli.cli.experiment_command import experiment_command
 from midterm_cli.cli.options import (
     Activation,
+    Address,
     DataDir,
     Dataset,
     Dtype,
     FailOnFailure,
     Gradients,
+    LauncherName,
     Range,
+    Retries,
+    SchedulerFile,
     Threshold,
     array,
     fail_when,
@@ -28,6 +32,10 @@ softt_app = new_app(help="Soft-thresholding (Part 2 A, B).")
 module_app = new_app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
 app.add_typer(softt_app, name="softt")
 app.add_typer(module_app, name="module")
+conv_app = new_app(help="Convolutions: shape, cost and receptive field (Part 4 1a, 1b, 2c).")
+pool_app = new_app(help="Pooling: its cost, and a minimum from a maximum (Part 4 1c, 2d).")
+app.add_typer(conv_app, name="conv")
+app.add_typer(pool_app, name="pool")
 
 
 @experiment_command("autodiff")
@@ -53,8 +61,7 @@ def autodiff(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Who differentiates for the symbolic method: builtin, midterm's own rules, or "
-            "sympy, which takes longer to load.",
+            help="Who differentiates for the symbolic method: sympy, or builtin: midterm's rules.",
         ),
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
@@ -116,6 +123,10 @@ def train(
     dataset: Dataset = None,
     gradients: Gradients = None,
     data_dir: DataDir = None,
+    launcher: LauncherName = None,
+    address: Address = None,
+    scheduler_file: SchedulerFile = None,
+    retries: Retries = None,
     fail_on_failure: FailOnFailure = False,
 ) -> None:
     """Train a perceptron by SGD and follow its averaged weights (Part 3 A, C)."""
@@ -146,6 +157,111 @@ def lr_sweep(
     dataset: Dataset = None,
     gradients: Gradients = None,
     data_dir: DataDir = None,
+    launcher: LauncherName = None,
+    address: Address = None,
+    scheduler_file: SchedulerFile = None,
+    retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no failing rate is bracketed")] = False,
 ) -> None:
     """Find the learning rate at which training fails, over seeds (Part 3 B)."""
+
+
+# Part 4. A size is one number, or two: 20x30, [20, 30].
+
+_Size = Annotated[str | None, typed("HxW", "Size of the input: 28, or 28x20.")]
+_Kernel = Annotated[str | None, typed("HxW", "Size of the kernel: 3, or 3x5.", "--kernel")]
+_Padding = Annotated[str | None, typed("HxW", "Positions added on either side.")]
+_Stride = Annotated[str | None, typed("HxW", "Inputs from one window to the next.")]
+_Dilation = Annotated[str | None, typed("HxW", "Inputs from one read to the next.")]
+_CEIL_MODE = typer.Option(
+    "--ceil-mode/--no-ceil-mode", help="Whether a last window may stand out beyond the padding."
+)
+
+
+@experiment_command("conv", conv_app, "shape")
+def conv_shape(
+    size: _Size = None,
+    kernel_size: _Kernel = None,
+    padding: _Padding = None,
+    stride: _Stride = None,
+    dilation: _Dilation = None,
+    groups: Annotated[int | None, typed("N", "Groups of channels, each on its own.")] = None,
+    in_channels: Annotated[int | None, typed("N", "Channels of the input.")] = None,
+    out_channels: Annotated[int | None, typed("N", "Channels of the output.")] = None,
+    bias: Annotated[
+        bool | None, typer.Option("--bias/--no-bias", help="Whether each channel has a bias.")
+    ] = None,
+    fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
+) -> None:
+    """Compute the output of a convolution, its parameters, MACs and FLOPs (1a)."""
+
+
+@experiment_command("conv_stride", conv_app, "stride")
+def conv_stride(
+    size: _Size = None,
+    kernel_size: _Kernel = None,
+    padding: _Padding = None,
+    strides: Annotated[
+        list[str] | None,
+        typed("HxW", "A stride to hold against stride 1: 2, or 2x1. Repeatable.", "--stride"),
+    ] = None,
+    in_channels: Annotated[int | None, typed("N", "Channels of the input.")] = None,
+    out_channels: Annotated[int | None, typed("N", "Channels of the output.")] = None,
+    repeats: Annotated[int | None, typed("N", "A time is the median of so many.")] = None,
+    dataset: Dataset = None,
+    image: Annotated[int | None, typed("INDEX", "Which training image is drawn.")] = None,
+    data_dir: DataDir = None,
+    fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
+) -> None:
+    """Count and time a convolution under several strides, and show what they keep (2c)."""
+
+
+@experiment_command("conv_stack", conv_app, "stack")
+def conv_stack(
+    channels: Annotated[int | None, typed("N", "Channels of the input.")] = None,
+    size: _Size = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A sentence as input: one position a word."),
+    ] = None,
+    position: Annotated[
+        str | None, typed("HxW", "Which output of the last map is traced to its inputs.")
+    ] = None,
+    fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
+) -> Mapping[str, Any] | None:
+    """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b)."""
+    if sentence is not None and size is None:
+        return {"size": None}
+    return {"sentence": None} if size is not None and sentence is None else None
+
+
+@experiment_command("pool", pool_app, "cost")
+def pool_cost(
+    kind: Annotated[str | None, typer.Option(metavar="NAME", help="max or average.")] = None,
+    size: _Size = None,
+    channels: Annotated[int | None, typed("N", "Channels of the input.")] = None,
+    kernel_size: _Kernel = None,
+    stride: _Stride = None,
+    padding: _Padding = None,
+    dilation: _Dilation = None,
+    ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
+    fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
+) -> None:
+    """Compute the output of a pooling and the operations that it takes (2d)."""
+
+
+@experiment_command("pool_min", pool_app, "min")
+def pool_min(
+    size: _Size = None,
+    input: Annotated[
+        str | None, typed("ROWS", "The input, such as [[1, 2], [3, 4]]. Without it: a random one.")
+    ] = None,
+    kernel_size: _Kernel = None,
+    stride: _Stride = None,
+    padding: _Padding = None,
+    dilation: _Dilation = None,
+    ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
+    fail_on_failure: Annotated[bool, fail_when("a value or a gradient differs")] = False,
+) -> Mapping[str, Any] | None:
+    """Take a minimum by -maxpool(-x), and hold it against a direct one (1c)."""
+    return {"size": None} if input is not None and size is None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,9 +49,30 @@ def _main(
     pass
 
 
+def print_out(content: str | bytes) -> None:
+    """Print a result to stdout.
+
+    Raises:
+        UserError: stdout cannot take it. What was to be printed was computed and kept.
+    """
+    try:
+        typer.echo(content, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would try once more at its end, and exit with 120.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        raise UserError(
+            f"cannot write to stdout: {error.strerror}\n"
+            "make room where stdout goes; a finished run is printed again with --resume"
+        ) from error
+
+
 def print_path(path: Path) -> None:
     """Print a path to stdout, as bytes: a file name need not be valid text."""
-    typer.echo(bytes(path))
+    print_out(bytes(path) + b"\n")
 
 
 def require_png(output: Path) -> None:

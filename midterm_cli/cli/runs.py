@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from midterm_cli.cli.program import app, print_path, require_png
+from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
 
 
@@ -67,8 +67,89 @@ def compare(
     elif output is not None:
         raise UserError("--output is for the curves of runs of train, and here are none")
     if json:
-        typer.echo(record.to_json(comparison.document()), nl=False)
+        print_out(record.to_json(comparison.document()))
         return
-    typer.echo(comparison.table(), nl=False)
+    print_out(comparison.table())
     if output is not None:
         print_path(output)
+
+
+@app.command("check")
+def check(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of finished runs. Without them: all in ./outputs of which something is "
+            "expected.",
+        ),
+    ] = None,
+    expected: Annotated[
+        Path | None,
+        typer.Option(
+            "--expected",
+            metavar="FILE",
+            help="What is expected. Without it: the published and measured numbers.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the findings as JSON, and nothing else.")
+    ] = False,
+) -> int:
+    """Hold finished runs against the published and measured numbers, by intervals.
+
+    The exit code is 3 where a run is not as expected.
+    """
+    from midterm_cli.runner import check as checking
+    from midterm_cli.runner import expected as expectations
+    from midterm_cli.runner import paths, record, terminal
+
+    wanted = expectations.load(expected or paths.expected_file())
+    if runs:
+        report = checking.check_named(runs, wanted)
+    else:
+        report = checking.check_all(Path("outputs"), wanted)
+        for missing in report.without_run:
+            name, command = map(terminal.printable, (missing.name, missing.command))
+            terminal.say(f"No run for {name}: {command}")
+    print_out(record.to_json(report.document()) if json else report.table())
+    return DONE if report.ok else FAILED
+
+
+@app.command("schema")
+def schema(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(metavar="[EXPERIMENT]", help="Without it: of all experiments, in one."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of metrics.json."""
+    from midterm_cli.runner import config as configs
+    from midterm_cli.runner import record, schema
+
+    names = None if experiment is None else [configs.experiment_of(experiment, None)]
+    print_out(record.to_json(schema.metrics_schema(names)))
+
+
+@app.command("report")
+def report(
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="DIR", help="Folder that holds EXPERIMENT/NAME.")
+    ] = Path("outputs"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="DIR",
+            help="Folder for index.html and report.md, which are replaced. Without it: report/ in "
+            "the folder of runs.",
+        ),
+    ] = None,
+) -> None:
+    """Write the report on finished runs: one HTML file, and the same in Markdown.
+
+    Questions without a run are named with the command that answers them.
+    """
+    from midterm_cli.report.write import write
+
+    print_path(write(runs, output or runs / "report"))

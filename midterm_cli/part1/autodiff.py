@@ -14,14 +14,13 @@ from midterm_cli.experiment import Context, ExperimentConfig, Output, Table
 from midterm_cli.part1.compare import (
     METHODS,
     compare_methods,
-    finite,
     gradcheck,
     max_relative_error,
 )
 from midterm_cli.part1.derivation import check_terms, to_align
 from midterm_cli.part1.derivative import DIGITS, chain_rule, partial_derivatives, reverse_mode
 from midterm_cli.part1.domain import intervals, locate
-from midterm_cli.part1.expression import Program, evaluate_program
+from midterm_cli.part1.expression import Program, evaluate_program, finite
 from midterm_cli.part1.judge import judge, sample
 from midterm_cli.part1.parse import MAX_LENGTH, parse, parse_program
 
@@ -60,7 +59,7 @@ class Config(ExperimentConfig):
         description="points of the figure, and of the judgement of a formula",
     )
     symbolic: Literal["builtin", "sympy"] = Field(
-        description="who differentiates for the symbolic method; sympy takes longer to start"
+        description="who differentiates for the symbolic method"
     )
 
     @field_validator("x")
@@ -176,18 +175,28 @@ def _curve(
     program: Program, pieces: list[list[float]], num_points: int
 ) -> dict[str, list[float | None]]:
     """Sample f and f' over each piece of the domain, with a None between two pieces."""
-    curve: dict[str, list[float | None]] = {"x": [], "f": [], "derivative": []}
     total = sum(high - low for low, high in pieces)
-    for low, high in pieces:
-        count = 2 + round(num_points * (high - low) / total) if total else 1
-        x = torch.linspace(low, high, count, dtype=torch.float64)
-        columns = {
-            "x": x,
-            "f": evaluate_program(program, x)[program[-1].name],
-            "derivative": reverse_mode(program, x),
-        }
-        for key, column in columns.items():
-            curve[key] += [*([None] if curve[key] else []), *map(finite, column.tolist())]
+    parts = [
+        torch.linspace(
+            low,
+            high,
+            2 + round(num_points * (high - low) / total) if total else 1,
+            dtype=torch.float64,
+        )
+        for low, high in pieces
+    ]
+    # In one tensor: a function may have thousands of pieces.
+    x = torch.cat([torch.empty(0, dtype=torch.float64), *parts])
+    columns = {
+        "x": x,
+        "f": evaluate_program(program, x)[program[-1].name],
+        "derivative": reverse_mode(program, x),
+    }
+    curve: dict[str, list[float | None]] = {}
+    for key, column in columns.items():
+        curve[key] = []
+        for part in column.split([len(part) for part in parts]):
+            curve[key] += [*([None] if curve[key] else []), *map(finite, part.tolist())]
     return curve
 
 
@@ -331,7 +340,12 @@ def _mark_edges(
     # Two pieces that meet at a pole have one edge between them.
     distinct = {float(f"{end:.12g}") for piece in domain for end in piece}
     edges = sorted(distinct.difference(ends))
+    if not edges:
+        return
     name = f"edge of the domain, x = {edges[0]:.6g}" if len(edges) == 1 else "edges of the domain"
-    for i, edge in enumerate(edges):
-        for axes in panels:
-            axes.axvline(edge, color="grey", linestyle=":", label=None if i else name)
+    # In one line: a function may have thousands of edges.
+    xs = [x for edge in edges for x in (edge, edge, math.nan)]
+    ys = [0.0, 1.0, math.nan] * len(edges)
+    for axes in panels:
+        across = axes.get_xaxis_transform()
+        axes.plot(xs, ys, color="grey", linestyle=":", transform=across, label=name)

@@ -26,6 +26,7 @@ from midterm_cli.part1.expression import (
     Program,
     compose,
     evaluate_program,
+    finite,
     rounding_bound,
     slope_in_x,
 )
@@ -173,8 +174,3 @@ def gradcheck(program: Program, x: Tensor) -> dict[str, Any]:
             f"{float(allowed.min()):.2g}; this says nothing against the derivative"
         )
     return {"passed": False, "reason": reason}
-
-
-def finite(value: float) -> float | None:
-    """None in place of NaN and infinity, which JSON does not have."""
-    return value if math.isfinite(value) else None

@@ -149,7 +149,7 @@ def symbolic_sympy(program: Program, x: float) -> float | None:
     if nesting > MAX_SYMPY_NESTING:
         raise UserError(
             f"f has {nesting} functions or powers inside each other, SymPy is given at most "
-            f"{MAX_SYMPY_NESTING}: use symbolic = builtin"
+            f"{MAX_SYMPY_NESTING}: use symbolic = builtin (--symbolic builtin)"
         )
     import sympy  # type: ignore[import-untyped]
 

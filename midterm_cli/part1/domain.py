@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ class Condition:
     requirement: str
 
 
-def conditions(expr: Expr) -> list[Condition]:
+@lru_cache(maxsize=256)  # asked again in every step of a bisection
+def conditions(expr: Expr) -> tuple[Condition, ...]:
     """What each operation of `expr` asks of its operands, in order of evaluation."""
     found = []
     for node in nodes(expr):
@@ -62,7 +64,7 @@ def conditions(expr: Expr) -> list[Condition]:
                 found.append(Condition(node, divisor, "≠ 0"))
             case Binary("**", base, exponent) if requirement := _power_requirement(exponent):
                 found.append(Condition(node, base, requirement))
-    return found
+    return tuple(found)
 
 
 def _power_requirement(exponent: Expr) -> str | None:
@@ -104,17 +106,45 @@ def find_edge(program: Program, inside: float, outside: float) -> float:
         inside: a point of the domain.
         outside: a point that is not.
     """
-    return _bisect(lambda x: _is_inside(program, x), inside, outside)[0]
+    ends = (torch.tensor(end, dtype=torch.float64) for end in (inside, outside))
+    return float(_find_edges(program, *ends))
 
 
-def _bisect(holds: Callable[[float], bool], inside: float, outside: float) -> tuple[float, float]:
-    """Neighbouring floats between the two given, of which `holds` is true and false."""
-    while (middle := inside + (outside - inside) / 2) not in (inside, outside):
-        if holds(middle):
-            inside = middle
-        else:
-            outside = middle
-    return inside, outside
+def _find_edges(program: Program, inside: Tensor, outside: Tensor) -> Tensor:
+    return _bisect(lambda x: defined(program, x), inside, outside)[0]
+
+
+def _bisect(
+    holds: Callable[[Tensor], Tensor], inside: Tensor, outside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Neighbouring floats between each two given, of which `holds` is true and false.
+
+    All at once, since a function may have thousands of poles; and by halving the number of floats
+    in between, not their distance, since that takes 64 steps at most and 1,100 down to a pole at 0.
+    """
+    held, failed = _ordinal(inside), _ordinal(outside)
+    while True:
+        middle = (held >> 1) + (failed >> 1) + (held & failed & 1)  # their mean, without overflow
+        apart = (middle != held) & (middle != failed)
+        if not bool(apart.any()):
+            return _from_ordinal(held), _from_ordinal(failed)
+        holding = holds(_from_ordinal(middle))
+        held = torch.where(apart & holding, middle, held)
+        failed = torch.where(apart & ~holding, middle, failed)
+
+
+def _ordinal(x: Tensor) -> Tensor:
+    """Where each float64 stands in the order of all: neighbours differ by 1, and 0.0 is 0."""
+    return _mirrored(x.view(torch.int64))
+
+
+def _from_ordinal(position: Tensor) -> Tensor:
+    return _mirrored(position).view(torch.float64)
+
+
+def _mirrored(bits: Tensor) -> Tensor:
+    # The bits of a negative float64 are its magnitude, above the least int64.
+    return torch.where(bits < 0, torch.iinfo(torch.int64).min - bits, bits)
 
 
 def edge_at(program: Program, x: float, eps: float) -> float | None:
@@ -170,23 +200,18 @@ def intervals(program: Program, low: float, high: float, num_points: int) -> lis
     leaves no sign change there is missed.
     """
     grid = torch.linspace(low, high, num_points, dtype=torch.float64)
-    mask, signs = defined(program, grid).tolist(), _divisor_signs(program, grid).tolist()
-    points = grid.tolist()
-    pieces: list[list[float]] = []
-    for i, inside in enumerate(mask):
-        if not inside:
-            continue
-        if i == 0 or not mask[i - 1]:
-            pieces.append([points[0] if i == 0 else find_edge(program, points[i], points[i - 1])])
-        elif signs[i] != signs[i - 1]:
-            left, right = _pole(program, points[i - 1], points[i])
-            pieces[-1].append(left)
-            pieces.append([right])
-        if i + 1 == len(mask):
-            pieces[-1].append(points[i])
-        elif not mask[i + 1]:
-            pieces[-1].append(find_edge(program, points[i], points[i + 1]))
-    return pieces
+    mask, signs = defined(program, grid), _divisor_signs(program, grid)
+    # Between a grid point on the left and the next one on the right:
+    left, right = grid[:-1], grid[1:]
+    enters, leaves = ~mask[:-1] & mask[1:], mask[:-1] & ~mask[1:]
+    has_pole = mask[:-1] & mask[1:] & (signs[:-1] != signs[1:]).any(-1)
+    before, after = _poles(program, left[has_pole], right[has_pole])
+    entries = _find_edges(program, right[enters], left[enters])
+    exits = _find_edges(program, left[leaves], right[leaves])
+    starts = torch.cat([grid[:1][mask[:1]], entries, after])
+    ends = torch.cat([grid[-1:][mask[-1:]], exits, before])
+    # Pieces lie one after the other: the k-th start belongs to the k-th end.
+    return list(torch.stack([starts.sort().values, ends.sort().values], dim=-1).tolist())
 
 
 def _divisor_signs(program: Program, x: Tensor) -> Tensor:
@@ -201,14 +226,12 @@ def _divisor_signs(program: Program, x: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(x), *divisors], dim=-1).sign()
 
 
-def _pole(program: Program, left: float, right: float) -> tuple[float, float]:
-    """The last and first float beside the pole where a divisor changes its sign at `left`."""
-
-    def signs(x: float) -> list[float]:
-        return list(_divisor_signs(program, torch.tensor(x, dtype=torch.float64)).tolist())
-
-    before, after = _bisect(lambda x: signs(x) == signs(left), left, right)
-    return before, after if _is_inside(program, after) else math.nextafter(after, math.inf)
+def _poles(program: Program, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The last and first float beside each pole where a divisor changes its sign at `left`."""
+    signs = _divisor_signs(program, left)
+    before, after = _bisect(lambda x: (_divisor_signs(program, x) == signs).all(-1), left, right)
+    beyond = torch.nextafter(after, torch.full_like(after, math.inf))
+    return before, torch.where(defined(program, after), after, beyond)
 
 
 @dataclass(frozen=True)

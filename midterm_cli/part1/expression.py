@@ -85,14 +85,26 @@ def children(expr: Expr) -> tuple[Expr, ...]:
 
 def nodes(expr: Expr) -> Iterator[Expr]:
     """Every node, operands before the operation that takes them."""
-    for child in children(expr):
-        yield from nodes(child)
-    yield expr
+    # A stack, not recursion: generators inside each other cost a step of each for every node.
+    pending: list[tuple[Expr, bool]] = [(expr, False)]
+    while pending:
+        node, operands_given = pending.pop()
+        operands = () if operands_given else children(node)
+        if not operands:
+            yield node
+            continue
+        pending.append((node, True))
+        pending += [(operand, False) for operand in reversed(operands)]
 
 
 def names(expr: Expr) -> tuple[str, ...]:
     """The names that occur, each once, in order of occurrence."""
     return tuple(dict.fromkeys(node.name for node in nodes(expr) if isinstance(node, Name)))
+
+
+def has_names(expr: Expr) -> bool:
+    """Whether any name occurs; of a long expression that has one, little is looked at."""
+    return any(isinstance(node, Name) for node in nodes(expr))
 
 
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
@@ -198,9 +210,14 @@ def evaluate_program(
     return values
 
 
+def finite(value: float) -> float | None:
+    """None in place of NaN and infinity, which JSON does not have."""
+    return value if math.isfinite(value) else None
+
+
 def constant(expr: Expr) -> float | None:
     """The value of an expression without names; None where it has names or no finite value."""
-    if names(expr):
+    if has_names(expr):
         return None
     try:
         value = evaluate(expr, {}, MATH)
@@ -357,7 +374,7 @@ def rounding_bound(
     operands: dict[str, tuple[Tensor, Tensor]] = {"x": (example, torch.zeros_like(example))}
     local: list[Expr] = []
     for i, child in enumerate(children(expr)):
-        if names(child):
+        if has_names(child):
             operands[f"operand {i}"] = rounding_bound(child, values, dtype)
             local.append(Name(f"operand {i}"))
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.expression import (
@@ -21,7 +22,9 @@ from midterm_cli.part1.expression import (
     Program,
     Step,
     children,
+    compose,
     constant,
+    differentiate,
     names,
     nodes,
     with_children,
@@ -30,11 +33,13 @@ from midterm_cli.part1.expression import (
 MAX_LENGTH = 1_000
 """Characters of one text: far above any exercise, far below what could exhaust the reader."""
 MAX_DEPTH = 60
-"""Levels of nested operations."""
+"""Levels of nested operations, when intermediates are written out."""
 MAX_POWER = 100
 """Largest constant exponent, and largest product of nested ones such as (x**10)**10."""
 MAX_NODES = 2_000
 """Size of a function when its intermediates are written out; doubling names grow it fast."""
+MAX_SLOPE_NODES = 15_000
+"""Size of all derivatives that the chain rule is checked by; nesting makes them grow fast."""
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -231,13 +236,35 @@ def _name_arguments(expr: Expr) -> list[Step]:
 
 def _check_size(steps: list[Step]) -> None:
     """Refuse a function that explodes when it is written out in x, without writing it out."""
-    sizes = {"x": 1}
+    sizes, depths = {"x": 1}, {"x": 0}
     for step in steps:
         sizes[step.name] = sum(
             sizes[node.name] if isinstance(node, Name) else 1 for node in nodes(step.expr)
         )
+        depths[step.name] = _depth(step.expr, depths)
         if sizes[step.name] > MAX_NODES:
             raise UserError(
                 f"{step.name} written out in x has {sizes[step.name]:,} operations, at most "
                 f"{MAX_NODES:,} are read: use fewer intermediates inside each other"
             )
+        if depths[step.name] > MAX_DEPTH:
+            raise UserError(
+                f"{step.name} written out in x is nested {depths[step.name]} levels deep, at most "
+                f"{MAX_DEPTH} are read: use fewer intermediates inside each other"
+            )
+    written = compose(tuple(steps))
+    slopes = [differentiate(step.expr, name) for step in steps for name in names(step.expr)]
+    slopes += [differentiate(expr, "x") for expr in written.values()]
+    operations = itertools.chain.from_iterable(map(nodes, slopes))
+    if len(list(itertools.islice(operations, MAX_SLOPE_NODES + 1))) > MAX_SLOPE_NODES:
+        raise UserError(
+            f"the derivatives of the expression have more than {MAX_SLOPE_NODES:,} operations: "
+            "simplify it, or nest less in it"
+        )
+
+
+def _depth(expr: Expr, depths: Mapping[str, int]) -> int:
+    """Levels of operations, those of the names included."""
+    if isinstance(expr, Name):
+        return depths[expr.name]
+    return max((1 + _depth(child, depths) for child in children(expr)), default=0)

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +39,7 @@ def read_array(key: str, path: str) -> Tensor:
         if size > MAX_BYTES:
             raise UserError(f"{key} file {path} has {size:,} bytes, at most {MAX_BYTES:,} are read")
         if file.suffix == ".npy":
-            # Memory-mapped, so that a header that promises too much allocates nothing.
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            array = _load_npy(file)
         elif file.suffix == ".csv":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # no numbers: said below
@@ -67,6 +67,17 @@ def read_array(key: str, path: str) -> Tensor:
             f"{key} file {path} has shape {array.shape}, dimensions up to {MAX_DIMENSION} are taken"
         )
     return _finite(f"{key} file {path}", torch.from_numpy(np.array(array, dtype=np.float64)))
+
+
+def _load_npy(file: Path) -> Any:
+    try:
+        # Memory-mapped, so that a header that promises too much allocates nothing.
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:
+        # np.load reads the header as Python, and raises whatever the damage happens to hit.
+        raise ValueError("damaged") from error
 
 
 def _finite(what: str, values: Tensor) -> Tensor:

@@ -129,9 +129,10 @@ def _finite_differences(
     noise = _rounding(x, matrix, threshold, torch.float64)["phi"]
     generator = torch.Generator().manual_seed(seed)
     along_x, along_matrix = _directions(x, generator), _directions(matrix, generator)
-    # A step in M must stay small against its smallest singular value.
-    step_x = 1e-3 * max(1.0, float(x.abs().max()))
-    step_matrix = 1e-3 * float(torch.linalg.svdvals(matrix)[-1])
+    singular = torch.linalg.svdvals(matrix)
+    # f_T changes over lengths of T in M x; a step in M must stay small against M's inverse.
+    step_x = 1e-3 * max(threshold / float(singular[0]), float(x.abs().max()))
+    step_matrix = 1e-3 * float(singular[-1])
 
     def of_x(points: Tensor) -> Tensor:
         return squared_distance(points, matrix, threshold)

@@ -55,7 +55,7 @@ def run(config: Config, context: Context) -> Output:
     condition = float(torch.linalg.cond(matrix.double()))
 
     computed = gradients_by_autograd(x, matrix, config.threshold)
-    _require_finite(computed, config)
+    _require_representable(computed, x, config)
     checks = check_gradients(computed, x, matrix, config.threshold, config.seed)
     results = {
         "threshold": config.threshold,
@@ -136,13 +136,18 @@ def _given(key: str, value: Any, dtype: torch.dtype) -> Tensor | None:
     return torch.tensor(value, dtype=dtype)
 
 
-def _require_finite(computed: Mapping[str, Tensor], config: Config) -> None:
+def _require_representable(computed: Mapping[str, Tensor], x: Tensor, config: Config) -> None:
+    """Refuse what overflows, or is so small that φ, its square, loses digits."""
+    other = ", or float64" if config.dtype == "float32" else ""
     for key, value in computed.items():
         if not bool(value.isfinite().all()):
-            raise UserError(
-                f"{key} is too large for {config.dtype}: take smaller x and M"
-                + (", or float64" if config.dtype == "float32" else "")
-            )
+            raise UserError(f"{key} is too large for {config.dtype}: take smaller x and M{other}")
+    largest, precision = float(x.abs().max()), torch.finfo(x.dtype)
+    if 0 < largest < math.sqrt(precision.tiny) / precision.eps:
+        raise UserError(
+            f"x is too small for {config.dtype}: its largest value is {largest:.3g}, and phi is "
+            f"about its square\ntake larger x, or a smaller M{other}"
+        )
 
 
 def _warnings(matrix: Tensor, x: Tensor, condition: float, config: Config) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -57,7 +58,10 @@ def final_metrics(
 
 def half_life(gamma: float) -> float:
     """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
-    return math.log(2) / -math.log1p(-gamma) if gamma < 1 else 0.0
+    if gamma == 1:
+        return 0.0
+    # JSON has no infinity, which it is for the smallest floats.
+    return min(math.log(2) / -math.log1p(-gamma), sys.float_info.max)
 
 
 def compare(history: Sequence[Row], gammas: Sequence[float], first: int) -> list[dict[str, Any]]:

@@ -60,3 +60,25 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     variance = math.fsum((value - mean) ** 2 for value in values) / (total - 1)
     half = float(stdtrit(total - 1, (1 + confidence) / 2)) * math.sqrt(variance / total)
     return Interval(mean, mean - half, mean + half, total)
+
+
+def prediction_interval(
+    mean: float, total: int, sd: float, sd_total: int, future: int, confidence: float
+) -> tuple[float, float]:
+    """Where the mean of `future` more seeds falls: mean ± t · sd · √(1/total + 1/future).
+
+    Exact for normal values; t has sd_total - 1 degrees of freedom.
+
+    Args:
+        mean: of `total` seeds; 1 for a single run that somebody published.
+        total: at least 1.
+        sd: standard deviation of one seed, measured on `sd_total` seeds, these or others.
+        sd_total: at least 2.
+        future: at least 1.
+        confidence: two-sided.
+    """
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(sd_total - 1, (1 + confidence) / 2))
+    half = quantile * sd * math.sqrt(1 / total + 1 / future)
+    return mean - half, mean + half

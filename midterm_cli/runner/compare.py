@@ -99,7 +99,7 @@ class Comparison:
 
     def table(self) -> str:
         """The table as aligned text; the run, which may be long, comes last."""
-        header = [*self.keys, *self.runs[0].rows[0], "run"]
+        header = [*map(printable, self.keys), *self.runs[0].rows[0], "run"]
         lines = [
             [
                 *(_value(run.config.get(key)) for key in self.keys),
@@ -114,7 +114,7 @@ class Comparison:
     def labels(self) -> list[str]:
         """A label for each run: what sets its config apart, or else its folder."""
         labels = [
-            ", ".join(f"{key} = {_value(run.config.get(key))}" for key in self.keys)
+            ", ".join(f"{printable(key)} = {_value(run.config.get(key))}" for key in self.keys)
             for run in self.runs
         ]
         full = [
@@ -170,9 +170,11 @@ def _read(path: Path) -> ComparedRun:
     config, results = document["config"], document["results"]
     try:
         rows = _ROWS[experiment](results)
+        if not rows:
+            raise ValueError("it has no results")
         curves = _curves(config, results) if experiment == "train" else []
         return ComparedRun(name, experiment, dict(config), rows, curves)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # Strict JSON, but not what a run of this experiment writes.
         raise UserError(
             f"{name} is damaged ({type(error).__name__}: {printable(error)})\n"
@@ -184,11 +186,11 @@ def _train_rows(results: Mapping[str, Any]) -> list[Row]:
     """Mean, standard deviation and number of finite seeds of each metric after the last pass."""
     outcomes = [entry["outcome"] for entry in results["outcomes"]]
     verdict = {
-        "outcome": results["outcome"],
+        "outcome": str(results["outcome"]),
         "trained": f"{outcomes.count('trained')}/{len(outcomes)}",
     }
     return [
-        {"weights": _weights_name(entry["gamma"])}
+        {"weights": _weights_name(_number(entry["gamma"]))}
         | {metric: _statistic(entry[metric]) for metric in _METRICS}
         | verdict
         for entry in results["final"]["weights"]
@@ -196,7 +198,18 @@ def _train_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def _statistic(entry: Mapping[str, Any]) -> Row:
-    return {key: entry[key] for key in ("mean", "sd", "total")}
+    return {key: _number(entry[key]) for key in ("mean", "sd", "total")}
+
+
+def _number(value: Any) -> Any:
+    """A number of a run's results, or null.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise TypeError(f"{shown(value)} is not a number")
+    return value
 
 
 def _weights_name(gamma: float | None) -> str:
@@ -205,16 +218,15 @@ def _weights_name(gamma: float | None) -> str:
 
 def _sweep_rows(results: Mapping[str, Any]) -> list[Row]:
     threshold = results["threshold_lr"] or dict.fromkeys(("estimate", "low", "high"))
-    return [
-        {
-            "last_stable_lr": results["last_stable_lr"],
-            "first_divergent_lr": results["first_divergent_lr"],
-            "threshold_lr": threshold["estimate"],
-            "threshold_low": threshold["low"],
-            "threshold_high": threshold["high"],
-            "recommended_lr": results["recommended_lr"],
-        }
-    ]
+    row = {
+        "last_stable_lr": results["last_stable_lr"],
+        "first_divergent_lr": results["first_divergent_lr"],
+        "threshold_lr": threshold["estimate"],
+        "threshold_low": threshold["low"],
+        "threshold_high": threshold["high"],
+        "recommended_lr": results["recommended_lr"],
+    }
+    return [{key: _number(value) for key, value in row.items()}]
 
 
 _ROWS: dict[str, Callable[[Mapping[str, Any]], list[Row]]] = {
@@ -229,7 +241,7 @@ def _curves(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Curve
     shown_rows = [row for row in results["history"] if row["epoch"] >= first]
     passes = sorted({row["epoch"] for row in shown_rows})
     curves = []
-    for gamma in dict.fromkeys(row["gamma"] for row in shown_rows):
+    for gamma in dict.fromkeys(_number(row["gamma"]) for row in shown_rows):
         rows = [row for row in shown_rows if row["gamma"] == gamma]
         means = {
             metric: [
@@ -321,8 +333,9 @@ def draw(comparison: Comparison) -> Figure:
         _finish(axis, metric)
     for axis in axes[1]:
         axis.set_xlabel("pass")
-    by = "" if comparison.by is None else f" by {comparison.by}"
-    figure.suptitle(f"Training compared{by}: mean over the seeds that are finite")
+    by = "" if comparison.by is None else f" by {printable(comparison.by)}"
+    title = f"Training compared{by}: mean over the seeds that are finite"
+    figure.suptitle(title, parse_math=False)
     _add_legend(figure, comparison, looks)
     return figure
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
 from midterm_cli.runner import experiments, yaml_text
 from midterm_cli.runner.mistakes import did_you_mean, explain
-from midterm_cli.runner.paths import configs_dir
+from midterm_cli.runner.paths import configs_dir, expected_file
 from midterm_cli.runner.terminal import printable
 
 
@@ -90,10 +91,24 @@ def _validated(
         # is then what a tuple is written as.
         config = config_class.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
+        _require_json(values, origins)
         raise UserError(
             explain(error.errors(), config_class, lambda path: _origin(origins, path))
         ) from None
     return config, origins
+
+
+def _require_json(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Name the key whose value cannot pass through JSON, since pydantic names none."""
+    for key, value in values.items():
+        try:
+            from_json(json.dumps({key: value}))
+        except ValueError as error:
+            where = f"{printable(key)[:60]} ({_origin(origins, [key])})"
+            if "recursion" in str(error):
+                raise UserError(f"{where} is nested too deeply: write it flatter") from None
+            # Half of a surrogate pair: an escape in YAML, or a byte of an option.
+            raise UserError(f"{where} is not text: write it in UTF-8") from None
 
 
 def _merge(
@@ -137,7 +152,11 @@ def _assignment(text: str) -> Layer:
 def presets() -> list[str]:
     """Names of the packaged configs: an experiment's name, or folder/name for a variant of it."""
     folder = configs_dir()
-    found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+    found = [
+        path.relative_to(folder).with_suffix("")
+        for path in folder.rglob("*.yaml")
+        if path != expected_file()
+    ]
     return sorted((path.as_posix() for path in found), key=lambda name: (name.count("/"), name))
 
 

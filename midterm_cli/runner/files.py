@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,12 +44,35 @@ def replace(path: Path, content: bytes) -> None:
         OSError: the file system refuses; what was there is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
     try:
         write(temporary, content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is named as `replace` names what it writes, on its way to its place."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed in `replace` left of a file."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if is_temporary(temporary) and not _is_running(int(temporary.name.split(".")[-2])):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def sync_folder(folder: Path) -> None:

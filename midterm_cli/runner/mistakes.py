@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from midterm_cli.runner.terminal import printable
 
@@ -36,6 +36,7 @@ _MUST = {
     "string_too_long": "have at most {max_length} characters",
 }
 _SHOWN_LENGTH = 60
+_MAX_LINES = 10
 
 
 def shown(value: object) -> str:
@@ -59,7 +60,7 @@ def explain(
     config_class: type[BaseModel],
     origin: Callable[[Sequence[str]], str],
 ) -> str:
-    """One line for each mistake in a config.
+    """One line for each mistake in a config, up to a screenful.
 
     Args:
         errors: what pydantic found.
@@ -71,10 +72,13 @@ def explain(
     for error in errors:
         key, demand, rest = _sentence(error, config_class, origin)
         found.setdefault((key, rest), []).append(demand)
-    return "\n".join(
+    lines = [
         key + " or".join(dict.fromkeys(demands)).replace(" or must be ", " or ") + rest
         for (key, rest), demands in found.items()
-    )
+    ]
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES:] = [f"and {len(lines) - _MAX_LINES:,} more mistakes"]
+    return "\n".join(lines)
 
 
 def _sentence(
@@ -100,6 +104,11 @@ def _sentence(
     elif kind == "string_pattern_mismatch":
         # A regular expression tells a user nothing: the field's description does.
         line = f"{key} cannot be {value}{where}: {model.model_fields[keys[-1]].description}"
+    elif kind == "union_tag_invalid":
+        found = error["ctx"]
+        tag, known = found["tag"], found["expected_tags"].replace("'", "").split(", ")
+        name = found["discriminator"].strip("'")
+        line = f"{key}.{name} cannot be {shown(tag)}{where}: {did_you_mean(tag, known)}"
     else:
         line = f"{key} is wrong: {printable(error['msg'])}, got {value}{where}"
     return "", "", line
@@ -119,11 +128,33 @@ def _location(
     for part in path:
         if isinstance(part, int):
             location.append(part)
+            inner = next(iter(get_args(inner)), None)  # the type of a list's items
+        elif get_origin(inner) is dict:
+            location.append(part)
+            inner = get_args(inner)[1]
         elif hasattr(inner, "model_fields"):
             location.append(part)
             model = inner
-            inner = getattr(model.model_fields.get(part), "annotation", None)
+            inner = _not_none(getattr(model.model_fields.get(part), "annotation", None))
+        else:
+            inner = _branch(inner, part)
     return location, model
+
+
+def _branch(annotation: Any, tag: str) -> Any:
+    """The model that a union takes for this tag; the annotation itself where there is none."""
+    union = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    for model in get_args(union):
+        fields = getattr(model, "model_fields", {}).values()
+        if any(get_args(field.annotation) == (tag,) for field in fields):
+            return model
+    return annotation
+
+
+def _not_none(annotation: Any) -> Any:
+    """The type beside None, where there is one of them."""
+    others = [inner for inner in get_args(annotation) if inner is not type(None)]
+    return others[0] if len(others) == 1 and len(get_args(annotation)) == 2 else annotation
 
 
 def _bound(value: object) -> str:

@@ -20,6 +20,16 @@ def configs_dir() -> Path:
     return _PACKAGE / "configs" if root is None else root / "configs"
 
 
+def expected_file() -> Path:
+    """What `midterm check` holds runs against, unless it is told otherwise."""
+    return configs_dir() / "reference" / "expected.yaml"
+
+
+def schema_dir() -> Path:
+    """The folder with the JSON Schemas of metrics.json and of each experiment's results."""
+    return _PACKAGE / "schema"
+
+
 def data_dir(chosen: Path | None = None) -> Path:
     """The folder that holds FashionMNIST/raw.
 

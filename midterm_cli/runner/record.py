@@ -14,7 +14,9 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+_MAX_DIGITS = 30
 _RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt")
 _REMEDY = "make room or give write permission there, or choose another --output"
 _RESUME = "make room there and go on with --resume, or choose another --output"
@@ -42,8 +45,16 @@ _RESUME = "make room there and go on with --resume, or choose another --output"
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError)."""
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError).
+
+    It may end on a terminal: what is not printable in a string is escaped, as JSON can.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"[^\n -~]", _escaped, text) + "\n"
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0] if character[0].isprintable() else json.dumps(character[0])[1:-1]
 
 
 def to_png(figure: Figure) -> bytes:
@@ -80,9 +91,11 @@ def copy_preset(preset: str, destination: Path | None, force: bool) -> Path:
     """
     content = preset_path(preset).read_bytes()
     path = Path() if destination is None else destination
-    if path.is_dir():
-        path /= f"{preset}.yaml"
-    if path.exists() and not force:
+    with writing(path):
+        if path.is_dir():
+            path /= f"{preset}.yaml"
+        taken = path.exists()
+    if taken and not force:
         raise UserError(f"{printable(path)} is already there: add --force to replace it")
     replace_file(path, content)
     return path
@@ -103,7 +116,12 @@ def read_run(path: Path) -> dict[str, Any]:
     file = path if path.name == "metrics.json" else path / "metrics.json"
     name = printable(file)
     try:
-        document = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+        document = json.loads(
+            file.read_bytes(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no finished run in {printable(path)}: it holds no metrics.json") from None
     except OSError as error:
@@ -123,16 +141,34 @@ def read_run(path: Path) -> dict[str, Any]:
     missing = [key for key in ("experiment", "config", "results") if key not in document]
     if missing:
         raise UserError(f"{name} is damaged: it has no '{missing[0]}'")
-    for key in ("config", "results"):
-        if not isinstance(document[key], dict):
+    for key, kind, what in (
+        ("experiment", str, "text"),
+        ("config", dict, "a mapping"),
+        ("results", dict, "a mapping"),
+    ):
+        if not isinstance(document[key], kind):
             raise UserError(
-                f"{name} is damaged: its '{key}' is not a mapping\nmake the run again with --force"
+                f"{name} is damaged: its '{key}' is not {what}\nmake the run again with --force"
             )
     return dict(document)
 
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not strict JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _bounded(text: str) -> int:
+    # What no float can hold would surface as an error far from here.
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"an integer has {len(text)} digits")
+    return int(text)
 
 
 def is_finished(folder: Path) -> bool:
@@ -175,7 +211,8 @@ def require_free(folder: Path, force: bool) -> None:
 
 
 def _is_run_file(path: Path) -> bool:
-    return path.is_file() and (path.name in _RUN_FILES or path.suffix == ".png")
+    known = path.name in _RUN_FILES or path.suffix == ".png" or files.is_temporary(path)
+    return path.is_file() and known
 
 
 # ---- the stage of a run
@@ -199,8 +236,10 @@ class Stage:
             run = self.partial / "run"
             run.mkdir()
             for name, content in contents.items():
-                files.write(run / name, content)
-            files.sync_folder(run)
+                if name != "metrics.json":
+                    files.write(run / name, content)
+            # Last, and whole: wherever a metrics.json is found, the rest is there as well.
+            files.replace(run / "metrics.json", contents["metrics.json"])
             if is_finished(self.folder):
                 self.folder.rename(self.partial / "old")
             run.rename(self.folder)
@@ -226,9 +265,8 @@ def stage(
             cannot be continued.
     """
     require_free(folder, force)
-    # A link is followed: the run belongs where it points.
     folder = Path(os.path.realpath(folder))
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = _partial(folder)
     saved = Saved(partial, identity, started_at)
     with _locked(partial, folder, saved):
         _settle(partial, folder)
@@ -246,6 +284,37 @@ def stage(
             _settle(partial, folder)
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether an unfinished run of a folder has saved something to continue from."""
+    return Saved(_partial(folder), {}, "").exists()
+
+
+def drop_leftovers(folder: Path, document: Mapping[str, Any]) -> None:
+    """Remove what is left of the stage of a finished run, whose process died at the very end.
+
+    What another process works on, and what was saved of a run that is to replace this one, stays.
+
+    Args:
+        folder: the run folder.
+        document: its metrics document.
+    """
+    partial = _partial(folder)
+    if not partial.exists():
+        return
+    saved = Saved(partial, {}, "")
+    unreadable = (OSError, UserError, ValueError, TypeError, LookupError)
+    with suppress(*unreadable), _locked(partial, folder, saved):
+        _settle(partial, folder)
+        if saved.begun_at() == document["provenance"]["started_at"]:
+            saved.discard()
+
+
+def _partial(folder: Path) -> Path:
+    """The stage of a run folder; a link is followed: the run belongs where it points."""
+    folder = Path(os.path.realpath(folder))
+    return folder.with_name(f".{folder.name}.partial")
+
+
 def _settle(partial: Path, folder: Path) -> None:
     """Undo a publication that was cut short, and drop what is left of one."""
     old = partial / "old"
@@ -254,7 +323,11 @@ def _settle(partial: Path, folder: Path) -> None:
             old.rename(folder)
         for leftover in (old, partial / "run"):
             if leftover.exists():
+                # First what says that the rest is there.
+                (leftover / "metrics.json").unlink(missing_ok=True)
                 shutil.rmtree(leftover)
+        for temporary in partial.glob(".*.tmp"):
+            temporary.unlink()
 
 
 @contextmanager
@@ -269,6 +342,9 @@ def _locked(partial: Path, folder: Path, saved: Saved) -> Iterator[None]:
             _remove_empty(made)
             raise
     try:
+        with writing(folder, _REMEDY):
+            for path in made:
+                files.sync_folder(path.parent)
         yield
     finally:
         if not saved.exists():
@@ -276,8 +352,7 @@ def _locked(partial: Path, folder: Path, saved: Saved) -> Iterator[None]:
             # file is gone and takes a new one.
             with suppress(OSError):
                 saved.discard()
-                for leftover in (*partial.glob(".*.tmp"), lock):
-                    leftover.unlink()
+                lock.unlink()
             _remove_empty(made or [partial])
         os.close(descriptor)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, ExperimentConfig, Output
 from midterm_cli.runner import config as configs
-from midterm_cli.runner import experiments, launch, naming, record, terminal
+from midterm_cli.runner import experiments, interrupt, launch, naming, record, terminal
 from midterm_cli.runner.files import tensor_bytes
 from midterm_cli.runner.mistakes import shown
 from midterm_cli.runner.paths import data_dir
@@ -24,10 +21,6 @@ from midterm_cli.runner.terminal import printable
 
 if TYPE_CHECKING:
     import torch
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM): it stops as on Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +34,7 @@ class Request:
         quiet: no progress and no summary.
         force: replace a finished run.
         resume: continue an unfinished run; a finished one is returned as it is.
+        cluster: whose workers are to compute; None for the cores of this machine.
     """
 
     command: str
@@ -49,6 +43,7 @@ class Request:
     quiet: bool = False
     force: bool = False
     resume: bool = False
+    cluster: launch.Cluster | None = None
 
 
 @dataclass(frozen=True)
@@ -69,39 +64,46 @@ def run(experiment: str, resolved: configs.Resolved, request: Request) -> Run:
     name = naming.run_name(configs.plain(resolved.config), configs.plain(resolved.default))
     folder = request.output or Path("outputs", experiment, name)
     # What is recorded names the device that was used, so that a repeated run uses it again.
-    device = resolve_device(resolved.config.device)
+    device = _device(resolved.config.device, request.cluster)
     config = resolved.config.model_copy(update={"device": str(device)})
     plain = configs.plain(config)
     if request.resume and not request.force and record.is_finished(folder):
         return _finished(folder, experiment, plain)
     facts = provenance(config, device, request.command)
-    identity = {"experiment": experiment} | plain
-    with (
-        _sigterm_as_interrupt(),
-        record.stage(folder, identity, now(), force=request.force, resume=request.resume) as stage,
-    ):
+    # What was saved by another version is not continued: its numbers may be others.
+    identity = {"version": facts["version"], "experiment": experiment} | plain
+    module = experiments.load(experiment)  # imported while an interrupt still ends all at once
+    published = False
+    with interrupt.unwinding():
         try:
-            with terminal.Progress(request.quiet) as progress:
-                threads = launch.Threads(launch.num_workers(device))
+            with (
+                record.stage(
+                    folder, identity, now(), force=request.force, resume=request.resume
+                ) as stage,
+                terminal.Progress(request.quiet) as progress,
+                launch.launcher(device, request.cluster) as launcher,
+            ):
                 context = Context(
                     device=device,
                     data_dir=data_dir(request.data_dir),
                     progress=progress,
                     state=stage.saved.state,
                     journal=stage.saved.journal,
-                    launch=threads,
-                    workers=threads.workers,
+                    launch=launcher,
+                    workers=launcher.workers,
+                    remote=launcher.remote,
                 )
-                output = experiments.load(experiment).run(config, context)
-            document = _document(experiment, plain, output, facts, stage.saved)
-            stage.publish(_files(experiment, config, document, output.checkpoint))
+                output = module.run(config, context)
+                document = _document(experiment, plain, output, facts, stage.saved)
+                stage.publish(_files(experiment, config, document, output.checkpoint))
+                published = True
+            for warning in output.warnings:
+                terminal.say(f"Warning: {printable(warning)}")
+            if not request.quiet:
+                terminal.show(module.summarize(document["results"]))
         except KeyboardInterrupt:
-            terminal.say(_how_to_go_on(stage.saved.exists()))
+            terminal.say(_how_to_go_on(folder, published))
             raise
-    for warning in output.warnings:
-        terminal.say(f"Warning: {printable(warning)}")
-    if not request.quiet:
-        terminal.show(experiments.load(experiment).summarize(document["results"]))
     return Run(folder, document)
 
 
@@ -124,7 +126,7 @@ def draw(path: Path) -> list[Path]:
     config = configs.from_document(experiment, document["config"], printable(path))
     try:
         files = _figures(experiment, config, document["results"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"the results in {printable(path)} are damaged ({type(error).__name__}): "
             "make the run again with --force"
@@ -158,6 +160,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def _device(name: str, cluster: launch.Cluster | None) -> torch.device:
+    """Where the tensors of a run live; on a cluster it is the CPU."""
+    if cluster is None:
+        return resolve_device(name)
+    if name not in ("auto", "cpu"):
+        raise UserError(f"--launcher dask computes on CPUs, not on {name}: use --device cpu")
+    return resolve_device("cpu")
+
+
 def _finished(folder: Path, experiment: str, plain: Mapping[str, Any]) -> Run:
     document = record.read_run(folder)
     if document["experiment"] != experiment:
@@ -171,6 +182,7 @@ def _finished(folder: Path, experiment: str, plain: Mapping[str, Any]) -> Run:
             f"{printable(folder)} was made with {changes}\n"
             "give the same settings, choose another --output, or replace it with --force"
         )
+    record.drop_leftovers(folder, document)
     return Run(folder, document)
 
 
@@ -222,21 +234,9 @@ def _figures(
     return {f"{stem}.png": record.to_png(figure) for stem, figure in figures.items()}
 
 
-def _how_to_go_on(saved: bool) -> str:
-    if saved:
+def _how_to_go_on(folder: Path, published: bool) -> str:
+    if published:
+        return f"Interrupted when the run was finished: {printable(folder)} is whole"
+    if record.is_begun(folder):
         return "Interrupted: the same command with --resume goes on from what was saved"
-    return "Interrupted before anything was saved: nothing is left of this run"
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that the stage is left in order."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return "Interrupted before anything was saved: start the same command again"

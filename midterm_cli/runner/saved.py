@@ -5,13 +5,18 @@ In the stage of a run (record.py):
     begun.json      what the rest belongs to: config, device, when it was begun, seconds of work
     state.pt        the last state of a run that saves its state as a whole
     journal.jsonl   the finished parts of a run that consists of many, one a line
+
+State and records carry a checksum: a bit that flips on the disk must not become a result.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +27,7 @@ from midterm_cli.runner import files
 from midterm_cli.runner.mistakes import shown
 from midterm_cli.runner.terminal import printable
 
+_DIGEST_SIZE = hashlib.sha256().digest_size
 _REMEDY = "make room there and go on with --resume, or choose another --output"
 _AFRESH = "leave out --resume to start again"
 
@@ -78,6 +84,14 @@ class Saved:
                 f"give the same settings to continue it, or {_AFRESH}"
             )
 
+    def begun_at(self) -> str:
+        """When the run that was saved was begun.
+
+        Raises:
+            OSError, ValueError, TypeError, LookupError: that cannot be read.
+        """
+        return str(json.loads(self._begun.read_bytes())["started_at"])
+
     def discard(self) -> None:
         """Forget everything.
 
@@ -99,7 +113,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state in a file; `before_saving` is called each time before it is written."""
+    """A state in a file, after its SHA-256; `before_saving` is called before each writing."""
 
     path: Path
     before_saving: Callable[[], None]
@@ -115,8 +129,11 @@ class SavedState:
         if not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            return dict(state)
+            content = self.path.read_bytes()
+            digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+            if digest != hashlib.sha256(content).digest():
+                raise ValueError("its checksum is wrong")
+            return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except Exception as error:
             # torch.load raises whatever the damage happens to hit: half a dozen types.
             raise _damaged(self.path, error) from error
@@ -126,12 +143,15 @@ class SavedState:
         content = files.tensor_bytes(state)
         with files.writing(self.path, _REMEDY):
             self.before_saving()
-            files.replace(self.path, content)
+            files.replace(self.path, hashlib.sha256(content).digest() + content)
 
 
 @dataclass(frozen=True)
 class SavedJournal:
-    """Records in a file, one JSON document a line; `before_saving` as for the state."""
+    """Records in a file, one JSON object a line, its last key the CRC-32 of what stands before it.
+
+    `before_saving` is called as for the state.
+    """
 
     path: Path
     before_saving: Callable[[], None]
@@ -147,15 +167,17 @@ class SavedJournal:
         except FileNotFoundError:
             return []
         try:
-            return [json.loads(line) for line in lines[:-1]]
-        except ValueError as error:
+            return [_checked(json.loads(line)) for line in lines[:-1]]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _damaged(self.path, error) from error
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Keep a record of plain data, whole or not at all, before this returns."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        signed = {**record, "crc32": _crc32(record)}
+        line = json.dumps(signed, allow_nan=False).encode() + b"\n"
         with files.writing(self.path, _REMEDY):
             self.before_saving()
+            is_new = not self.path.exists()
             with self.path.open("ab+") as file:
                 file.seek(0)
                 # What a killed process left of a line is written over.
@@ -163,6 +185,23 @@ class SavedJournal:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
+            if is_new:
+                files.sync_folder(self.path.parent)
+
+
+def _crc32(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, allow_nan=False).encode())
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as it was appended.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if record.pop("crc32") != _crc32(record):
+        raise ValueError("its checksum is wrong")
+    return record
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
@@ -172,7 +211,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Name what differs, as "lr=0.1, not 0.2"; empty when nothing does."""
     return "; ".join(
-        f"{key}={shown(old.get(key))}, not {shown(new.get(key))}"
+        f"{printable(key)}={shown(old.get(key))}, not {shown(new.get(key))}"
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,21 @@ def printable(text: object) -> str:
 
 def say(text: str) -> None:
     """Write a line, or two, to stderr."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    with _talk():
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def _talk() -> Iterator[None]:
+    """No run ends because of what it has to say: on a full disk, a lost terminal, it is silent."""
+    try:
+        yield
+    except OSError:
+        # Python would try once more at its end, and exit with 120.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
 
 
 def show(summary: Sequence[Table | str]) -> None:
@@ -42,14 +56,16 @@ def show(summary: Sequence[Table | str]) -> None:
     console = _console()
     for item in summary:
         if isinstance(item, str):
-            console.print(Text(printable(item)), soft_wrap=True)
+            with _talk():
+                console.print(Text(printable(item)), soft_wrap=True)
             continue
         table = RichTable(title=Text(printable(item.title)), title_justify="left")
         for index, column in enumerate(item.columns):
             table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
         for row in item.rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(table)
+        with _talk():
+            console.print(table)
 
 
 def _console() -> Console:
@@ -87,7 +103,8 @@ class Progress(AbstractContextManager["Progress"]):
     def __enter__(self) -> Progress:
         """Start the bar."""
         if self._bar:
-            self._bar.start()
+            with _talk():
+                self._bar.start()
         return self
 
     def __exit__(
@@ -98,7 +115,8 @@ class Progress(AbstractContextManager["Progress"]):
     ) -> None:
         """Take the bar away, whatever happened."""
         if self._bar:
-            self._bar.stop()
+            with _talk():
+                self._bar.stop()
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Report that `done` of `total` units of work are done."""

@@ -152,7 +152,7 @@ def load_file(path: Path) -> dict[str, Any]:
         raise UserError(f"{name} is not text: byte {error.start} is not UTF-8") from None
     values = parse(text, name, in_file=True)
     if values is None:
-        raise UserError(f"{name} is empty: write KEY: VALUE lines, or leave --config out")
+        raise UserError(f"{name} is empty: write KEY: VALUE lines, or leave it out")
     if not isinstance(values, dict):
         raise UserError(f"{name} must hold KEY: VALUE lines, got a {_kind(values)}")
     return values

@@ -87,15 +87,16 @@ def test_published_numbers_in_float32() -> None:
 
 
 def test_sympy_says_the_same() -> None:
-    ours, sympys = run(), run(symbolic="sympy")
+    ours, sympys = run(symbolic="builtin"), run()
+    assert (ours.results["symbolic"], sympys.results["symbolic"]) == ("builtin", "sympy")
     assert ours.results["derivative"] == sympys.results["derivative"]
 
 
 def test_sympy_is_not_given_what_it_cannot_finish() -> None:
     nested = "exp(-" * 30 + "x" + ")" * 30
-    assert not run(expression=nested, num_points=11).failed
+    assert not run(expression=nested, symbolic="builtin", num_points=11).failed
     with pytest.raises(UserError, match="30 functions or powers inside each other"):
-        run(expression=nested, symbolic="sympy")
+        run(expression=nested)
 
 
 def test_several_points_give_lists_and_one_gives_numbers() -> None:
@@ -136,16 +137,19 @@ def test_the_derivation_has_the_terms_of_the_exercise() -> None:
     ]
 
 
-def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the derivative of log wrong, terms and methods disagree with autograd, by name."""
+@pytest.mark.parametrize(
+    ("symbolic", "wrong"), [("sympy", "chain rule"), ("builtin", "autograd, reverse")]
+)
+def test_a_wrong_rule_is_caught(symbolic: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our derivative of log wrong, what follows our rules disagrees with what does not."""
     from midterm_cli.part1 import expression
 
     monkeypatch.setitem(expression.FUNCTIONS, "log", lambda a: a)
-    output = run()
+    output = run(symbolic=symbolic)
     assert output.failed
     told = "\n".join(output.warnings)
     assert "∂y/∂u" in told
-    assert "autograd, reverse differs at x = 1.432" in told
+    assert f"{wrong} differs at x = 1.432" in told
 
 
 @pytest.mark.parametrize("formula", [FORMULA, SIMPLIFIED])
@@ -253,7 +257,7 @@ def test_forward_mode_is_that_of_func_jvp() -> None:
     torch.testing.assert_close(forward_mode(program, x), expected, rtol=1e-14, atol=0)
 
 
-def test_a_run_loads_no_compiler_and_no_sympy() -> None:
+def test_a_run_loads_no_compiler_and_sympy_only_to_differentiate() -> None:
     """They take longer to load than everything that the command does."""
     code = (
         "import json, sys, torch, yaml\n"
@@ -261,7 +265,8 @@ def test_a_run_loads_no_compiler_and_no_sympy() -> None:
         "from midterm_cli.experiment import Context\n"
         f"values = yaml.safe_load(open({str(CONFIGS / 'autodiff.yaml')!r}))\n"
         "for dtype in ('float64', 'float32'):\n"
-        "    config = a.Config(**(values | {'dtype': dtype, 'formula': 'x'}))\n"
+        "    changed = {'dtype': dtype, 'formula': 'x', 'symbolic': 'builtin'}\n"
+        "    config = a.Config(**(values | changed))\n"
         "    a.draw(config, a.run(config, Context(torch.device('cpu'))).results)\n"
         "print([m for m in ('sympy', 'torch._dynamo', 'matplotlib.pyplot') if m in sys.modules])"
     )

@@ -104,3 +104,22 @@ def test_intervals_are_cut_at_edges_and_poles() -> None:
     )
     assert intervals(parse_program("sqrt(-1 - x**2)"), -1.0, 1.0, 50) == []
     assert intervals(parse_program("sqrt(1 - x**2)"), -3.0, 3.0, 50) == [[-1.0, 1.0]]
+
+
+def test_every_pole_is_found_to_the_last_bit() -> None:
+    pieces = intervals(parse_program("tan(x)"), -100.0, 100.0, 1001)
+    gaps = [(pieces[i][1], pieces[i + 1][0]) for i in range(len(pieces) - 1)]
+    assert len(gaps) == 64
+    for k, (before, after) in enumerate(gaps, start=-32):
+        assert before == pytest.approx((k + 0.5) * math.pi, rel=4e-16)
+        assert before < after <= math.nextafter(math.nextafter(before, math.inf), math.inf)
+
+
+def test_an_edge_and_a_pole_at_zero_are_the_smallest_floats() -> None:
+    assert find_edge(parse_program("log(x)"), 1.0, -1.0) == 5e-324
+    assert find_edge(parse_program("sqrt(x)"), 1.0, -1.0) == 0.0
+    assert find_edge(parse_program("sqrt(-x)"), -1.0, 1e100) == 0.0
+    (_, end), (start, _) = intervals(parse_program("1/x"), -1.0, 2.0, 30)
+    # 1/x overflows where x is below 1 / (largest float).
+    assert end == -start
+    assert 1 / 1.8e308 < start < 1 / 1.7e308

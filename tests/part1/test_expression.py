@@ -115,11 +115,21 @@ def test_refuses_what_is_no_formula(text: str, message: str) -> None:
             "; ".join(["u0 = x + x", *(f"u{i + 1} = u{i} + u{i}" for i in range(30)), "f = u30"]),
             "2,",
         ),
+        (f"u = {'-' * 30}x; v = {'-' * 31}u; f = v", "v written out in x is nested 61 levels"),
+        ("x**(" * 50 + "x" + ")" * 50, "more than 15,000 operations"),
+        ("u = 1; f = x" + 2 * f" + {'u**(' * 50}u{')' * 50}", "more than 15,000 operations"),
+        ("atan(" * 59 + "x" + ")" * 59, "more than 15,000 operations"),
     ],
 )
 def test_refuses_what_is_no_program(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_program(text)
+
+
+def test_what_is_just_below_the_caps_is_read() -> None:
+    written = compose(parse_program(f"u = {'-' * 30}x; v = {'-' * 30}u; f = v"))
+    assert written["f"] == written["v"]
+    assert len(parse_program("tan(" * 25 + "x" + ")" * 25)) == 25
 
 
 @settings(deadline=None, max_examples=150)

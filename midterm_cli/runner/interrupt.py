@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM: what they do to the process, and how it ends by them.
+
+Three answers, by what there is to be put in order:
+
+    at once     before a run has a stage, while libraries are imported: an exception would come out
+                of their insides as a traceback, or be lost there
+    unwinding   while there is a stage or a temporary folder: an exception, so that it is left in
+                order; a second signal ends the process on the spot, which loses nothing either
+    none        once the command is done
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NOTHING_SAVED = b"Interrupted before anything was saved: start the same command again\n"
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): it stops as on Ctrl-C."""
+
+
+def end_at_once() -> None:
+    """From here on a signal ends the process on the spot, with a line that says so."""
+
+    def handle(number: int, frame: FrameType | None) -> NoReturn:
+        # Past Python's buffers, whose lock the interrupted code may hold.
+        with suppress(OSError):
+            os.write(2, _NOTHING_SAVED)
+        end(number)
+
+    _handle(handle)
+
+
+def end_silently() -> None:
+    """From here on a signal does what it does to any process: the command has had its say."""
+    _handle(signal.SIG_DFL)
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """In here the first signal raises KeyboardInterrupt, or Terminated; the second ends it all."""
+
+    def handle(number: int, frame: FrameType | None) -> NoReturn:
+        end_silently()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    _handle(handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(handler: signal._HANDLER) -> None:
+    for number in _SIGNALS:
+        # What starts us in the background of a script, or under nohup, wants signals ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def end(number: int) -> NoReturn:
+    """End this process because of a signal, without waiting for its threads.
+
+    By SIGINT itself, which a shell reports as 130: a process that exits with 130 has dealt with
+    Ctrl-C, as far as a shell can see, and its loop goes on with the next command.
+    """
+    if number == signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(128 + number)

@@ -2,24 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import fake_experiment
 import pytest
+from answer import Answer
 
 from midterm_cli import cli
 from midterm_cli.data import datasets
 from midterm_cli.data.fetch import fetch
 from midterm_cli.errors import UserError
 from midterm_cli.runner import config, experiments, paths
-
-
-class Answer(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

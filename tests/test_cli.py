@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from conftest import Answer
+from answer import Answer
 
 import midterm_cli
 from midterm_cli import cli

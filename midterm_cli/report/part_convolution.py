@@ -130,7 +130,7 @@ def _sentence(run: Run) -> Iterator[Block]:
     yield Formula(r"r_l = r_{l-1} + (k_l - 1)\, j_{l-1}, \qquad j_l = s_l\, j_{l-1}")
     cone = Words(
         "A sentence at the bottom, the layers above it, and the cone of words that one output of "
-        "the last layer can see.",
+        "the last layer can see: above as configured, below, and narrower, with every stride 1.",
         prose("The words that reach one output, layer by layer."),
     )
     yield from _worked(run, {"conv_stack": cone})
@@ -204,7 +204,8 @@ def _cost(run: Run) -> Iterator[Block]:
 
 def _stack(run: Run) -> Iterator[Block]:
     words = Words(
-        "Layer by layer, the receptive field of one output on the input.",
-        prose("The receptive field of one output, layer by layer."),
+        "Left, rectangles on the input: the receptive field of one output of each layer, growing "
+        "from layer to layer. Right, each layer's parameters and MACs as bars.",
+        prose("The receptive field of one output of each layer; parameters and MACs by layer."),
     )
     yield from _worked(run, {"conv_stack": words})

@@ -15,6 +15,7 @@ from midterm_cli.report.document import (
     Code,
     Formula,
     Heading,
+    Notice,
     Paragraph,
     Prose,
     Section,
@@ -55,6 +56,9 @@ def comparison(runs: Runs) -> Section:
 
 
 def _linear_network(relu: Run, linear: Run) -> Iterator[Block]:
+    if any(len(run.results["outcomes"]) < 2 for run in (relu, linear)):
+        yield Notice(prose("**Not shown:** where one more run would lie takes two seeds to tell."))
+        return
     rows = []
     inside = {relu.preset: 0, linear.preset: 0}
     for logged in published.figures().training_log:

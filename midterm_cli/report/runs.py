@@ -1,7 +1,8 @@
 """Which run answers which question.
 
 A question is asked by a packaged preset. Its run is the finished one with that very config, on
-whatever device; failing that, the newest that differs in nothing that makes it another question.
+whatever device; failing that, one that differs in nothing that makes it another question: on the
+exercise's data if there is one, and the newest of them.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def _choose(
     tolerated: Set[str],
     finished: Sequence[tuple[Path, Mapping[str, Any], ExperimentConfig]],
 ) -> Run | None:
-    """The run with the fewest surprises: exact before similar, then the newest, then by name."""
+    """The run with the fewest surprises: exact, or else on the exercise's data; then the newest."""
     candidates = []
     for path, document, config in finished:
         found = configs.plain(config)
@@ -193,8 +194,9 @@ def _choose(
     return max(candidates, key=_preference, default=None)
 
 
-def _preference(run: Run) -> tuple[bool, str, str]:
-    return not run.changes, str(run.provenance.get("started_at", "")), run.folder.name
+def _preference(run: Run) -> tuple[bool, bool, str, str]:
+    own_data = "dataset" not in run.changes
+    return not run.changes, own_data, str(run.provenance.get("started_at", "")), run.folder.name
 
 
 def _preset_config(preset: str) -> dict[str, Any]:

@@ -175,11 +175,17 @@ def check_all(folder: Path, expected: Expected) -> Report:
 def _runs_below(folder: Path) -> list[Path]:
     """Folders with a metrics.json, but not those of unfinished runs, whose names have a dot."""
     found = []
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if "metrics.json" in files:
             found.append(Path(root))
     return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    # A run that is passed over would pass for one that is as expected. No folder is no run.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from None
 
 
 def _name(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Answer
+from answer import Answer
 from matplotlib.collections import PathCollection
 
 from midterm_cli.data import fetch

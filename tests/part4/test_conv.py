@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Answer
+from answer import Answer
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output, Table
@@ -211,8 +211,15 @@ def test_the_strides_are_measured_on_one_thread_and_threads_are_put_back() -> No
         ({"size": 4096, "in_channels": 32}, "the input has 536,870,912 values, and up to 33,55"),
         ({"in_channels": 4096, "out_channels": 65536}, "the kernel has"),
         ({"size": 1000, "out_channels": 1000}, "the output at stride 1 has 1,000,000,000 values"),
-        ({"size": 512, "in_channels": 99, "out_channels": 99}, "measured, here [0-9,]+ with"),
+        (
+            {"size": 512, "in_channels": 99, "out_channels": 99},
+            "with repeats = 2 and a first round",
+        ),
         ({"repeats": 1000, "size": 64, "in_channels": 32, "out_channels": 32}, "lower repeats"),
+        (
+            {"size": 900, "in_channels": 1, "out_channels": 1, "kernel_size": 31, "padding": 15},
+            "fewer than 8 channels counted as 8; with repeats = 2",
+        ),
         ({"kernel_size": 12}, "along the height the kernel spans 12 pixels"),
         ({"dataset": "nowhere"}, "there is no folder nowhere"),
     ],

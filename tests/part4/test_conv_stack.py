@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Answer
+from answer import Answer
 from torch import nn
 
 from midterm_cli.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Answer
+from answer import Answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

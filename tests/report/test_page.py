@@ -11,7 +11,7 @@ from typing import Any
 
 import browser
 import pytest
-from conftest import Answer
+from answer import Answer
 from markdown_it import MarkdownIt
 from sample_runs import edit, make_run, pages, small_presets, without_figures
 
@@ -296,6 +296,15 @@ def test_other_data_are_announced_loudly(runs: Path) -> None:
     shown, twin = pages(runs)
     assert "<strong>Not the exercise&#39;s data:</strong> these" in shown
     assert "> **Not the exercise's data:** these" in twin
+
+
+def test_a_single_seed_is_no_damage(tmp_path: Path) -> None:
+    for preset in ("train", "reference/train"):
+        make_run(preset, tmp_path, "num_seeds=1", "epochs=25")
+    words = Outline(pages(tmp_path)[0]).words
+    assert "Damaged" not in words
+    assert "(one seed: no interval)" in words
+    assert "where one more run would lie takes two seeds to tell" in words
 
 
 def test_a_failed_run_is_announced(runs: Path) -> None:

@@ -46,6 +46,14 @@ def test_the_very_config_wins_over_a_newer_similar_one(tmp_path: Path) -> None:
     assert run.changes == {"seed": (0, 3)}
 
 
+def test_the_data_of_the_exercise_win_over_newer_others(tmp_path: Path) -> None:
+    own = make_run("conv_stride", tmp_path, "seed=3")
+    other = Path(shutil.copytree(own, tmp_path / "conv_stride" / "other"))
+    edit(other, lambda document: document["config"].update(dataset="elsewhere"))
+    set_time(own, "2020-01-01T00:00:00+00:00")
+    assert find(tmp_path).by_preset["conv_stride"].folder == own
+
+
 def test_the_newest_of_equals_wins(tmp_path: Path) -> None:
     first = make_run("module", tmp_path)
     second = Path(shutil.copytree(first, tmp_path / "module" / "again"))

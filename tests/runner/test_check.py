@@ -1,7 +1,9 @@
 """Runs against expectations: each check turns when a value or a bound does; nothing slips by."""
 
+import errno
 import json
 import math
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -290,6 +292,22 @@ def test_no_run_to_check(checked: Midterm) -> None:
     write_run(Path("outputs/a"), dtype="float32")
     assert "make one, such as by midterm autodiff" in told(checked())
     assert "no finished run in nowhere" in told(checked("nowhere"))
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    checked: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(Path("outputs/a"))
+    write_run(Path("outputs/locked/b"), {})
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:  # permissions do not hold back a test that root runs
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    assert "cannot read outputs/locked: Permission denied" in told(checked())
 
 
 def test_a_named_run_of_which_nothing_is_expected(checked: Midterm) -> None:

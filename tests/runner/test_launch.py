@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Answer
+from answer import Answer
 
 from midterm_cli.errors import UserError
 from midterm_cli.runner import launch

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -397,3 +398,78 @@ def test_a_file_is_replaced_whole_or_not_at_all(
         record.replace_file(file, b"new")
 
     assert tree(tmp_path) == {"new/x.png": b"old"}
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_writing(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    mine = [tmp_path / f".x.png.{gone.pid}.tmp", tmp_path / f".x.png.{2**31}.tmp"]
+    others = [
+        tmp_path / f".x.png.{os.getppid()}.tmp",  # of a process that is at work
+        tmp_path / f".y.png.{gone.pid}.tmp",
+        tmp_path / ".x.png.old.tmp",
+    ]
+    for file in (*mine, *others):
+        file.touch()
+
+    record.replace_file(tmp_path / "x.png", b"new")
+
+    assert names(tmp_path) == {"x.png", *(file.name for file in others)}
+
+
+def test_a_run_with_a_figure_that_was_never_finished_can_be_replaced(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    (folder / ".old.png.123.tmp").touch()
+
+    with stage(folder, force=True) as opened:
+        opened.publish(FILES)
+
+    assert names(folder) == set(FILES)
+
+
+def test_a_state_that_was_never_finished_does_not_stay(tmp_path: Path) -> None:
+    state = interrupted(tmp_path / "run")
+    (state.parent / f".state.pt.{os.getppid()}.tmp").touch()
+
+    with stage(tmp_path / "run", resume=True) as opened:
+        opened.publish(FILES)
+
+    assert names(tmp_path) == {"run"}
+
+
+def test_what_is_left_beside_a_finished_run_goes_unless_it_is_of_another(tmp_path: Path) -> None:
+    state = interrupted(tmp_path / "run")
+    saved = tree(tmp_path)
+    with stage(tmp_path / "run", resume=True) as opened:
+        opened.publish(FILES)
+    for name, content in saved.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+
+    record.drop_leftovers(tmp_path / "run", {"provenance": {"started_at": "1999-12-31"}})
+    assert state.exists()
+    record.drop_leftovers(tmp_path / "run", {"provenance": None})
+    assert state.exists()
+    record.drop_leftovers(tmp_path / "run", {"provenance": {"started_at": "2000-01-01"}})
+    assert names(tmp_path) == {"run"}
+
+
+def test_json_has_nothing_that_moves_a_cursor() -> None:
+    text = "\x1b[2J\x9b31m\x7f\u202e γ é 😀 \U000e0001"
+
+    written = record.to_json({text: [text]})
+
+    assert all(character.isprintable() or character == "\n" for character in written)
+    assert "γ é 😀" in written
+    assert json.loads(written) == {text: [text]}
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400])
+def test_a_number_that_no_float_holds_is_damage(number: str, tmp_path: Path) -> None:
+    text = (
+        f'{{"schema_version": 1, "experiment": "x", "config": {{}}, "results": {{"a": {number}}}}}'
+    )
+    (tmp_path / "metrics.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"metrics\.json is damaged"):
+        record.read_run(tmp_path)

@@ -15,7 +15,7 @@ import torch
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Output
-from midterm_cli.runner import config, record, yaml_text
+from midterm_cli.runner import config, interrupt, record, yaml_text
 from midterm_cli.runner import run as runner
 from midterm_cli.runner.run import Request, Run
 
@@ -134,7 +134,7 @@ def test_an_interrupted_run_is_continued_to_the_same_results(
     with pytest.raises(KeyboardInterrupt) as caught:
         train(output=Path("run"))
 
-    assert (caught.type is runner.Terminated) == (number == signal.SIGTERM)
+    assert (caught.type is interrupt.Terminated) == (number == signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is handler
     assert "--resume goes on" in capsys.readouterr().err
     assert not Path("run").exists()

@@ -1,5 +1,7 @@
 """What an unfinished run saved comes back whole, or is refused; it never comes back changed."""
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -83,14 +85,31 @@ def test_a_damaged_file_is_refused_by_name(name: str, kept: float, tmp_path: Pat
         take_up()
 
 
+def flipped(content: bytes, byte: int) -> bytes:
+    return content[:byte] + bytes([content[byte] ^ 0x10]) + content[byte + 1 :]
+
+
+def test_a_bit_that_flips_in_a_state_is_noticed(tmp_path: Path) -> None:
+    """PyTorch would load most of these without a word."""
+    begin(tmp_path).state.save({"w": torch.zeros(100)})
+    content = (tmp_path / "state.pt").read_bytes()
+    for byte in range(0, len(content), 7):
+        (tmp_path / "state.pt").write_bytes(flipped(content, byte))
+        with pytest.raises(UserError, match=r"state\.pt is damaged"):
+            begin(tmp_path).state.load()
+
+
 def test_a_state_cannot_run_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'pwned'}",)
 
-    torch.save({"w": Evil()}, tmp_path / "state.pt")
+    content = io.BytesIO()
+    torch.save({"w": Evil()}, content)
+    digest = hashlib.sha256(content.getvalue()).digest()
+    (tmp_path / "state.pt").write_bytes(digest + content.getvalue())
 
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match=r"is damaged \(UnpicklingError\)"):
         begin(tmp_path).state.load()
     assert not (tmp_path / "pwned").exists()
 
@@ -133,6 +152,18 @@ def test_a_damaged_journal_is_refused_by_name(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"journal\.jsonl is damaged"):
         begin(tmp_path).journal.records()
+
+
+def test_a_bit_that_flips_in_a_journal_is_noticed(tmp_path: Path) -> None:
+    file = journal_of(tmp_path)
+    content = file.read_bytes()
+    for byte in range(len(content) - 1):
+        file.write_bytes(flipped(content, byte))
+        with pytest.raises(UserError, match=r"journal\.jsonl is damaged"):
+            begin(tmp_path).journal.records()
+    # Without its line break the last record is as one that was cut short.
+    file.write_bytes(flipped(content, len(content) - 1))
+    assert begin(tmp_path).journal.records() == RECORDS[:-1]
 
 
 def test_records_are_strict_json(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import cluster_jobs
 import pytest
 import torch
-from conftest import Answer
-from processes import Cluster, copy_package, environment, listening_addresses, wait_until
+from answer import Answer
+from cluster_processes import Cluster, copy_package, environment, listening_addresses, wait_until
 
 from midterm_cli import source
 from midterm_cli.data import idx, synthetic

@@ -1,0 +1,250 @@
+"""Files of somebody who means harm: nothing in them is executed, none ends in a traceback."""
+
+import copy
+import hashlib
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from answer import Answer
+from child import Disturbance
+from matplotlib.figure import Figure
+from processes import UNDISTURBED, Running, commands, random_moments, results_of, run
+
+from midterm_cli.runner import record
+
+Midterm = Callable[..., Answer]
+
+ESCAPES = "\x1b]0;pwned\x07\x9b31m\u202e"  # a terminal's title, red, and text from right to left
+
+
+def assert_harmless(answer: Answer) -> None:
+    """An end in success, or in exit code 2 with a message; nothing that moves a cursor."""
+    assert answer.code in (0, 2), answer
+    said = answer.out + answer.err
+    assert [c for c in said if not c.isprintable() and c != "\n"] == []
+    if answer.code:
+        assert answer.err.startswith("Error: ")
+
+
+# ---- pickles
+
+
+class Canary:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.file}",)
+
+
+def test_a_pickle_in_the_place_of_a_state(tmp_path: Path) -> None:
+    command = commands(tmp_path)["train"]
+    work, canary = tmp_path / "work", tmp_path / "canary"
+    first = Running(work, command, UNDISTURBED)
+    assert first.wait().code == 0
+    last = Disturbance(signal.SIGINT, at=(first.operations - 10,))
+    assert run(work, *command, "--force", disturbance=last).code == -signal.SIGINT
+    state = work / ".run.partial" / "state.pt"
+    content = io.BytesIO()
+    torch.save({"groups": Canary(canary)}, content)
+    # With the right checksum, which keeps out damage and no malice.
+    digest = hashlib.sha256(content.getvalue()).digest()
+    state.write_bytes(digest + content.getvalue())
+
+    answer = run(work, *command, "--force", "--resume")
+
+    assert_harmless(answer)
+    assert answer.code == 2
+    assert "state.pt is damaged (UnpicklingError): leave out --resume" in answer.err
+    assert not canary.exists()
+
+
+def test_a_pickle_in_the_place_of_an_array(folder: Path, midterm: Midterm) -> None:
+    np.save("evil.npy", np.array([Canary(folder / "canary")], dtype=object), allow_pickle=True)
+
+    answer = midterm("module", "grad", "--matrix", "evil.npy")
+
+    assert_harmless(answer)
+    assert answer.code == 2
+    assert not Path("canary").exists()
+
+
+# ---- names
+
+
+def test_a_run_cannot_name_a_module_or_a_file_as_its_experiment(
+    folder: Path, midterm: Midterm
+) -> None:
+    experiments: list[Any] = [
+        "os",
+        "../../train",
+        "midterm_cli.part3.train",
+        ["train"],
+        {},
+        None,
+        ESCAPES,
+    ]
+    for experiment in experiments:
+        document = {"schema_version": 1, "experiment": experiment, "config": {}, "results": {}}
+        Path("metrics.json").write_text(json.dumps(document), encoding="utf-8")
+        for command in (["draw", "."], ["compare", "."], ["train", "--lr-from", "."]):
+            answer = midterm(*command)
+            assert_harmless(answer)
+            assert answer.code == 2
+
+
+def test_no_name_leads_out_of_the_outputs(folder: Path, midterm: Midterm, tmp_path: Path) -> None:
+    commands(tmp_path)
+    (folder / "deep").mkdir()
+    for dataset in ("deep/../../images", str(tmp_path / "images")):
+        small = ["--set", "train_fraction=1", "--seeds", "1", "--epochs", "1", "--quiet"]
+        answer = midterm("train", "--dataset", dataset, *small)
+        assert answer.code == 0
+        assert Path(answer.out.strip()).parent == Path("outputs/train")
+    assert {path.name for path in tmp_path.iterdir()} == {"work", "images"}
+    for preset in ("../train", "/etc/passwd", "reference/../../pyproject"):
+        answer = midterm("config", "copy", preset)
+        assert_harmless(answer)
+        assert answer.code == 2
+
+
+def test_a_dataset_that_is_named_like_a_formula(folder: Path, tmp_path: Path) -> None:
+    """matplotlib would read it as one, and fail at the very end of a run."""
+    command = commands(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "$x_{$")
+    for name in ("train", "lr-sweep"):
+        arguments = [word.replace("images", "$x_{$") for word in command[name]]
+        answer = run(folder / name, *arguments, disturbance=Disturbance(real_figures=True))
+        assert (answer.code, answer.err) == (0, "")
+    (tmp_path / "$x_{$").rename(tmp_path / "a\x1b[2Jb")
+    answer = run(folder, "train", "--dataset", str(tmp_path / "a\x1b[2Jb"), "--quiet")
+    assert_harmless(answer)
+    assert "dataset has characters that cannot be printed: rename the folder" in answer.err
+
+
+# ---- runs of somebody else
+
+
+def test_a_key_of_somebody_else_moves_no_cursor(folder: Path, midterm: Midterm) -> None:
+    rates = ("threshold_lr", "last_stable_lr", "first_divergent_lr", "recommended_lr")
+    for name, key in (("a", ESCAPES), ("b", "lr")):
+        document = {
+            "schema_version": 1,
+            "experiment": "lr_sweep",
+            "config": {key: ESCAPES},
+            "results": dict.fromkeys(rates),
+        }
+        Path(name).mkdir()
+        Path(name, "metrics.json").write_text(json.dumps(document), encoding="utf-8")
+
+    for arguments in ([], ["--json"], ["--by", ESCAPES]):
+        answer = midterm("compare", "a", "b", *arguments)
+        assert_harmless(answer)
+        assert (answer.code, "pwned" in answer.out) == (0, True)
+
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1e308, 5e-324, 10**29, 10**400, "", "x" * 5000, "$\\frac{$", "[red]x"),
+    *([], {}, [[]], {"a": 1}, [None], ["x"], ESCAPES, "\nError: no error", "\ud800"),
+)
+
+
+def spoilt(document: Any, rng: Random) -> Any:
+    """A document with another value, another key, or a key less, at some place inside it."""
+    if not isinstance(document, dict | list) or not document or rng.random() < 0.1:
+        return rng.choice(VALUES)
+    document = copy.copy(document)
+    if isinstance(document, list):
+        place = rng.randrange(len(document))
+        document[place] = spoilt(document[place], rng)
+        return document
+    key = rng.choice(list(document))
+    value = document.pop(key)
+    what = rng.random()
+    if what < 0.1:
+        document[rng.choice((ESCAPES, "$x_{$", "[red]"))] = value
+    elif what < 0.95:
+        document[key] = spoilt(value, rng)
+    return document
+
+
+# What NumPy says of numbers such as 1e308 is no concern of this test.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("times", [8, pytest.param(400, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("name", ["train-groups", "lr-sweep"])
+def test_a_spoilt_run(
+    name: str,
+    times: int,
+    folder: Path,
+    tmp_path: Path,
+    midterm: Midterm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run(folder, *commands(tmp_path)[name]).code == 0
+    true = json.loads(Path("run/metrics.json").read_bytes())
+    Path("spoilt").mkdir()
+    rng = random_moments()
+    drawn = rng.sample(range(times), times // 8)
+
+    def to_png(figure: Figure) -> bytes:
+        """Render what is drawn in earnest, coarsely; it is what takes the time."""
+        if count in drawn:
+            figure.savefig(io.BytesIO(), format="png", dpi=20)
+        return b"a figure"
+
+    monkeypatch.setattr(record, "to_png", to_png)
+    for count in range(times):  # noqa: B007 (to_png asks for it)
+        part = rng.choice(("experiment", "config", "results", "results"))
+        text = json.dumps(true | {part: spoilt(true[part], rng)})
+        Path("spoilt/metrics.json").write_text(text, encoding="utf-8")
+        figure = ["--output", "compared.png"] if name == "train-groups" else []
+        for command in (
+            *(["compare", "spoilt", "run", *more, *figure] for more in ([], ["--json"])),
+            ["draw", "spoilt"],
+            # The rest of the command line ends it before any training.
+            ["train", "--lr-from", "spoilt", "--set", "epochs=0"],
+        ):
+            assert_harmless(midterm(*command))
+
+
+# ---- streams that take nothing
+
+MIDTERM = f"{sys.executable} -m midterm_cli"
+
+
+def test_no_run_is_lost_for_what_it_has_to_say(tmp_path: Path) -> None:
+    """On a full disk, or where nobody listens."""
+    command = shlex.join(word for word in commands(tmp_path)["train"] if word != "--quiet")
+    shell = ["bash", "-c", f"{MIDTERM} {command} >&- 2> /dev/full"]
+    subprocess.run(shell, cwd=tmp_path, check=True)
+
+    results_of(tmp_path / "run")
+    assert not (tmp_path / ".run.partial").exists()
+
+
+def test_a_mistake_that_nobody_hears(tmp_path: Path) -> None:
+    shell = ["bash", "-c", f"{MIDTERM} config show nothing 2>&-"]
+    assert subprocess.run(shell, cwd=tmp_path, check=False).returncode == 2
+
+
+def test_results_that_cannot_be_printed(tmp_path: Path) -> None:
+    command = ["bash", "-c", f"{MIDTERM} config list > /dev/full"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: cannot write to stdout: No space left on device\n"
+        "make room where stdout goes; a finished run is printed again with --resume\n"
+    )

@@ -92,8 +92,13 @@ clean:  ## remove .venv, builds and caches; keep data/ and outputs/
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-torture: setup  ## the long forms of the reliability tests
+torture: setup  ## the long forms of what is tested of reliability
 	$(BIN)/python -m pytest -m torture
+
+mutation: setup  ## one wrong character at a time, and some test must go red: hours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	$(BIN)/mutmut run
+	@$(BIN)/mutmut results
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,55 @@
+"""Where the fuzzing runs: an empty folder, no data, nothing computed that need not be."""
+
+import copy
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+
+from fuzz import harness
+from midterm_cli.runner import yaml_text
+from midterm_cli.runner.paths import configs_dir
+
+
+def _packaged_once(load: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
+    """Read each packaged file once; any other file each time."""
+    once = functools.cache(load)
+
+    def load_file(path: Path) -> dict[str, Any]:
+        packaged = path.is_relative_to(configs_dir())
+        return copy.deepcopy(once(path)) if packaged else load(path)
+
+    return load_file
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, bounded memory, one thread, and a terminal that is built once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIDTERM_DATA_DIR", str(tmp_path / "no-data"))
+    # What a process does once, or that the disk makes slow, would be half the time of a case.
+    monkeypatch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(yaml_text, "load_file", _packaged_once(yaml_text.load_file))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    peak = harness.peak_bytes()
+    with harness.memory_limit():
+        yield tmp_path
+    torch.set_num_threads(threads)
+    assert harness.peak_bytes() - peak < harness.MEMORY_BYTES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reach() -> Iterator[None]:
+    """Print, with pytest -s, which messages were provoked and how often."""
+    yield
+    total = sum(harness.RAN.values())
+    print(f"\n{total} command lines, by exit code: {dict(harness.RAN)}")  # noqa: T201
+    for message, count in harness.SAID.most_common():
+        print(f"{count:6}  {message}")  # noqa: T201

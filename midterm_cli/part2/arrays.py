@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +56,8 @@ def read_array(key: str, path: str) -> Tensor:
         damaged = "it is not a .npy file of plain numbers"
         reason = damaged if file.suffix == ".npy" else str(error).split(";")[0]
         raise UserError(f"cannot read {key} file {path}: {reason}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise UserError(f"{key} file {path} holds {kind}: save it as real numbers")
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{key} file {path} holds {array.dtype}: save it as real numbers")
     if array.size == 0:
         raise UserError(f"{key} file {path} holds no numbers: write some into it")
     if array.size > MAX_DIMENSION**2:
@@ -69,15 +67,19 @@ def read_array(key: str, path: str) -> Tensor:
     return _finite(f"{key} file {path}", torch.from_numpy(np.array(array, dtype=np.float64)))
 
 
-def _load_npy(file: Path) -> Any:
+def _load_npy(file: Path) -> np.ndarray:
     try:
         # Memory-mapped, so that a header that promises too much allocates nothing.
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        loaded = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
     except Exception as error:
         # np.load reads the header as Python, and raises whatever the damage happens to hit.
         raise ValueError("damaged") from error
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    loaded.close()
+    raise ValueError("an archive of several arrays")
 
 
 def _finite(what: str, values: Tensor) -> Tensor:

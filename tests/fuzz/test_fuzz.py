@@ -50,7 +50,7 @@ def test_config_files(fuzzed: Fuzzed) -> None:
             again = midterm("config", "show", experiment, "--config", "again.yaml").out
             assert yaml_text.parse(again, "again") == yaml_text.parse(shown, "shown")
 
-    fuzzed(strategies.config_files(), check, 1_200)
+    fuzzed(strategies.config_files(), check, 1_000)
 
 
 def test_assignments(fuzzed: Fuzzed) -> None:
@@ -147,7 +147,7 @@ def test_options_of_every_command(fuzzed: Fuzzed) -> None:
         _furnish()
         midterm(*words)
 
-    fuzzed(command_lines(), check, 1_200)
+    fuzzed(command_lines(), check, 1_000)
 
 
 # What the parts read
@@ -163,7 +163,7 @@ def test_formulas_are_read_or_refused(fuzzed: Fuzzed) -> None:
             harness.hold_against_contract(harness.Answer(2, "", said), [text])
 
     texts = strategies.damaged(st.one_of(strategies.programs(), strategies.nested()))
-    fuzzed(texts, check, 900)
+    fuzzed(texts, check, 1_300)
 
 
 @pytest.fixture

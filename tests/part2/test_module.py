@@ -180,6 +180,10 @@ def test_an_asymmetric_parameter_enters_by_its_symmetric_part() -> None:
     torch.testing.assert_close(module(x), before)
 
 
+def test_a_module_says_what_it_is() -> None:
+    assert repr(SofttModule(torch.eye(3), 2.5)) == "SofttModule(dimension=3, threshold=2.5)"
+
+
 def test_float32_and_float64_modules() -> None:
     matrix, x = draw_case(4, seed=8, condition=3.0)
     module = SofttModule(matrix, 2.81)

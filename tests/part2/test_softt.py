@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -177,17 +179,54 @@ def test_second_derivative_is_drawn_with_its_jump() -> None:
 
 def test_the_summary_names_the_jump() -> None:
     table, *lines = experiment.summarize(run().results)
+    assert table == Table(
+        "one-sided derivatives by difference quotients",
+        ["y", "quantity", "from below", "from above", "verdict"],
+        [
+            ["-T = -2.81", "derivative", "0.0000", "0.0000", "continuous"],
+            ["-T = -2.81", "second derivative", "0.0000", "0.0000", "continuous"],
+            ["+T = 2.81", "derivative", "0.0000", "0.0000", "continuous"],
+            ["+T = 2.81", "second derivative", "0.0000", "2.0000", "jumps"],
+        ],
+    )
+    assert lines == [
+        "derivative by autograd: agrees, largest relative difference 0",
+        "second derivative by autograd: agrees, largest relative difference 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "above", "verdict"),
+    [
+        (2.0, 2e-6, "continuous"),
+        (2.0, 2.1e-6, "jumps"),
+        (0.1, -0.9e-6, "continuous"),
+        (0.1, 1.5e-6, "jumps"),
+    ],
+)
+def test_a_jump_is_what_exceeds_rounding(threshold: float, above: float, verdict: str) -> None:
+    point = {"y": -threshold, "derivative": [0.0, above], "second_derivative": [-2e-9, 0.0]}
+    other = {"y": threshold, "derivative": [1.0, 1.0], "second_derivative": [0.0, 2.0]}
+    check = {"agrees": False, "max_relative_difference": 0.5}
+    table, line = experiment.summarize(
+        {
+            "threshold": threshold,
+            "one_sided": [point, other],
+            "checks": {"second_derivative": check},
+        }
+    )
     assert isinstance(table, Table)
-    assert [row[-1] for row in table.rows] == ["continuous"] * 3 + ["jumps"]
-    assert len(lines) == 2
-    assert all("agrees" in str(line) for line in lines)
+    assert table.rows[0][-1] == verdict
+    assert table.rows[1][2] == "0.0000"
+    assert table.rows[2][-1] == "continuous"
+    assert line == "second derivative by autograd: DIFFERS, by up to 0.5"
 
 
 def test_a_wrong_derivative_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "softt_derivative", lambda y, t: 2 * torch.relu(y - t))
     output = run()
     assert output.failed
-    assert "derivative differ" in output.warnings[-1]
+    assert output.warnings[-1] == "autograd and the written-out derivative differ by None"
     assert "DIFFERS" in str(experiment.summarize(output.results)[1])
 
 
@@ -196,9 +235,36 @@ def test_overflow_is_null_and_told() -> None:
     assert output.results["f"][0] is output.results["f"][-1] is None
     assert not output.failed
     assert output.warnings == ["f is beyond the largest float16 at 9 of 11 points: null there"]
-    experiment.draw(config(dtype="float16"), output.results)
-    with pytest.raises(UserError, match="range = 100000 is beyond the largest float16"):
-        run(dtype="float16", range=[0, 1e5])
+    panel = experiment.draw(config(dtype="float16"), output.results)["softt"].axes[0]
+    assert math.isnan(np.asarray(panel.lines[0].get_ydata())[0])
+    tells: list[tuple[str, dict[str, Any]]] = [
+        ("range = 100000", {"range": [0, 1e5]}),
+        ("range = -100000", {"range": [-1e5, 0]}),
+        ("threshold = 100000", {"threshold": 1e5}),
+    ]
+    rest = " is beyond the largest float16, 65504: lower it, or take another dtype"
+    for told, changes in tells:
+        with pytest.raises(UserError, match=re.escape(told + rest) + "$"):
+            run(dtype="float16", **changes)
+    assert run(dtype="float16", range=[0, 65504], num_points=3).results["y"][-1] == 65504
+
+
+def test_y_is_as_exact_as_the_dtype() -> None:
+    assert run(range=[0, 1], num_points=11).results["y"][1] == 0.1
+
+
+def test_a_wrong_second_derivative_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "softt_second_derivative", lambda y, t: 2 * (y > t).to(y))
+    assert "written-out second derivative differ by" in run().warnings[-1]
+
+
+@pytest.mark.parametrize(("units", "agrees"), [(0, True), (4, True), (8, True), (9, False)])
+def test_agreement_is_up_to_eight_units(units: int, agrees: bool) -> None:
+    eps = torch.finfo(torch.float64).eps
+    reference = torch.ones(2, dtype=torch.float64)
+    value = torch.tensor([1.0, 1 + units * eps], dtype=torch.float64)
+    found = experiment._agreement(value, reference)
+    assert found == {"max_relative_difference": units * eps, "agrees": agrees}
 
 
 @pytest.mark.parametrize(
@@ -207,3 +273,9 @@ def test_overflow_is_null_and_told() -> None:
 def test_config_is_strict(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         config(**changes)
+
+
+def test_the_smallest_threshold_is_included() -> None:
+    assert config(threshold=1e-100).threshold == 1e-100
+    with pytest.raises(ValidationError, match=r"must be at least 1e-100, .*, got 9e-101"):
+        config(threshold=9e-101)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from midterm_cli.part3.outcome import classify, constant_guess_loss
+from midterm_cli.part3.outcome import Outcome, classify, constant_guess_loss, worst
 
 TEN = [600] * 10
 SPREAD = [590, 610, 600, 605, 595, 600, 600, 600, 580, 620]
@@ -68,3 +68,22 @@ def test_no_constant_prediction_beats_the_class_frequencies() -> None:
     assert loss_of([1 / 8, 2 / 8, 5 / 8, 0]) == pytest.approx(best, rel=1e-14)
     for shares in ([0.25] * 4, [0.13, 0.25, 0.61, 0.01], [0.1, 0.3, 0.6, 0]):
         assert loss_of(shares) > best
+
+
+def test_the_shares_that_count_as_one_class_are_included() -> None:
+    assert classify(0.1, [990, 10], [600, 400]) == "collapsed"
+    assert classify(0.1, [989, 11], [600, 400]) == "trained"
+    assert classify(0.1, [1000, 0], [900, 100]) == "trained"
+    assert classify(0.1, [1000, 0], [899, 101]) == "collapsed"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["trained", "trained"], "trained"),
+        (["collapsed", "trained"], "collapsed"),
+        (["trained", "non_finite", "collapsed"], "non_finite"),
+    ],
+)
+def test_the_worst_outcome_is_that_of_all(outcomes: list[Outcome], expected: Outcome) -> None:
+    assert worst(outcomes) == expected

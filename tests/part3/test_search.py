@@ -6,7 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from midterm_cli.part3.search import find_bracket, next_rates
+from midterm_cli.part3.search import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    Bracket,
+    find_bracket,
+    next_rates,
+)
 from midterm_cli.part3.threshold import Trial, estimate_threshold
 
 
@@ -61,10 +67,54 @@ def test_half_of_the_seeds_make_a_divergent_rate() -> None:
     assert max(trial.lr for trial in trials) == 8e-3
 
 
+def test_half_of_the_seeds_everywhere_are_no_bracket() -> None:
+    trials = [Trial(lr, seed, seed % 2 == 0) for lr in (1e-3, 2e-3) for seed in range(4)]
+    assert find_bracket(trials, 1e-3) == Bracket(None, None)
+
+
 def test_shares_that_do_not_rise_steadily_end_in_the_first_gap() -> None:
     # 4e-3 fails, 8e-3 would train: no single seed and no single rate is monotone.
     trials = sweep(lambda lr, seed: 3e-3 < lr < 5e-3)
     assert find_bracket(trials, 1e-3).first_divergent == 4e-3
+
+
+def trials_of(shares: dict[float, float]) -> list[Trial]:
+    """Four seeds at each rate, of which a share fails."""
+    return [Trial(lr, seed, seed < 4 * share) for lr, share in shares.items() for seed in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "tolerance", "expected"),
+    [
+        ({}, 0.2, [1.0, 2.0]),
+        ({1.0: 0.25, 2.0: 0.25}, 0.2, [4.0, 8.0]),
+        ({1.0: 1, 2.0: 1}, 0.2, [0.5, 4.0]),
+        ({1.0: 0, 2.0: 1}, 0.2, [math.sqrt(2)]),
+        ({1.0: 0, 2.0: 1, 4.0: 1}, 0.5, [math.sqrt(2)]),
+        ({1.0: 0, 2.0: 1}, 1, []),  # neighbours may differ by this share, and no more
+        ({1.0: 0, 2.0: 0.5}, 1, [4.0]),  # half of the seeds: perhaps by chance
+        ({1.0: 0, 2.0: 0.75}, 1, []),
+        ({1.0: 0, 2.0: 0.5, 4.0: 0.5}, 1, []),  # one more rate above was tried already
+        ({1.0: 0, 2.0: 0.5}, 0.2, [math.sqrt(2), 4.0]),
+        ({1.0: 0, 1.5: 1, 2.0: 1}, 0.2, [math.sqrt(1.5)]),  # the gap is below the first failure
+        ({1.0: 0, 1.5: 0.25, 2.0: 1}, 0.2, [math.sqrt(3)]),
+    ],
+)
+def test_the_next_rates(
+    shares: dict[float, float], tolerance: float, expected: list[float]
+) -> None:
+    assert next_rates(trials_of(shares), 1.0, tolerance, 20) == pytest.approx(expected)
+
+
+def test_the_next_rates_keep_to_the_budget_and_to_their_range() -> None:
+    stable = trials_of({1.0: 0, 2.0: 0})
+    assert next_rates(stable, 1.0, 0.2, 3) == [4.0]
+    assert next_rates(stable, 1.0, 0.2, 2) == []
+    assert next_rates([], HIGHEST_RATE, 0.2, 9) == [HIGHEST_RATE]
+    assert next_rates([], HIGHEST_RATE / 2, 0.2, 9) == [HIGHEST_RATE / 2, HIGHEST_RATE]
+    lowest = trials_of({2 * LOWEST_RATE: 1, 4 * LOWEST_RATE: 1})
+    assert next_rates(lowest, 2 * LOWEST_RATE, 0.2, 9) == [LOWEST_RATE, 8 * LOWEST_RATE]
+    assert next_rates(trials_of({LOWEST_RATE: 1}), LOWEST_RATE, 0.2, 9) == [2 * LOWEST_RATE]
 
 
 @pytest.mark.parametrize("start", [1e-6, 0.2])

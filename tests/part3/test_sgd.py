@@ -229,6 +229,32 @@ def test_a_non_finite_member_is_frozen_and_the_others_do_not_notice() -> None:
         )
 
 
+def test_a_non_finite_member_is_frozen_where_the_pass_is_looked_at() -> None:
+    ensemble = make_ensemble((3, 4), (1e-3, 1e30), activation="identity", batch_size=1)
+    done = next(ensemble.train(1))
+    assert done == ensemble.check_every < ensemble.num_updates
+    assert set(ensemble.frozen) == {1}
+
+
+def test_the_gradient_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("autograd")
+
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    train(make_ensemble(method="closed_form"))
+    with pytest.raises(AssertionError, match="autograd"):
+        train(make_ensemble(method="autograd"))
+
+
+def test_layers_are_those_of_the_raw_weights_and_no_copies() -> None:
+    ensemble = train(make_ensemble(seeds=(3, 4), lrs=(1e-3, 1e-3)))
+    flat = torch.cat([layer.flatten() for layer in ensemble.layers()])
+    assert torch.equal(flat, ensemble.flats[0])
+    with torch.inference_mode():
+        ensemble.layers()[-1].zero_()
+    assert not layers_of(ensemble, ensemble.flats[0], 1)[-1].any()
+
+
 def test_an_ensemble_can_lose_all_its_members() -> None:
     ensemble = train(make_linear((1, 2), (1e9, 1e9)), passes=3)
     assert ensemble.members == ()
@@ -263,6 +289,63 @@ def test_progress_counts_every_update_once() -> None:
     assert counts[-1] == ensemble.num_updates == 30
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_and_averages_are_of_the_dtype(dtype: torch.dtype) -> None:
+    ensemble = train(make_ensemble(dtype=dtype))
+    assert {flat.dtype for flat in ensemble.flats} == {dtype}
+    assert {flat.dtype for flat in ensemble.snapshot().flats} == {dtype}
+
+
+def test_a_pass_stops_to_be_looked_at_eight_times() -> None:
+    ensemble = make_ensemble(batch_size=1)  # 30 updates
+    assert ensemble.check_every == 4
+    assert list(ensemble.train(1)) == [4, 8, 12, 16, 20, 24, 28, 30]
+    subset = draw_subset(IMAGES, 1.0, 3)
+    whole = Ensemble(
+        ensemble.architecture,
+        [3],
+        [1e-3],
+        [],
+        EXAMPLES,
+        [subset],
+        batch_size=1,
+        sampling="shuffle",
+        method="closed_form",
+        dtype=torch.float32,
+    )
+    assert list(whole.train(1)) == [8, 16, 24, 32, 40, 48, 56, 60]
+
+
+@pytest.mark.parametrize(
+    ("num_members", "batch_size", "steps"),
+    [
+        (1, 1, 32),  # longer chunks gain nothing
+        (16, 8, 10),  # 16 · 8 · 800 floats a step: ten are nearly 4 MiB
+        (1, 64, 15),  # all updates of a pass
+        (32, 256, 1),  # more than 4 MiB in a single step
+    ],
+)
+def test_minibatches_are_gathered_as_far_as_the_cache_reaches(
+    num_members: int, batch_size: int, steps: int
+) -> None:
+    images = np.zeros((960, 784), dtype=np.uint8)
+    examples = Examples(torch.from_numpy(images), torch.zeros(960, dtype=torch.int64))
+    seeds = range(num_members)
+    ensemble = Ensemble(
+        Architecture((784, 4, 5), "relu"),
+        seeds,
+        [1e-3] * num_members,
+        [],
+        examples,
+        [draw_subset(images, 1.0, seed) for seed in seeds],
+        batch_size=batch_size,
+        sampling="shuffle",
+        method="closed_form",
+        dtype=torch.float32,
+    )
+    assert len(ensemble._minibatches) == steps
+
+
 def test_minibatches_depend_on_seed_and_epoch_alone() -> None:
     a = draw_minibatches(6000, 8, "replacement", 0, 1)
     assert a.shape == (750, 8)
@@ -293,6 +376,7 @@ def test_subset_is_drawn_without_replacement_and_centred_exactly() -> None:
 
 
 def test_counts_of_the_exercise() -> None:
+    assert subset_size(10, 1e-9) == 1
     assert subset_size(60_000, 0.1) == 6000
     assert num_updates(6000, 8) == 750
     assert num_updates(1, 8) == 1

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from midterm_cli.part3.statistics import Interval, mean_interval, wilson_interval
+from midterm_cli.part3.statistics import (
+    Interval,
+    mean_interval,
+    prediction_interval,
+    wilson_interval,
+)
 
 
 def test_t_interval_by_the_table() -> None:
@@ -37,6 +42,7 @@ def test_without_spread_there_is_no_interval() -> None:
 
 def test_map_takes_the_interval_along() -> None:
     assert Interval(0, -1, None, 2).map(math.exp) == Interval(1, math.exp(-1), None, 2)
+    assert Interval(0, None, 1, 3).map(math.exp) == Interval(1, None, math.exp(1), 3)
 
 
 @pytest.mark.parametrize(
@@ -53,5 +59,38 @@ def test_wilson_interval_by_the_table(successes: int, total: int, low: float, hi
     found = wilson_interval(successes, total)
     assert found.low == pytest.approx(low, abs=5e-5)
     assert found.high == pytest.approx(high, abs=5e-5)
+    assert (found.estimate, found.total) == (successes / total, total)
     mirrored = wilson_interval(total - successes, total)
     assert mirrored.low == pytest.approx(1 - high, abs=5e-5)
+
+
+def test_a_wilson_interval_is_a_piece_of_0_to_1() -> None:
+    for total in range(1, 100):
+        for successes in (0, total):
+            found = wilson_interval(successes, total)
+            assert found.low is not None
+            assert found.high is not None
+            assert 0 <= found.low < found.high <= 1
+
+
+def test_prediction_interval_by_the_table() -> None:
+    # t(0.975, 9) = 2.262157 in any table.
+    low, high = prediction_interval(0.5, 1, 0.03, 10, 4, 0.95)
+    half = 2.262157 * 0.03 * math.sqrt(1 + 1 / 4)
+    assert low == pytest.approx(0.5 - half, abs=1e-6)
+    assert high == pytest.approx(0.5 + half, abs=1e-6)
+
+
+@pytest.mark.parametrize(("total", "sd_total", "future"), [(3, 3, 2), (1, 5, 1), (10, 4, 3)])
+def test_prediction_interval_holds_the_next_mean_as_often_as_it_says(
+    total: int, sd_total: int, future: int
+) -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        before, after = rng.normal(1.5, 2, total), rng.normal(1.5, 2, future)
+        spread = before if total == sd_total else rng.normal(7, 2, sd_total)
+        sd = float(spread.std(ddof=1))
+        low, high = prediction_interval(float(before.mean()), total, sd, sd_total, future, 0.9)
+        hits += low < after.mean() < high
+    assert 0.88 < hits / 2000 < 0.92

@@ -1,0 +1,104 @@
+"""Files of numbers: what is read, up to the caps, and that nothing in them is ever run."""
+
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from midterm_cli.errors import UserError
+from midterm_cli.part2 import arrays
+from midterm_cli.part2.arrays import check_matrix, read_array, to_vector
+
+
+def refusal(file: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_array("matrix", str(file))
+    return str(caught.value)
+
+
+def test_numbers_of_any_kind_are_read_as_float64(tmp_path: Path) -> None:
+    file = tmp_path / "a.npy"
+    for dtype in ("i2", "u8", "f4", ">f8"):
+        np.save(file, np.array([[1, 2]], dtype=dtype))
+        read = read_array("x", str(file))
+        assert read.dtype == torch.float64
+        assert read.tolist() == [[1, 2]]
+
+
+def test_a_csv_has_two_axes(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("1,2,3\n", encoding="utf-8")
+    assert read_array("x", str(file)).tolist() == [[1, 2, 3]]
+    file.write_text("1\n2\n", encoding="utf-8")
+    assert read_array("x", str(file)).tolist() == [[1], [2]]
+
+
+def test_the_caps_are_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.npy"
+    monkeypatch.setattr(arrays, "MAX_DIMENSION", 3)
+    np.save(file, np.ones((3, 3)))
+    assert read_array("matrix", str(file)).shape == (3, 3)
+    np.save(file, np.ones((5, 2)))
+    assert refusal(file) == (f"matrix file {file} has shape (5, 2), dimensions up to 3 are taken")
+    np.save(file, np.ones((3, 3)))
+    monkeypatch.setattr(arrays, "MAX_BYTES", file.stat().st_size)
+    assert read_array("matrix", str(file)).shape == (3, 3)
+    monkeypatch.setattr(arrays, "MAX_BYTES", file.stat().st_size - 1)
+    assert refusal(file) == f"matrix file {file} has 200 bytes, at most 199 are read"
+
+
+def test_a_matrix_up_to_the_largest_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MAX_DIMENSION", 3)
+    check_matrix(torch.eye(3))
+    # What rounding makes asymmetric is relative to M's largest entry.
+    check_matrix(torch.tensor([[1e6, 1e-9], [0, 1e6]], dtype=torch.float64))
+    with pytest.raises(UserError, match="M must be symmetric"):
+        check_matrix(torch.tensor([[1e-6, 1e-14], [0, 1e-6]], dtype=torch.float64))
+    with pytest.raises(UserError, match="M has dimension 4, at most 3 is taken"):
+        check_matrix(torch.eye(4))
+    with pytest.raises(UserError, match=r"^M: the value at \[0, 1\] is nan: replace it"):
+        check_matrix(torch.tensor([[1, math.nan], [math.nan, 1]]))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 2), (1, 1, 3)])
+def test_what_is_no_vector(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="one vector, got shape " + re.escape(str(shape))):
+        to_vector(torch.ones(shape))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1)])
+def test_what_is_a_vector(shape: tuple[int, ...]) -> None:
+    assert to_vector(torch.ones(shape)).tolist() == [1, 1, 1]
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_place_of_an_array_is_not_run(tmp_path: Path) -> None:
+    file, sprung = tmp_path / "a.npy", tmp_path / "sprung"
+    damaged = f"cannot read matrix file {file}: it is not a .npy file of plain numbers"
+    file.write_bytes(pickle.dumps(Trap(sprung)))
+    assert refusal(file) == damaged
+    np.save(file, np.array([Trap(sprung)], dtype=object), allow_pickle=True)
+    assert refusal(file) == damaged
+    assert not sprung.exists()
+
+
+def test_an_archive_in_place_of_an_array(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as stream:
+        np.savez(stream, a=np.ones(2))
+    assert "it is not a .npy file of plain numbers" in refusal(tmp_path / "a.npy")
+    (tmp_path / "b.npy").write_bytes(b"")
+    assert "it is not a .npy file" in refusal(tmp_path / "b.npy")

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+from torchvision.datasets import FashionMNIST
 
 from benchmarks.plain import make_net
 

@@ -161,6 +161,7 @@ def experiment_command(
             for parameter in (*own.values(), *shared.values())
         ]
         command.__doc__ = declaration.__doc__
+        # inspect, and so typer, takes a function's signature from here; its type does not say so.
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return group.command(name or experiment.replace("_", "-"))(command)

@@ -166,7 +166,7 @@ def _download(scratch: Path) -> Path:
 
 def _torchvision(folder: str) -> None:
     """Download with torchvision: the child process of `_download`."""
-    from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+    from torchvision.datasets import FashionMNIST
 
     socket.setdefaulttimeout(20)
     FashionMNIST(folder, download=True)

@@ -127,7 +127,7 @@ def symbolic(program: Program, x: float) -> float | None:
     Returns:
         The nearest float, or None where f' is not a finite real number.
     """
-    import mpmath  # type: ignore[import-untyped]
+    import mpmath
 
     constants = {"pi": mpmath.pi, "e": mpmath.e}
     arithmetic = Arithmetic(mpmath, lambda text: mpmath.mpf(constants.get(text, text)))
@@ -151,7 +151,7 @@ def symbolic_sympy(program: Program, x: float) -> float | None:
             f"f has {nesting} functions or powers inside each other, SymPy is given at most "
             f"{MAX_SYMPY_NESTING}: use symbolic = builtin (--symbolic builtin)"
         )
-    import sympy  # type: ignore[import-untyped]
+    import sympy
 
     symbol = sympy.Symbol("x", real=True)
     constants = {"pi": sympy.pi, "e": sympy.E}

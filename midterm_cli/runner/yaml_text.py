@@ -36,11 +36,12 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars above, unique text keys, and neither tags nor aliases."""
 
     # Own tables: add_implicit_resolver and add_constructor would copy SafeLoader's into them.
-    yaml_implicit_resolvers = {}  # noqa: RUF012 (as PyYAML declares it)
+    # They belong to the class, without saying so, as PyYAML declares them: hence the noqa.
+    yaml_implicit_resolvers = {}  # noqa: RUF012
     yaml_constructors = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs give it no types
         if isinstance(event, yaml.AliasEvent):
             problem = f"the alias '*{event.anchor}' is not read here: write the value out"
         elif getattr(event, "tag", None) is not None:

@@ -465,7 +465,7 @@ def test_loading_real_data_imports_nothing_heavy_and_maps_the_images(real: Path)
 
 @pytest.mark.real_data
 def test_torchvision_reads_the_same(real: Path) -> None:
-    from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+    from torchvision.datasets import FashionMNIST
 
     theirs = FashionMNIST(str(real), train=False)
     ours = datasets.load("fashion_mnist", real)

@@ -49,6 +49,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def reach() -> Iterator[None]:
     """Print, with pytest -s, which messages were provoked and how often."""
     yield
+    # To stdout, which pytest keeps to itself without -s: hence the noqa.
     total = sum(harness.RAN.values())
     print(f"\n{total} command lines, by exit code: {dict(harness.RAN)}")  # noqa: T201
     for message, count in harness.SAID.most_common():

@@ -304,6 +304,7 @@ def test_richardson_error_estimate_covers_the_error() -> None:
     ]
     for function, slope, x in cases:
         point = torch.tensor(x, dtype=torch.float64)
+        # Bound at once by a default, for which mypy infers no type.
         found = richardson(function, point, 0.125, lambda t, f=function: 1e-16 * f(t).abs())  # type: ignore[misc]
         error = abs(found.value - float(slope(point)))
         assert error <= 10 * found.error

@@ -404,6 +404,7 @@ def test_the_figure_prints_values_where_they_fit() -> None:
     assert [float(text) for text in texts[:2]] == pytest.approx(results["grad_M"][0][:2], rel=5e-3)
     assert not any("+" in text for text in texts)
     assert len(texts) == 25
+    # Bars are rectangles, which the type of patches does not say.
     heights = [bar.get_height() for bar in figure.axes[3].patches]  # type: ignore[attr-defined]
     assert heights == pytest.approx(results["grad_x"])
     flat = run(dimension=1, x=[0.5], matrix=[[1]])

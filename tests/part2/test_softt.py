@@ -172,9 +172,9 @@ def test_second_derivative_is_drawn_with_its_jump() -> None:
     output = run(second_derivative=True, num_points=7, threshold=5)
     panel = experiment.draw(config(second_derivative=True), output.results)["softt"].axes[2]
     left, right = panel.lines[:2]
-    assert list(left.get_xdata()) == [-15, -10, -5, 0, 5, 5]  # type: ignore[arg-type]
-    assert list(left.get_ydata()) == pytest.approx([-60, -30, 0, 0, 0, 0], abs=1e-9)  # type: ignore[arg-type]
-    assert list(right.get_ydata()) == pytest.approx([2, 2, 2])  # type: ignore[arg-type]
+    assert np.asarray(left.get_xdata()).tolist() == [-15, -10, -5, 0, 5, 5]
+    assert np.asarray(left.get_ydata()) == pytest.approx([-60, -30, 0, 0, 0, 0], abs=1e-9)
+    assert np.asarray(right.get_ydata()) == pytest.approx([2, 2, 2])
 
 
 def test_the_summary_names_the_jump() -> None:

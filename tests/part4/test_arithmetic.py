@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 import torch
@@ -316,7 +317,7 @@ def test_reads_are_the_positions_of_the_kernel(size: int, window: Window, positi
     st.randoms(use_true_random=False),
 )
 def test_receptive_field_is_where_the_gradient_is(
-    sizes: Sizes, layers: list[tuple[Windows, bool]], random: object
+    sizes: Sizes, layers: list[tuple[Windows, bool]], random: Random
 ) -> None:
     """Small float64 networks with positive weights, in which no path can cancel another."""
     modules, levels = [], [sizes]
@@ -340,7 +341,7 @@ def test_receptive_field_is_where_the_gradient_is(
         fields = [field.through(window) for field, window in zip(fields, pair, strict=True)]
     if not used:
         return
-    position = [random.randrange(n) for n in levels[-1]]  # type: ignore[attr-defined]
+    position = [random.randrange(n) for n in levels[-1]]
     x = torch.ones(1, 1, *sizes, dtype=torch.float64, requires_grad=True)
     output = nn.Sequential(*modules)(x)[0, 0, position[0], position[1]]
     (gradient,) = torch.autograd.grad(output, x)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from answer import Answer
+from packaged import config, run
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Output, Table
+from midterm_cli.experiment import Table
 from midterm_cli.part4 import by_torch, conv, conv_stride
 
 Midterm = Callable[..., Answer]
-CONFIGS = Path(__file__).parents[2] / "configs"
 STRIDE = {
     "size": 9,
     "in_channels": 2,
@@ -29,18 +28,6 @@ STRIDE = {
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def config(module: Any, **changes: Any) -> Any:
-    name = module.__name__.rpartition(".")[2]
-    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return module.Config.model_validate_json(json.dumps(values | changes), strict=True)
-
-
-def run(module: Any, **changes: Any) -> Output:
-    output: Output = module.run(config(module, **changes), Context(torch.device("cpu")))
-    json.dumps(output.results, allow_nan=False)
-    return output
 
 
 # ---- conv shape

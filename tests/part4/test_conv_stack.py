@@ -272,6 +272,7 @@ def test_the_cone_is_drawn_over_the_words() -> None:
 def test_fields_are_drawn_on_the_image_and_a_long_sequence_is_not_drawn() -> None:
     results = json.loads(json.dumps(run().results))
     fields, parameters, macs = conv_stack.draw(config(), results)["conv_stack"].axes
+    # Patches here are rectangles, which their type does not say.
     sizes = [(patch.get_width(), patch.get_height()) for patch in fields.patches]  # type: ignore[attr-defined]
     assert sizes == [(28, 28), (5, 5), (6, 6), (14, 14), (16, 16)]
     for axes, key in ((parameters, "parameters"), (macs, "macs")):

@@ -8,35 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from answer import Answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaged import config, run
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Output
 from midterm_cli.part4 import by_torch, pool, pool_min
 from midterm_cli.part4.arithmetic import Window, num_in_padding, output_size
 
 Midterm = Callable[..., Answer]
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def config(module: Any, **changes: Any) -> Any:
-    name = module.__name__.rpartition(".")[2]
-    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return module.Config.model_validate_json(json.dumps(values | changes), strict=True)
-
-
-def run(module: Any, **changes: Any) -> Output:
-    output: Output = module.run(config(module, **changes), Context(torch.device("cpu")))
-    json.dumps(output.results, allow_nan=False)
-    return output
 
 
 # ---- pool cost

@@ -21,7 +21,7 @@ def write(folder: Path, text: str, name: str = "my.yaml") -> str:
 
 def mistakes(*arguments: object) -> str:
     with pytest.raises(UserError) as caught:
-        resolve("train", *arguments)  # type: ignore[arg-type]
+        resolve("train", *arguments)  # type: ignore[arg-type]  # of several kinds
     return str(caught.value)
 
 

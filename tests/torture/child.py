@@ -68,6 +68,7 @@ def _hurry(disturbance: Disturbance) -> None:
     if not disturbance.real_figures:
         vars(runner)["_figures"] = lambda *_: {"figure.png": b"a figure"}
     if disturbance.stuck:
+        # By setattr: mypy lets nobody assign to a method.
         setattr(sgd.Ensemble, "_train_chunk", lambda self, rows: time.sleep(3600))  # noqa: B010
     if disturbance.threads is not None:
         import torch
@@ -87,6 +88,7 @@ class _Trap:
     def set(self) -> None:
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
             setattr(os, name, self._trapped(getattr(os, name)))
+        # By setattr, as in the loop: mypy lets nobody assign to a function of a module.
         setattr(os, "fsync", self._trapped(os.fsync, anywhere=True))  # noqa: B010
         setattr(io, "open", self._open(io.open))  # noqa: B010
 

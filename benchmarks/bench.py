@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from contextlib import suppress
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -27,13 +27,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plain import notebook_loop, optimizer_loop
-from midterm_cli.experiment import Context
+from midterm_cli.experiment import Context, Job
 from midterm_cli.part3 import lr_sweep, train
 from midterm_cli.part3.problem import Problem, arithmetic
 from midterm_cli.part3.sgd import Ensemble
 from midterm_cli.runner import config as configs
 from midterm_cli.runner import paths
-from midterm_cli.runner.launch import Threads, num_workers
+from midterm_cli.runner.launch import Launcher, launcher, num_workers
 
 CPU = torch.device("cpu")
 CORES = num_workers(CPU)
@@ -134,6 +134,12 @@ def plain_data(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
 
 def bench_step(rounds: int) -> Rows:
     """One step a member, with and without averages, for several K."""
+    with launcher(CPU, None) as launch, arithmetic(1):
+        return race_steps(launch, rounds)
+
+
+def race_steps(launch: Launcher, rounds: int) -> Rows:
+    """The race of `bench_step`."""
     problem = make_problem()
     x, y = plain_data(problem)
     sizes = problem.architecture.sizes
@@ -147,26 +153,34 @@ def bench_step(rounds: int) -> Rows:
             ensemble = problem.ensemble(range(num), [1e-3] * num, gammas)
             contestants[f"ours, K = {num}, one core, {text}"] = our_steps(ensemble, 1600 // num)
         for num in (16, 32, 64):
-            contestants[f"ours, K = {num}, all cores, {text}"] = on_all_cores(problem, num, gammas)
+            contestants[f"ours, K = {num}, all cores, {text}"] = on_all_cores(
+                launch, problem, num, gammas
+            )
     contestants["bound: a large product's rate, one core"] = arithmetic_bound(problem)
-    with arithmetic(1):
-        return compared(race(contestants, rounds), "notebook loop, with an average")
+    return compared(race(contestants, rounds), "notebook loop, with an average")
 
 
-def on_all_cores(problem: Problem, num: int, gammas: tuple[float, ...]) -> Contestant:
-    """A pass of K members in groups, as `train` and `lr-sweep` run them."""
-    size = min(16, -(-num // CORES))
-    groups = [
-        problem.ensemble(range(i, min(i + size, num)), [1e-3] * min(size, num - i), gammas)
-        for i in range(0, num, size)
+def on_all_cores(
+    launch: Launcher, problem: Problem, num: int, gammas: tuple[float, ...]
+) -> Contestant:
+    """A pass of K fresh members in groups, launched as `train` and `lr-sweep` launch theirs."""
+    jobs = [
+        Job(f"seeds {seeds}", one_pass, problem, (seeds, gammas))
+        for seeds in problem.groups(range(num), launch.workers)
     ]
 
-    def one_pass() -> int:
-        for _ in Threads(CORES)([partial(group.train, 1) for group in groups]):
+    def run() -> int:
+        for _ in launch(jobs):
             pass
         return num * problem.num_updates
 
-    return one_pass
+    return run
+
+
+def one_pass(problem: Problem, seeds: tuple[int, ...], gammas: tuple[float, ...]) -> Iterator[None]:
+    """Train a group for a pass."""
+    for _ in problem.ensemble(seeds, [1e-3] * len(seeds), gammas).train(1):
+        yield None
 
 
 def arithmetic_bound(problem: Problem) -> Contestant:
@@ -215,7 +229,6 @@ def bench_evaluation(rounds: int) -> Rows:
     config = cast(
         "train.Config", configs.resolve("train", None, ["num_seeds=1", f"epochs={passes}"]).config
     )
-    context = Context(CPU, paths.data_dir(), launch=Threads(CORES), workers=CORES)
 
     def training_alone() -> int:
         ensemble = make_problem("num_seeds=1").ensemble([0], [1e-3], (1e-3,))
@@ -226,7 +239,8 @@ def bench_evaluation(rounds: int) -> Rows:
         return passes
 
     def whole_run() -> int:
-        train.run(config, context)
+        with launcher(CPU, None) as launch:
+            train.run(config, Context(CPU, paths.data_dir(), launch=launch, workers=CORES))
         return passes
 
     contestants = {"training alone, a pass": training_alone, "with evaluation, a pass": whole_run}
@@ -236,7 +250,6 @@ def bench_evaluation(rounds: int) -> Rows:
 def bench_sweep(rounds: int) -> Rows:
     """The default lr-sweep against three single runs of one pass of the notebook loop."""
     config = cast("lr_sweep.Config", configs.resolve("lr_sweep").config)
-    context = Context(CPU, paths.data_dir(), launch=Threads(CORES), workers=CORES)
     problem = make_problem()
     x, y = plain_data(problem)
 
@@ -247,7 +260,8 @@ def bench_sweep(rounds: int) -> Rows:
         return 1
 
     def sweep() -> int:
-        lr_sweep.run(config, context)
+        with launcher(CPU, None) as launch:
+            lr_sweep.run(config, Context(CPU, paths.data_dir(), launch=launch, workers=CORES))
         return 1
 
     contestants = {"three plain runs of one pass": three_runs, "default lr-sweep": sweep}
@@ -283,13 +297,14 @@ def as_process(command: list[str]) -> Contestant:
 
 
 _HOLD_DATA = """
-import numpy, torch
+import numpy, time, torch
 from pathlib import Path
 from matplotlib.figure import Figure
 import matplotlib.backends.backend_agg
 raw = Path({data!r}) / "FashionMNIST" / "raw"
 held = [torch.from_numpy(numpy.fromfile(raw / f"{{part}}-images-idx3-ubyte", numpy.uint8))
         for part in ("train", "t10k")]
+time.sleep(0.5)
 """
 _TRAIN = """
 from midterm_cli.cli import main
@@ -308,22 +323,41 @@ def bench_memory(rounds: int) -> Rows:
     ratios = [a / b for a, b in zip(our_peaks, base_peaks, strict=True)]
     return [
         {"name": "imports torch and matplotlib, holds the data", "megabytes": spread(base_peaks)},
-        {"name": "midterm train", "megabytes": spread(our_peaks)},
+        {"name": "midterm train, with the processes it forks", "megabytes": spread(our_peaks)},
         {"name": "ratio", "times_as_much": spread(ratios)},
     ]
 
 
 def peak_megabytes(code: str) -> float:
-    """Largest resident memory of a Python process, in MB.
+    """Largest memory of a Python program, in MB, looked at every few milliseconds.
 
-    Linux counts it from the start of the program (VmHWM); what wait4 reports would include this
-    process, from which it was forked.
+    A page that several processes share counts in parts (Pss), so that the processes that a program
+    forks add up to what it takes from the machine.
     """
-    code += "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return int(done.stdout.split()[-1]) / 1024
+    peak = 0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as program:
+        while program.poll() is None:
+            peak = max(peak, sum(map(pss, [program.pid, *children(program.pid)])))
+            time.sleep(0.01)
+    if program.returncode:
+        raise subprocess.CalledProcessError(program.returncode, program.args)
+    return peak / 1024
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started, or forked, and that are still there."""
+    with suppress(OSError):
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def pss(pid: int) -> int:
+    """A process's share of the memory, in kB; 0 if it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 SECTIONS: dict[str, Callable[[int], Rows]] = {

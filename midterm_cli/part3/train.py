@@ -65,7 +65,7 @@ class _Group:
         active: weights of the members in training after that pass.
         frozen: of those that left the finite numbers.
         predicted: class histogram of the raw weights on the training subset, for each seed.
-        history: rows of all passes; only ever appended to, so that it may run ahead of `epoch`.
+        history: rows of all passes up to `epoch`; in what a job says, those of its new passes.
         worker: who trained it; None for this process.
     """
 
@@ -95,10 +95,10 @@ def run(config: Config, context: Context) -> Output:
     unfinished = [i for i, group in enumerate(groups) if group.epoch < config.epochs]
     overlap = not context.remote and len(groups) < context.workers
     jobs = [
-        Job(_group_name(groups[i]), _train_group, problem, (config, groups[i], overlap))
-        for i in unfinished
+        Job(_group_name(group), _train_group, problem, (config, group, overlap, context.remote))
+        for group in (replace(groups[i], history=[]) for i in unfinished)
     ]
-    save = partial(_save, problem, config, context, groups)
+    save = partial(_save, problem, context, groups)
     save_at = time.monotonic() + _SAVE_EVERY_SECONDS
     cores = len(groups) if context.remote else context.workers
     with arithmetic(problem.threads(len(groups), cores)) as threads:
@@ -108,7 +108,8 @@ def run(config: Config, context: Context) -> Output:
                 if isinstance(event, int):
                     made[at] += event
                 else:
-                    groups[at] = replace(event, worker=worker)
+                    groups[at].history.extend(event.history)
+                    groups[at] = replace(event, history=groups[at].history, worker=worker)
                     made[at] = max(made[at], _updates(problem, event))
                     if time.monotonic() > save_at:
                         save_at = save()
@@ -130,10 +131,10 @@ def _group_name(group: _Group) -> str:
     return f"seeds {', '.join(map(str, group.seeds))}"
 
 
-def _save(problem: Problem, config: Config, context: Context, groups: Sequence[_Group]) -> float:
+def _save(problem: Problem, context: Context, groups: Sequence[_Group]) -> float:
     """Keep how far the groups are; returns the time of the monotonic clock for doing it again."""
     begun = time.monotonic()
-    packed = _pack(groups, config)
+    packed = _pack(groups)
     context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
     # A long history takes long to save: never more than a twentieth of the time.
     return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
@@ -152,12 +153,25 @@ def _progress_text(groups: Sequence[_Group], config: Config) -> str:
 
 
 def _train_group(
-    problem: Problem, config: Config, group: _Group, overlap: bool
+    problem: Problem, config: Config, group: _Group, overlap: bool, whole: bool
 ) -> Iterator[int | _Group]:
-    """Train a group to the end; yields updates made (over all members), and itself as it grows.
+    """Train a group to the end; yields updates made (over all members), and how far it is.
 
-    With `overlap` a pass is measured while the next one is trained, on a core that is idle.
+    Args:
+        problem: what is learned.
+        config: of the run.
+        group: where to go on from; its history is not needed.
+        overlap: measure a pass while the next one is trained, on a core that is idle.
+        whole: say the history of all passes each time, for those who hear only the last word.
     """
+    history: list[Row] = []
+
+    def said(measured: _Group) -> _Group:
+        if not whole:
+            return measured
+        history.extend(measured.history)
+        return replace(measured, history=history)
+
     ensemble = problem.ensemble(group.seeds, [config.lr] * len(group.seeds), config.ema_gamma)
     if group.epoch >= 0:
         ensemble.restore(group.active, group.frozen)
@@ -169,23 +183,21 @@ def _train_group(
                 yield (after - before) * len(group.seeds)
                 before = after
             if pending is not None:
-                group = pending.result()
-                yield group
+                yield said(pending.result())
             reached = replace(
                 group, epoch=epoch, active=ensemble.snapshot(), frozen=dict(ensemble.frozen)
             )
             pending = helper.submit(_measure, problem, config, reached)
             if not overlap or epoch == config.epochs:
-                group = pending.result()
+                yield said(pending.result())
                 pending = None
-                yield group
 
 
 def _measure(problem: Problem, config: Config, group: _Group) -> _Group:
-    """Append the rows of the pass that a group has reached."""
+    """The pass that a group has reached, with its rows."""
     measured = problem.measure(group.active, group.seeds, ("train", "test"))
     nothing = dict.fromkeys(METRICS)
-    predicted = {}
+    history, predicted = [], {}
     for member, seed in enumerate(group.seeds):
         for i, gamma in enumerate((None, *config.ema_gamma)):
             row: Row = {
@@ -198,14 +210,13 @@ def _measure(problem: Problem, config: Config, group: _Group) -> _Group:
                 train, test = measured[member][i]["train"], measured[member][i]["test"]
                 found = (train.loss, train.accuracy, test.loss, test.accuracy)
                 row |= dict(zip(METRICS, found, strict=True))
-            group.history.append(row | (nothing if member not in measured else {}))
+            history.append(row | (nothing if member not in measured else {}))
         predicted[seed] = measured[member][0]["train"].predicted if member in measured else ()
-    return replace(group, predicted=predicted)
+    return replace(group, history=history, predicted=predicted)
 
 
-def _pack(groups: Sequence[_Group], config: Config) -> list[dict[str, Any]]:
+def _pack(groups: Sequence[_Group]) -> list[dict[str, Any]]:
     """Groups as plain data and tensors."""
-    weights = 1 + len(config.ema_gamma)
     return [
         {
             "seeds": group.seeds,
@@ -213,7 +224,7 @@ def _pack(groups: Sequence[_Group], config: Config) -> list[dict[str, Any]]:
             "active": (group.active.members, group.active.flats),
             "frozen": {i: (s.members, s.flats) for i, s in group.frozen.items()},
             "predicted": dict(group.predicted),
-            "history": group.history[: (group.epoch + 1) * len(group.seeds) * weights],
+            "history": [*group.history],
             "worker": group.worker and dict(group.worker),
         }
         for group in groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from midterm_cli.runner.mistakes import shown
 if TYPE_CHECKING:
     import torch
 
+    from midterm_cli.runner.processes import Processes
+
 _LAUNCHERS = ("local", "dask")
 _RETRIES = 2
 
@@ -33,6 +36,10 @@ class Launcher(Protocol):
     @property
     def remote(self) -> bool:
         """Whether the workers are elsewhere: see `Context.remote`."""
+
+    @property
+    def forked(self) -> int:
+        """How many processes of this machine have computed beside this one."""
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Said]:
         """Run jobs; yields what they say, or only their results, in order of arrival."""
@@ -97,7 +104,8 @@ def launcher(device: torch.device, cluster: Cluster | None) -> Iterator[Launcher
         UserError: the cluster cannot be reached or used.
     """
     if cluster is None:
-        yield Threads(num_workers(device))
+        with _cores(num_workers(device)) as found:
+            yield found
         return
     try:
         from midterm_cli.runner.cluster.connect import connected
@@ -111,6 +119,17 @@ def launcher(device: torch.device, cluster: Cluster | None) -> Iterator[Launcher
         yield found
 
 
+@contextmanager
+def _cores(workers: int) -> Iterator[Launcher]:
+    if workers == 1 or sys.platform != "linux":  # elsewhere libraries do not survive a fork
+        yield Threads(workers)
+        return
+    from midterm_cli.runner.processes import Processes
+
+    with Processes(workers) as processes:
+        yield Cores(Threads(workers), processes)
+
+
 def num_workers(device: torch.device) -> int:
     """Jobs that run side by side: one a core, or OMP_NUM_THREADS of them; one on CUDA."""
     import torch
@@ -119,15 +138,46 @@ def num_workers(device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
+class Cores:
+    """Jobs on the cores of this machine: several in processes, one in a thread.
+
+    Threads compute as well where a product has threads of its own, which do not survive a fork, and
+    whose products are so large that they seldom meet at the interpreter's lock.
+    """
+
+    threads: Threads
+    processes: Processes
+    remote: bool = False
+
+    @property
+    def workers(self) -> int:
+        """How many at once."""
+        return self.threads.workers
+
+    @property
+    def forked(self) -> int:
+        """How many processes have computed."""
+        return self.processes.forked
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Said]:
+        """Run jobs; yields what they say, in order of arrival."""
+        import torch
+
+        forked = len(jobs) > 1 and torch.get_num_threads() == 1
+        return self.processes(jobs) if forked else self.threads(jobs)
+
+
+@dataclass(frozen=True)
 class Threads:
     """Jobs side by side in this process; the arithmetic releases the interpreter's lock.
 
-    Threads win over processes here: nothing is imported, loaded or copied a second time. Even a
-    single job has a thread of its own: the one that signals reach is always free to hear them.
+    Even a single job has a thread of its own: the one that signals reach is always free to hear
+    them.
     """
 
     workers: int
     remote: bool = False
+    forked: int = 0
 
     def __call__(self, jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Said]:
         """Run jobs; yields what they say, in order of arrival.

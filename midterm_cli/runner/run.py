@@ -94,6 +94,8 @@ def run(experiment: str, resolved: configs.Resolved, request: Request) -> Run:
                     remote=launcher.remote,
                 )
                 output = module.run(config, context)
+                if launcher.forked:
+                    facts["processes"] = launcher.forked
                 document = _document(experiment, plain, output, facts, stage.saved)
                 stage.publish(_files(experiment, config, document, output.checkpoint))
                 published = True

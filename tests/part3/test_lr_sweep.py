@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from matplotlib.collections import PathCollection
 
 from midterm_cli.data import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, NoJournal, Output
+from midterm_cli.experiment import Context, Job, NoJournal, Output
 from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.search import find_bracket
 from midterm_cli.part3.threshold import estimate_threshold
@@ -268,13 +268,12 @@ def test_sharpness_is_measured_along_the_recommended_run_when_asked_for(
 def computed_runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """Rate and seed of every run that is computed from here on."""
     computed: list[tuple[float, int]] = []
-    run_group = lr_sweep._run_group
 
-    def counting(problem: Any, config: Any, members: Sequence[Any]) -> Iterator[Any]:
-        computed.extend(members)
-        return run_group(problem, config, members)
+    def counting(name: str, work: Any, problem: Any, arguments: tuple[Any, Any]) -> Job:
+        computed.extend(arguments[1])
+        return Job(name, work, problem, arguments)
 
-    monkeypatch.setattr(lr_sweep, "_run_group", counting)
+    monkeypatch.setattr(lr_sweep, "Job", counting)
     return computed
 
 

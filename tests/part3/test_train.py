@@ -1,6 +1,7 @@
 """`midterm train`: the published numbers on real data, and what holds on any."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from midterm_cli.part3.averaging import METRICS, half_life
 from midterm_cli.part3.problem import Problem
 from midterm_cli.runner import check, expected, paths
 from midterm_cli.runner import config as configs
-from midterm_cli.runner.launch import Threads
+from midterm_cli.runner.launch import Threads, num_workers
 
 SMALL = ("dataset=synthetic", "num_seeds=3", "epochs=3", "hidden_sizes=[16, 8]")
 
@@ -308,7 +309,10 @@ def test_the_command_leaves_a_whole_run_folder(folder: Path, midterm: Callable[.
     }  # fmt: skip
     document = json.loads((run_folder / "metrics.json").read_text())
     assert document["provenance"]["data_source"].startswith("synthetic")
-    assert document["provenance"]["threads"] >= 1
+    cores = min(2, num_workers(torch.device("cpu")))
+    assert document["provenance"]["threads"] == cores
+    forked = cores if cores > 1 and sys.platform == "linux" else None
+    assert document["provenance"].get("processes") == forked
     again = midterm("train", "--config", run_folder / "config.yaml", "--output", "again", "--json")
     assert json.loads(again.out)["results"] == document["results"]
 

@@ -30,7 +30,7 @@ def test_local_is_the_default_and_does_not_read_the_environment(
     assert launch.choose(None) is None
     assert launch.choose("local") is None
     with launch.launcher(torch.device("cpu"), None) as launcher:
-        assert isinstance(launcher, launch.Threads)
+        assert isinstance(launcher, launch.Threads | launch.Cores)
         assert not launcher.remote
 
 

@@ -91,7 +91,9 @@ def test_a_second_one_while_the_first_is_put_in_order(step: int, tmp_path: Path)
 def test_no_computation_is_waited_for(name: str, number: signal.Signals, tmp_path: Path) -> None:
     """A chunk of training takes for ever here, as it may for seconds in a large network."""
     running = Running(tmp_path / "work", commands(tmp_path)[name], Disturbance(stuck=True))
-    while not (tmp_path / "work" / ".run.partial" / "lock").exists():
+    lock, deadline = tmp_path / "work" / ".run.partial" / "lock", time.monotonic() + 60
+    while not lock.exists():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.2)
     running.send(number)

@@ -30,6 +30,7 @@ class Dask:
     crew: Crew
     retries: int
     remote: bool = True
+    forked: int = 0
 
     @property
     def workers(self) -> int:

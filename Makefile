@@ -7,7 +7,7 @@ READY   := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: all setup data part1 part2 part3 part4 reference report check-reference test check lint \
-  torture mutation bench bench-cluster clean help
+  torture coverage mutation bench bench-cluster clean help
 
 all: part1 part2 part3 part4 reference report  ## set up, get the data, run every part, write the report
 
@@ -89,11 +89,19 @@ bench-cluster: setup  ## what --launcher dask gains and costs
 	$(BIN)/python -m benchmarks.cluster
 
 clean:  ## remove .venv, builds and caches; keep data/ and outputs/
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 torture: setup  ## the long forms of what is tested of reliability
 	$(BIN)/python -m pytest -m torture
+
+coverage: setup  ## branch coverage of all tests, in the processes they start too: fails below 95 %
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[coverage]'
+	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 mutation: setup  ## one wrong character at a time, and some test must go red: hours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'

@@ -20,8 +20,10 @@ from answer import Answer
 import midterm_cli
 from midterm_cli import cli
 from midterm_cli.cli.program import print_path
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.runner import config, experiments
+from midterm_cli.runner.interrupt import Terminated
 
 Midterm = Callable[..., Answer]
 
@@ -633,6 +635,62 @@ def test_data_commands(folder: Path, midterm: Midterm) -> None:
         "",
     )
     assert Path("outputs/data/examples.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("signal", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interrupted_download_says_how_to_go_on(
+    signal: type[BaseException],
+    code: int,
+    folder: Path,
+    midterm: Midterm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> str:
+        raise signal
+
+    monkeypatch.setattr("midterm_cli.data.fetch.fetch", interrupted)
+    answer = midterm("data", "fetch")
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err == "Interrupted: midterm data fetch starts again with what is missing\n"
+
+
+def test_fetched_data_are_in_the_folder_on_stdout(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midterm_cli.data.fetch.fetch", lambda folder, *_: f"it is in {folder}")
+    assert midterm("data", "fetch", "--data-dir", "here") == (0, "here\n", "it is in here\n")
+
+
+def test_true_data_are_verified(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = datasets.Finding("train-images-idx3-ubyte", 4, "ab" * 32, None)
+    monkeypatch.setattr(datasets, "verify", lambda folder: [good])
+    line = f"ok  {'ab' * 32} train-images-idx3-ubyte\n"
+    assert midterm("data", "verify") == (0, line, "")
+
+
+def test_an_interrupt_from_a_caller_s_own_handler(
+    midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that calls `cli.main` handles signals as it likes; Python's way is an exception."""
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "verify", interrupted)
+    code, out, err = midterm("data", "verify")
+    assert (code, out, err.strip()) == (130, "", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As in `midterm schema | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "midterm_cli", "schema"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.stderr == b""
 
 
 # ---- help

@@ -119,9 +119,9 @@ class Problem:
 
     def groups(self, members: Sequence[T], workers: int) -> list[tuple[T, ...]]:
         """Members that are trained side by side: groups as even as can be, one for each worker."""
-        limit = _GROUP_ON_CUDA
-        if self.train.images.device.type == "cpu":
-            limit = max(1, min(_GROUP_ON_CPU, _GROUP_PRODUCTS // self._products))
+        limit = max(1, min(_GROUP_ON_CPU, _GROUP_PRODUCTS // self._products))
+        if self.train.images.device.type == "cuda":
+            limit = _GROUP_ON_CUDA
         num_groups = max(min(workers, len(members)), -(-len(members) // limit))
         # Dealt like cards: members that fail early leave all groups alike.
         return [tuple(members[i::num_groups]) for i in range(num_groups)]

@@ -45,12 +45,6 @@ def count(number: Any) -> str:
     return f"{number:,}"
 
 
-def mean_sd(entry: Mapping[str, Any], places: int = 3) -> str:
-    """Mean ± standard deviation of an entry with the keys mean and sd, null for a single seed."""
-    mean = fixed(entry["mean"], places)
-    return mean if entry["sd"] is None else f"{mean} ± {fixed(entry['sd'], places)}"
-
-
 def interval(entry: Mapping[str, Any], places: int = 3) -> str:
     """An estimate with its interval, of an entry with the keys estimate, low and high."""
     estimate = fixed(entry["estimate"], places)

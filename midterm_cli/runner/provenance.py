@@ -46,9 +46,9 @@ def device_name(device: torch.device) -> str:
     """`cpu`, or the index and the name of the card."""
     import torch
 
-    if device.type != "cuda":
-        return str(device)
-    return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
 
 
 def git_commit() -> str | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import midterm_cli
 
 _SECONDS = 60.0  # for a process to start or to end; it takes a few
+_PATIENCE = 2.0  # seconds for one to end when it is asked to
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:
@@ -102,6 +103,9 @@ class Cluster:
     def stop(self) -> None:
         """End all processes, those that hang too."""
         for process in reversed(self.processes()):
+            process.terminate()  # a worker that ends by itself tells coverage what it ran
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
             process.kill()
             process.wait(_SECONDS)
 

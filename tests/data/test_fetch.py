@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,27 @@ def test_failed_rename_leaves_only_whole_files(
 def test_data_folder_that_cannot_be_one(small: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     assert "cannot write to" in refusal(lambda: fetch.fetch(tmp_path / name, small))
+
+
+def test_source_that_no_folder_can_be(small: Path, tmp_path: Path) -> None:
+    message = refusal(lambda: fetch.fetch(tmp_path, Path("x" * 300)))
+    assert message.startswith("Fashion-MNIST is not in xxx")
+    assert "File name too long" in message
+
+
+def test_what_another_program_writes_over_is_found(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_files = fetch._replace_files
+
+    def replaced_and_damaged(raw: Path, *arguments: Any) -> str:
+        origin = replace_files(raw, *arguments)
+        flip(raw / TRAIN_LABELS)
+        return origin
+
+    monkeypatch.setattr(fetch, "_replace_files", replaced_and_damaged)
+    message = refusal(lambda: fetch.fetch(tmp_path, small))
+    assert f"{tmp_path / RAW / TRAIN_LABELS} is damaged, although it was just written" in message
 
 
 def test_two_fetches_at_once(small: Path, tmp_path: Path) -> None:

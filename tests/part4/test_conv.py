@@ -124,6 +124,14 @@ def test_the_figure_has_every_window_where_it_is() -> None:
     assert len(first.get_paths()) == 6
 
 
+def test_padding_is_in_the_legend_where_there_is_some() -> None:
+    for padding, labels in ((0, {"input"}), (1, {"input", "padding"})):
+        made = config(conv, padding=padding)
+        figure = conv.draw(made, run(conv, padding=padding).results)["conv"]
+        _, shown = figure.axes[0].get_legend_handles_labels()
+        assert labels == {"input", "padding"} & set(shown)
+
+
 # ---- conv stride
 
 
@@ -214,6 +222,13 @@ def test_the_strides_are_measured_on_one_thread_and_threads_are_put_back() -> No
 def test_mistakes_of_conv_stride(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(conv_stride, **STRIDE | changes)
+
+
+def test_images_too_large_to_be_drawn_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_stride, "MAX_IMAGE", 27)
+    message = "the images of synthetic have 28 × 28 pixels, and up to 27 are drawn: choose another"
+    with pytest.raises(UserError, match=message):
+        run(conv_stride, **STRIDE)
 
 
 def test_flop_counter_disagreeing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

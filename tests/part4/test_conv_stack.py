@@ -256,6 +256,13 @@ def test_the_summary_says_formulas_first_then_totals() -> None:
     assert table.rows[-1][:4] == ["total", "", "61,706", "416,520"]
 
 
+def test_stride_one_is_told_where_a_stride_is_not_one() -> None:
+    for stride, told in ((1, False), (2, True)):
+        results = json.loads(json.dumps(run(layers=[CONV | {"stride": stride}, CONV]).results))
+        titles = [item.title for item in conv_stack.summarize(results) if isinstance(item, Table)]
+        assert any(title.endswith(", every stride 1") for title in titles) == told
+
+
 def test_the_cone_is_drawn_over_the_words() -> None:
     results = json.loads(json.dumps(run("text/conv_stack.yaml").results))
     above, below = conv_stack.draw(config("text/conv_stack.yaml"), results)["conv_stack"].axes

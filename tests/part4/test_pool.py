@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from packaged import config, run
 
 from midterm_cli.errors import UserError
+from midterm_cli.experiment import Table
 from midterm_cli.part4 import by_torch, pool, pool_min
 from midterm_cli.part4.arithmetic import Window, num_in_padding, output_size
 
@@ -221,3 +222,11 @@ def test_the_figure_prints_all_values() -> None:
     for axes, key in zip(figure.axes, ("input", "max_pooled", "min_pooled"), strict=False):
         texts = [float(text.get_text()) for text in axes.texts]
         assert texts == [value for row in results[key] for value in row]
+
+
+def test_a_map_too_large_to_be_read_is_drawn_without_its_values() -> None:
+    large = {"size": 64, "kernel_size": 3, "stride": 2, "padding": 0}
+    results = json.loads(json.dumps(run(pool_min, **large).results))
+    assert not any(isinstance(item, Table) for item in pool_min.summarize(results))
+    figure = pool_min.draw(config(pool_min, **large), results)["pool_min"]
+    assert [len(axes.texts) for axes in figure.axes[:3]] == [0, 0, 0]

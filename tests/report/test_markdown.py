@@ -84,7 +84,9 @@ def test_formulas_are_between_dollars_only_if_they_are_mathematics() -> None:
 def test_figures_are_those_of_the_run_folders() -> None:
     path = Path(os.fsdecode(b"runs/train/a b,(c)\xff/curves.png"))
     figure = Picture("data:,", path, 1, 1, "Al[t", prose("Cap."))
-    assert "![Al\\[t](../train/a%20b%2C%28c%29%FF/curves.png)\n\n*Cap.*" in render(figure)
+    shown = "![Al\\[t](../train/a%20b%2C%28c%29%FF/curves.png)\n"
+    assert f"{shown}\n*Cap.*" in render(figure)
+    assert render(Picture("data:,", path, 1, 1, "Al[t", ())).endswith(shown)
 
 
 def test_numbers_stand_flush_right() -> None:

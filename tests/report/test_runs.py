@@ -1,3 +1,4 @@
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_what_cannot_be_read_is_named_and_not_fatal(tmp_path: Path) -> None:
 def test_no_folder_of_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
         find(tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "module").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*/module: Permission denied"):
+        find(tmp_path)
 
 
 def test_a_run_is_repeated_from_its_own_config(tmp_path: Path) -> None:

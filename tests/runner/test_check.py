@@ -216,6 +216,19 @@ def test_a_run_that_is_not_as_expected_exits_with_3(checked: Midterm) -> None:
     assert out.endswith("2 of 4 checks FAILED (4 checks, 2 runs)\n")
 
 
+@pytest.mark.parametrize(("within", "told"), [("[0.6, null]", "≥ 0.6"), ("[null, 0.4]", "≤ 0.4")])
+def test_a_bound_on_one_side_is_told_as_such(
+    within: str, told: str, folder: Path, checked: Midterm
+) -> None:
+    file = folder / "expected.yaml"
+    file.write_text(FILE.replace("within: [0.4, 0.6]", f"within: {within}"), encoding="utf-8")
+
+    code, out, _ = checked(write_run(Path("run")))
+
+    assert code == 3
+    assert f"FAIL  half  0.5    {told}" in out
+
+
 def test_the_document_for_graders(checked: Midterm) -> None:
     code, out, err = checked("--json", write_run(Path("run"), {"half": 0.61, "word": None}))
 

@@ -321,6 +321,7 @@ def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
         ("lr_sweep", {}, []),
         ("lr_sweep", [1], SWEEP),
         ("lr_sweep", {}, SWEEP | {"threshold_lr": {"estimate": 1.0}}),
+        ("lr_sweep", {}, SWEEP | {"last_stable_lr": "1e-3"}),
     ],
 )
 def test_a_damaged_run_is_named(experiment: str, values: Any, results: Any, tmp_path: Path) -> None:

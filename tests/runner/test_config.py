@@ -141,6 +141,11 @@ def test_a_bad_assignment(assignment: str, message: str) -> None:
     assert mistakes(None, [assignment]).startswith(message)
 
 
+def test_a_value_nested_deeper_than_json_goes() -> None:
+    told = mistakes(None, [f"hidden_sizes={'[' * 201}{']' * 201}"])
+    assert told == "hidden_sizes (--set) is nested too deeply: write it flatter"
+
+
 def test_a_preset_by_name_and_a_file_of_that_name_before_it(folder: Path) -> None:
     assert config.presets() == ["train", "reference/train"]
     assert config.plain(resolve("train", "reference/train").config)["activation"] == "identity"

@@ -343,6 +343,33 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_not_taken_for_one(
             pass
 
 
+def test_a_lock_whose_file_was_replaced_meanwhile_is_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, and a third has made the file anew."""
+    flock = fcntl.flock
+    calls: list[int] = []
+
+    def third_comes_between(descriptor: int, operation: int) -> None:
+        if not calls:
+            lock = tmp_path / ".run.partial" / "lock"
+            lock.unlink()
+            lock.touch()
+        calls.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", third_comes_between)
+    with stage(tmp_path / "run"):
+        assert len(calls) == 2
+        monkeypatch.undo()
+        with pytest.raises(UserError, match="another process"), stage(tmp_path / "run"):
+            pass
+
+
+def test_a_name_too_long_holds_no_run(tmp_path: Path) -> None:
+    assert not record.is_finished(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -415,6 +442,20 @@ def test_what_a_killed_process_left_of_a_file_goes_with_the_next_writing(tmp_pat
     record.replace_file(tmp_path / "x.png", b"new")
 
     assert names(tmp_path) == {"x.png", *(file.name for file in others)}
+
+
+def test_what_another_user_s_process_writes_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    (tmp_path / ".x.png.123.tmp").touch()
+
+    record.replace_file(tmp_path / "x.png", b"new")
+
+    assert names(tmp_path) == {"x.png", ".x.png.123.tmp"}
 
 
 def test_a_run_with_a_figure_that_was_never_finished_can_be_replaced(tmp_path: Path) -> None:

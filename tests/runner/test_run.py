@@ -111,6 +111,14 @@ def test_a_finished_run_of_other_settings_is_not_resumed(folder: Path) -> None:
         train("lr=0.5", output=Path("run"), resume=True)
 
 
+def test_a_run_of_another_experiment_is_not_resumed(folder: Path) -> None:
+    file = train(output=Path("run")).folder / "metrics.json"
+    file.write_text(file.read_text().replace('"experiment": "train"', '"experiment": "softt"'))
+
+    with pytest.raises(UserError, match=r"run holds a run of 'softt', not of train: choose anoth"):
+        train(output=Path("run"), resume=True)
+
+
 def test_force_computes_again(folder: Path) -> None:
     before = train(output=Path("run")).document["results"]
 

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -50,13 +51,13 @@ def run(folder: Path, said: Path, arguments: Sequence[str], disturbance: Disturb
         code = __main__.main()
     finally:
         (said / "operations").write_text(str(trap.count), encoding="utf-8")
+        if disturbance.file_size is not None:  # coverage writes at the very end what was run
+            _limit_files(resource.RLIM_INFINITY)
     os._exit(code)
 
 
 def _hurry(disturbance: Disturbance) -> None:
     """Save at every occasion, as a run of hours does; spend no time on figures and on git."""
-    import resource
-
     from midterm_cli.part3 import sgd, train
     from midterm_cli.runner import provenance
     from midterm_cli.runner import run as runner
@@ -75,7 +76,11 @@ def _hurry(disturbance: Disturbance) -> None:
 
         torch.set_num_threads(disturbance.threads)
     if disturbance.file_size is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (disturbance.file_size, resource.RLIM_INFINITY))
+        _limit_files(disturbance.file_size)
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 class _Trap:

@@ -34,6 +34,7 @@ from midterm_cli.part3.sgd import Ensemble
 from midterm_cli.runner import config as configs
 from midterm_cli.runner import paths
 from midterm_cli.runner.launch import Launcher, launcher, num_workers
+from midterm_cli.runner.provenance import git_commit, now
 
 CPU = torch.device("cpu")
 CORES = num_workers(CPU)
@@ -156,8 +157,15 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
             contestants[f"ours, K = {num}, all cores, {text}"] = on_all_cores(
                 launch, problem, num, gammas
             )
-    contestants["bound: a large product's rate, one core"] = arithmetic_bound(problem)
-    return compared(race(contestants, rounds), "notebook loop, with an average")
+    bound = "bound: a large product's rate, one core"
+    contestants[bound] = arithmetic_bound(problem)
+    seconds = race(contestants, rounds)
+    rows = compared(seconds, "notebook loop, with an average")
+    for row in rows:
+        cores = CORES if "all cores" in row["name"] else 1
+        both = zip(seconds[bound], seconds[row["name"]], strict=True)
+        row["share_of_bound"] = spread([least / cores / ours for least, ours in both])
+    return rows
 
 
 def on_all_cores(
@@ -378,7 +386,10 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=120)
     results: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {CORES} cores, torch {torch.__version__}"
+        "machine": f"{platform.machine()}, {CORES} cores, torch {torch.__version__}",
+        "git_commit": git_commit(),
+        "started_at": now(),
+        "rounds": arguments.rounds,
     }
     console.print(results["machine"])
     for name in arguments.only:

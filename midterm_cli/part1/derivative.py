@@ -50,9 +50,7 @@ def _gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
     """Zeros for an input that the output does not depend on."""
     if not output.requires_grad:
         return [torch.zeros_like(leaf) for leaf in inputs]
-    return list(
-        torch.autograd.grad(output.sum(), inputs, retain_graph=True, materialize_grads=True)
-    )
+    return list(torch.autograd.grad(output.sum(), inputs, retain_graph=True))
 
 
 def forward_mode(program: Program, x: Tensor) -> Tensor:
@@ -160,8 +158,11 @@ def symbolic_sympy(program: Program, x: float) -> float | None:
     for step in program:
         values[step.name] = evaluate(step.expr, values, arithmetic)
     slope = sympy.diff(values[program[-1].name], symbol)
-    value = slope.evalf(DIGITS, subs={symbol: sympy.Float(x, DIGITS)})
-    return float(value) if value.is_real and value.is_finite else None
+    try:
+        value = float(slope.evalf(DIGITS, subs={symbol: sympy.Float(x, DIGITS)}))
+    except (ArithmeticError, TypeError):  # a pole, or a complex number
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _nesting(expr: Expr) -> int:

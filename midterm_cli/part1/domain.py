@@ -156,12 +156,11 @@ def edge_at(program: Program, x: float, eps: float) -> float | None:
         eps: relative rounding error of the arithmetic that x is given in.
     """
     reach = EDGE_ULPS * eps * max(abs(x), 1e-8)
-    nearby = torch.linspace(x - reach, x + reach, 2 * EDGE_ULPS + 1, dtype=torch.float64)
-    mask = defined(program, nearby)
-    ends = float(nearby[0]), float(nearby[-1])
-    if bool(mask[0]) == bool(mask[-1]):
+    ends = [x - reach, x + reach]
+    inside = defined(program, torch.tensor(ends, dtype=torch.float64)).tolist()
+    if inside[0] == inside[1]:
         return None  # inside, outside, or an isolated gap
-    return find_edge(program, *(ends if mask[0] else ends[::-1]))
+    return find_edge(program, *(ends if inside[0] else ends[::-1]))
 
 
 def edges_around(program: Program, x: float) -> list[tuple[float, str]]:
@@ -321,4 +320,5 @@ def _outside(program: Program, x: float) -> str:
         return f"{first}\nthe domain lies on both sides of it: take another x"
     where, relation = edges[0]
     starts = "starts" if relation in "≥>" else "ends"
-    return f"{first}\nthe domain {starts} at x {relation} {where:.15g}: take x from there"
+    # Adding 0 turns -0 into 0.
+    return f"{first}\nthe domain {starts} at x {relation} {where + 0:.15g}: take x from there"

@@ -371,7 +371,7 @@ def rounding_bound(
         value = arithmetic.number(expr.text)
         return value, torch.finfo(dtype).eps / 2 * value.abs()
     # The operands become names of their own; a constant stays, so that an exponent stays exact.
-    operands: dict[str, tuple[Tensor, Tensor]] = {"x": (example, torch.zeros_like(example))}
+    operands: dict[str, tuple[Tensor, Tensor]] = {}
     local: list[Expr] = []
     for i, child in enumerate(children(expr)):
         if has_names(child):
@@ -433,7 +433,7 @@ def to_latex(expr: Expr) -> str:
         case Number("pi"):
             return r"\pi"
         case Number(text):
-            mantissa, _, exponent = text.partition("e") if text != "e" else (text, "", "")
+            mantissa, _, exponent = text.partition("e")
             return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else text
         case Name(name):
             return name_latex(name)
@@ -482,6 +482,6 @@ def name_latex(name: str) -> str:
     """`y` as y, `u1` as u with the index 1, longer names upright."""
     letters = name.rstrip("0123456789")
     index = name[len(letters) :]
-    letters = letters.rstrip("_") or letters
+    letters = letters.rstrip("_")
     body = letters if len(letters) == 1 else rf"\mathrm{{{letters}}}".replace("_", r"\_")
     return f"{body}_{{{index}}}" if index else body

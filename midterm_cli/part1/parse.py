@@ -116,7 +116,7 @@ def _quote(text: str) -> str:
 
 
 def _split_definition(part: str, last: bool) -> tuple[str, str]:
-    match = re.fullmatch(r"\s*(\w+)\s*=(?!=)(.*)", part, flags=re.DOTALL | re.ASCII)
+    match = re.fullmatch(r"\s*(\w+)\s*=(?!=)(.*)", part)
     if match is None:
         if last:
             return "f", part

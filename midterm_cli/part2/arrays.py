@@ -49,8 +49,7 @@ def read_array(key: str, path: str) -> Tensor:
                 f"convert it, or put the numbers under {key} in the config"
             )
     except OSError as error:
-        reason = error.strerror or "it is not a .npy file"
-        raise UserError(f"cannot read {key} file {path}: {reason}") from None
+        raise UserError(f"cannot read {key} file {path}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
         # NumPy's advice after the semicolon, and on unpickling, is not for our users.
         damaged = "it is not a .npy file of plain numbers"
@@ -68,6 +67,7 @@ def read_array(key: str, path: str) -> Tensor:
 
 
 def _load_npy(file: Path) -> np.ndarray:
+    """Raise ValueError, for which the caller has the words, where the file is no plain array."""
     try:
         # Memory-mapped, so that a header that promises too much allocates nothing.
         loaded = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -75,11 +75,11 @@ def _load_npy(file: Path) -> np.ndarray:
         raise
     except Exception as error:
         # np.load reads the header as Python, and raises whatever the damage happens to hit.
-        raise ValueError("damaged") from error
+        raise ValueError from error
     if isinstance(loaded, np.ndarray):
         return loaded
     loaded.close()
-    raise ValueError("an archive of several arrays")
+    raise ValueError  # an archive of several arrays
 
 
 def _finite(what: str, values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -165,13 +166,15 @@ def _directions(like: Tensor, generator: torch.Generator) -> Tensor:
 def _quotients(
     function: Callable[[Tensor], Tensor], at: Tensor, directions: Tensor, step: float
 ) -> tuple[Tensor, float]:
-    """Derivatives of `function` from the steps h, h/2, h/4, and their largest estimated error."""
+    """Derivatives of `function` from the steps h to h/8, and their largest estimated error."""
 
     def central(h: float) -> Tensor:
         return (function(at + h * directions) - function(at - h * directions)) / (2 * h)
 
-    wide, middle, narrow = central(step), central(step / 2), central(step / 4)
-    first, second = (4 * middle - wide) / 3, (4 * narrow - middle) / 3
-    extrapolated = (16 * second - first) / 15
-    # At a kink the last correction is about as large as the error that is left: hence the 4.
-    return extrapolated, 4 * float((second - first).abs().max())
+    quotients = [central(step / 2**k) for k in range(4)]
+    first, second, third = ((4 * b - a) / 3 for a, b in itertools.pairwise(quotients))
+    extrapolated = (16 * third - second) / 15
+    # Both corrections: with a kink inside a step one of them may vanish while the error does not.
+    corrections = torch.maximum((third - second).abs(), (second - first).abs())
+    # Of one kink the error is at most half of the larger; a direction may meet several.
+    return extrapolated, 4 * float(corrections.max())

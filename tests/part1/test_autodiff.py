@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import subprocess
 import sys
 import warnings
@@ -199,8 +200,12 @@ def test_meanings_of_a_constant_factor_or_offset() -> None:
 
 
 def test_a_formula_without_a_domain_to_judge_it_on() -> None:
-    with pytest.raises(UserError, match="defined nowhere"):
+    with pytest.raises(UserError) as caught:
         run(formula="x", range=[-3, -2])
+    assert str(caught.value) == (
+        "the formula cannot be judged: f is defined nowhere in range = [-3.0, -2.0]\n"
+        "give a range that holds a part of its domain"
+    )
 
 
 def test_outside_and_edge() -> None:
@@ -355,6 +360,153 @@ def test_the_curve_has_a_gap_at_a_pole() -> None:
     gap = curve["x"].index(None)
     assert curve["x"][gap - 1] < 0.1234 < curve["x"][gap + 1]
     assert curve["f"][gap - 1] < 0 < curve["f"][gap + 1]
+
+
+def test_each_piece_of_the_curve_gets_its_share_of_the_points() -> None:
+    program = parse_program("x**2")
+    curve = autodiff._curve(program, [[0.0, 1.0], [2.0, 5.0]], num_points=8)
+    xs = [*(k / 3 for k in range(4)), math.nan, *(2 + 3 * k / 7 for k in range(8))]
+    expected = {"x": xs, "f": [x**2 for x in xs], "derivative": [2 * x for x in xs]}
+    assert list(curve) == list(expected)
+    for key, column in curve.items():
+        assert column[4] is None
+        found = [math.nan if value is None else value for value in column]
+        assert found == pytest.approx(expected[key], rel=1e-15, nan_ok=True)
+    assert autodiff._curve(program, [[2.0, 2.0]], 8) == {"x": [2], "f": [4], "derivative": [4]}
+    assert autodiff._curve(program, [], 8) == {"x": [], "f": [], "derivative": []}
+
+
+def test_a_formula_may_use_the_intermediates_but_not_the_function() -> None:
+    program = "u = x**2; v = u*x; f = v + 1"
+    assert run(expression=program, formula="3*u + v - u*x", num_points=11).results["formula"][
+        "agrees"
+    ]
+    with pytest.raises(UserError, match="unknown name 'f': the known ones are x, u, v, pi, e"):
+        run(expression=program, formula="f")
+
+
+def judged(**changes: Any) -> dict[str, Any]:
+    """A judgement; by default one of a formula that is wrong."""
+    bad = {"x": 0.5, "formula": 1 / 3, "derivative": 2.0}
+    known = {"formula": "2 * x", "num_points": 7, "num_bad": 3, "meaning": None}
+    return {"agrees": False, "first_bad": bad, **known, **changes}
+
+
+@pytest.mark.parametrize(
+    ("judgement", "verdict"),
+    [
+        (judged(agrees=True), "is the derivative at 7 points of the domain"),
+        (
+            judged(),
+            "wrong at 3 of 7 points of the domain, first at x = 0.5: 0.3333333333 "
+            "where the derivative is 2",
+        ),
+        (
+            judged(meaning="it is odd", first_bad={"x": 1.0, "formula": None, "derivative": 3.0}),
+            "wrong at 3 of 7 points of the domain, first at x = 1: undefined "
+            "where the derivative is 3; it is odd",
+        ),
+    ],
+)
+def test_the_verdict_on_a_formula(judgement: dict[str, Any], verdict: str) -> None:
+    assert autodiff._verdict(judgement) == f"formula 2 * x: {verdict}"
+
+
+def test_what_is_wrong_is_told_a_line_each() -> None:
+    point = {
+        "x": 0.1,
+        "derivative": {"autograd": 1.0, "chain_rule": 3.0, "symbolic": 1.5},
+        "comparison": {"autograd": {"agrees": True}, "chain_rule": {"agrees": False}},
+    }
+    term = {"term": "du/dx", "formula": "2 * x"}
+    results: dict[str, Any] = {
+        "points": [point],
+        "derivation": [{**term, "agrees": True}, {**term, "term": "dv/dx", "agrees": False}],
+        "formula": None,
+    }
+    lines = [
+        "chain rule differs at x = 0.1: 3.0 against 1.5",
+        "the term dv/dx = 2 * x differs from autograd",
+    ]
+    assert autodiff._disagreements(results) == lines
+    assert autodiff._disagreements(results | {"formula": judged(agrees=True)}) == lines
+    wrong = judged()
+    told = autodiff._disagreements(results | {"formula": wrong})
+    assert told == [*lines, autodiff._verdict(wrong)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "third", "short"),
+    [("float64", "0.333333333333333", "0.3333333333333"), ("float32", "0.33333333", "0.33333")],
+)
+def test_the_summary(dtype: str, third: str, short: str) -> None:
+    """An edge, where nothing is compared, and a point with a method and a term that are wrong."""
+    compared = {"difference": 0.125, "relative": 1 / 3, "tolerance": 1e-15, "agrees": True}
+    slopes = dict.fromkeys(EXACT, 1 / 3)
+    edge = {
+        "x": 1.0,
+        "f": -0.0,
+        "derivative": dict.fromkeys([*EXACT, "finite_difference"]),
+        "comparison": {},
+        "intermediates": {"u": 7.0},
+        "finite_difference": None,
+    }
+    regular = {
+        "x": 0.1,
+        "f": 2.0,
+        "derivative": {**slopes, "finite_difference": 0.25},
+        "comparison": {
+            **{name: compared for name in EXACT if name != "symbolic"},
+            "finite_difference": {**compared, "relative": None, "agrees": False},
+        },
+        "intermediates": {"u": 1 / 3},
+        "finite_difference": {"step": 1 / 1024, "error_estimate": None},
+    }
+    derivation = [
+        {"term": "du/dx", "formula": "2 * x", "value": [0.5], "autograd": [1 / 3], "agrees": False},
+        {"term": "df/dx", "formula": "du/dx", "value": [0.5], "autograd": [None], "agrees": True},
+    ]
+    results = {
+        "dtype": dtype,
+        "symbolic": "sympy",
+        "points": [edge, regular],
+        "derivation": derivation,
+        "formula": judged(),
+    }
+    chain_rule_table, method_table, *lines = autodiff.summarize(results)
+    assert chain_rule_table == Table(
+        "chain rule at x = 0.1",
+        ["term", "formula", "value", "autograd", "verdict"],
+        [
+            ["u", "", third, "", ""],
+            ["du/dx", "2 * x", "0.5", third, "DIFFERS"],
+            ["df/dx", "du/dx", "0.5", "–", "agrees"],
+        ],
+    )
+    methods = ["chain rule", "autograd, reverse", "autograd, forward", "finite differences"]
+    reference = "symbolic (sympy), 30 digits"
+    not_taken = ["–", "", "", "", "not taken"]
+    assert method_table == Table(
+        "derivative",
+        ["x", "f' by", "value", "difference", "relative", "tolerance", "verdict"],
+        [
+            *(["1", method, *not_taken] for method in [*methods, reference]),
+            *(["0.1", method, third, "0.12", "0.33", "1e-15", "agrees"] for method in methods[:3]),
+            ["0.1", methods[3], "0.25", "0.12", "–", "1e-15", "DIFFERS"],
+            ["0.1", reference, third, "", "", "", "reference"],
+        ],
+    )
+    assert lines == [
+        "f(1) = 0   f'(1) = –",
+        f"f(0.1) = 2   f'(0.1) = {short}",
+        "finite differences at 0.1: smallest step 0.000977, estimated error –",
+    ]
+    right = judged(agrees=True)
+    assert autodiff.summarize(results | {"formula": right})[-1] == autodiff._verdict(right)
+    only_edge = results | {"points": [edge]}
+    assert [part.title for part in autodiff.summarize(only_edge) if isinstance(part, Table)] == [
+        "derivative"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from midterm_cli.errors import UserError
-from midterm_cli.part1.domain import find_edge, intervals, locate
-from midterm_cli.part1.expression import evaluate_program
+from midterm_cli.part1.domain import (
+    _grows_without_bound,
+    defined,
+    edges_around,
+    find_edge,
+    intervals,
+    locate,
+    undefined_term,
+)
+from midterm_cli.part1.expression import evaluate_program, to_text
 from midterm_cli.part1.parse import parse_program
 
 MIDTERM = parse_program("u = x**3; y = 2 + u + log(1 + u); f = sqrt(y) + sin(y)")
@@ -40,13 +48,87 @@ def test_outside_says_which_term_and_where_the_domain_starts(
         ("acos(x)", -3.0, "starts at x ≥ -1:"),
         ("(x - 2)**0.5", 1.0, "starts at x ≥ 2:"),
         ("(x - 2)**x", 1.0, "starts at x > 2:"),
-        ("sqrt(-1 - x**2)", 1.0, "no point of the domain"),
+        ("log(-x)", 1.0, "ends at x < 0:"),
+        ("sqrt(x**2 - 4)", -1.5, "ends at x ≤ -2:"),
+        ("sqrt(x**2 - 0.25**2)", -0.1, "ends at x ≤ -0.25:"),
+        ("sqrt(x - 1)/(x - 1)", 1.0, "starts at x > 1:"),
+        ("sqrt(-1 - x**2)", 1.0, "no point of the domain was found within 1e6 of it"),
+        ("log(x - 999_999)", 0.0, "starts at x > 999999:"),
+        ("log(x - 1_000_001)", 0.0, "no point of the domain was found within 1e6 of it"),
     ],
 )
 def test_every_kind_of_edge(expression: str, x: float, second: str) -> None:
     with pytest.raises(UserError) as caught:
         locate(parse_program(expression), x, torch.float64)
     assert second in str(caught.value).splitlines()[1]
+
+
+def test_a_term_that_fails_in_x_itself_needs_no_value() -> None:
+    with pytest.raises(UserError) as caught:
+        locate(parse_program("log(x)"), -1.0, torch.float64)
+    assert str(caught.value) == (
+        "x = -1 is outside the domain: log(x) needs x > 0\n"
+        "the domain starts at x > 0: take x from there"
+    )
+
+
+def test_edges_on_both_sides_come_nearest_first() -> None:
+    program = parse_program("log(x**2 - 4)")
+    assert edges_around(program, 1.0) == [(2.0, ">"), (-2.0, "<")]
+    assert edges_around(program, -1.5) == [(-2.0, "<"), (2.0, ">")]
+    program = parse_program("sqrt(x**2 - 4)")
+    assert edges_around(program, -1.5) == [(-2.0, "≤"), (2.0, "≥")]
+
+
+def test_the_undefined_term_is_found_in_float64() -> None:
+    x = 1 - 2.0**-40
+    found = undefined_term(parse_program("log(x) + sqrt(x - 1)"), x)
+    assert found is not None
+    condition, value = found
+    assert (to_text(condition.term), condition.requirement) == ("sqrt(u1)", "≥ 0")
+    assert value == -(2.0**-40)
+
+
+def test_whole_powers_are_defined_at_zero() -> None:
+    zero = torch.zeros(1, dtype=torch.float64)
+    for text, expected in [("x**2", True), ("x**1", True), ("x**0", True), ("x**-1", False)]:
+        assert bool(defined(parse_program(text), zero)) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "x", "edge"),
+    [
+        ("(x - 100)**1.5", 100 - 5e-14, 100.0),
+        ("(x - 100)**1.5", 100 + 5e-14, 100.0),
+        ("(1 - x)**1.5", 1.0, 1.0),
+        ("(1 - x)**1.5", math.nextafter(1, 2), 1.0),
+    ],
+)
+def test_what_cannot_be_told_from_an_edge_is_the_edge(
+    expression: str, x: float, edge: float
+) -> None:
+    place = locate(parse_program(expression), x, torch.float64)
+    assert (place.x, place.at, place.is_edge) == (x, edge, True)
+
+
+@pytest.mark.parametrize(("edge", "x"), [("100", 100 - 1e-12), ("1e-3", 1e-3 - 1e-15)])
+def test_what_can_be_told_from_an_edge_is_outside(edge: str, x: float) -> None:
+    with pytest.raises(UserError, match=r"outside the domain(.|\n)*starts at x ≥"):
+        locate(parse_program(f"(x - {edge})**1.5"), x, torch.float64)
+
+
+def test_where_the_rules_give_no_number_is_told() -> None:
+    place = locate(parse_program("sqrt(x**2)"), 0.0, torch.float64)
+    note = "at x = 0 the rules of differentiation give no finite number"
+    assert (place.is_edge, place.note) == (False, note)
+
+
+def test_x_must_be_a_number_of_the_dtype() -> None:
+    with pytest.raises(UserError) as caught:
+        locate(MIDTERM, 1e39, torch.float32)
+    assert str(caught.value) == (
+        "x = 1e+39 is beyond the largest float32: take another x or float64"
+    )
 
 
 def test_overflow_is_not_called_undefined() -> None:
@@ -77,6 +159,22 @@ def test_growth_at_an_edge(expression: str, unbounded: bool) -> None:
     assert ("unbounded" in (place.note or "")) is unbounded
 
 
+@pytest.mark.parametrize(
+    ("expression", "edge", "unbounded"),
+    [
+        ("sqrt(-x)", 0.0, True),
+        ("asin(x)", 1.0, True),
+        ("acos(x)", -1.0, True),
+        ("x*log(x)", 0.0, True),
+        ("2*x", 0.0, False),
+        ("1e4*(x - x**1.5)", 0.0, False),
+        ("1e4*(x + (1 - x)**1.5)", 1.0, False),
+    ],
+)
+def test_growth_towards_an_edge(expression: str, edge: float, unbounded: bool) -> None:
+    assert _grows_without_bound(parse_program(expression), edge) is unbounded
+
+
 def test_just_inside_is_inside() -> None:
     place = locate(MIDTERM, EDGE + 1e-9, torch.float64)
     assert (place.is_edge, place.note) == (False, None)
@@ -102,6 +200,10 @@ def test_intervals_are_cut_at_edges_and_poles() -> None:
     assert [end for piece in pieces for end in piece][1:5] == pytest.approx(
         [-math.pi / 2, -math.pi / 2, math.pi / 2, math.pi / 2], abs=1e-14
     )
+    # A pole behind an edge.
+    (a, b), (c, d) = intervals(parse_program("sqrt(x) + 1/(x - 0.5)"), -1.0, 1.0, 50)
+    assert (a, d) == (0.0, 1.0)
+    assert b < 0.5 < c
     assert intervals(parse_program("sqrt(-1 - x**2)"), -1.0, 1.0, 50) == []
     assert intervals(parse_program("sqrt(1 - x**2)"), -3.0, 3.0, 50) == [[-1.0, 1.0]]
 

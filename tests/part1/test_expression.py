@@ -21,6 +21,7 @@ from midterm_cli.part1.expression import (
     compose,
     differentiate,
     evaluate,
+    name_latex,
     rounding_bound,
     to_latex,
     to_text,
@@ -47,6 +48,8 @@ def value(text: str, x: float) -> float:
         ("ln(e ** x) + cos(pi)", 1.0),
         ("x ** -2", 0.25),
         ("+x", 2.0),
+        ("x ** -0.5", 0.5**0.5),
+        ("(-x) ** -3", -0.125),
     ],
 )
 def test_reads_as_mathematics_does(text: str, expected: float) -> None:
@@ -83,6 +86,8 @@ def test_reads_as_mathematics_does(text: str, expected: float) -> None:
         ("(x**11)**10", "comes to 110"),
         ("((x**2)**8 + 1)**8", "comes to 128"),
         ("x**(1/0)", "no number"),
+        ("x**((0 - 8)**0.5)", "no number"),
+        ("x**(1e100*1e100*1e100*1e100)", "no number"),
         ("1e999", "out of range"),
         ("9" * 900, "out of range"),
         ("(" * 400 + "x" + ")" * 400, "cannot read"),
@@ -192,6 +197,54 @@ def test_derivative_is_that_of_sympy() -> None:
         assert symbolic(program, x) == pytest.approx(symbolic_sympy(program, x), rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("text", "derivative"),
+    [
+        ("3", "0"),
+        ("y", "0"),
+        ("-3", "0"),
+        ("-x", "-1"),
+        ("-(-x)", "1"),
+        ("x + 3", "1"),
+        ("3 + x", "1"),
+        ("x + x", "1 + 1"),
+        ("x - 3", "1"),
+        ("3 - x", "-1"),
+        ("3 - (-x)", "1"),
+        ("3 - y", "0"),
+        ("2*x", "2"),
+        ("x*2", "2"),
+        ("x*x", "x + x"),
+        ("y*x*3", "y * 3"),
+        ("x/y", "1 / y"),
+        ("x/1", "1"),
+        ("2/3", "0"),
+        ("3/x", "(-3) / x**2"),
+        ("x/x", "(x - x) / x**2"),
+        ("x**0", "0"),
+        ("x**1", "1"),
+        ("x**2", "2 * x"),
+        ("x**3", "3 * x**2"),
+        ("x**-1", "(-1) * x**(-2)"),
+        ("(2*x)**3", "3 * (2 * x)**2 * 2"),
+        ("x**0.5", "0.5 * x**(0.5 - 1)"),
+        ("x**y", "y * x**(y - 1)"),
+        ("2**x", "2**x * log(2)"),
+        ("x**x", "x * x**(x - 1) + x**x * log(x)"),
+        ("sin(2)", "0"),
+        ("sin(2*x)", "cos(2 * x) * 2"),
+    ],
+)
+def test_derivatives_are_written_without_zeros_and_ones(text: str, derivative: str) -> None:
+    assert to_text(differentiate(parse(text, ["x", "y"]), "x")) == derivative
+
+
+def test_every_operation_is_written_out_in_x() -> None:
+    program = parse_program("u = x + 1; v = -u; f = v*u - sin(u)/u**2")
+    assert to_text(compose(program)["v"]) == "-(x + 1)"
+    assert to_text(compose(program)["f"]) == "(-(x + 1)) * (x + 1) - sin(x + 1) / (x + 1)**2"
+
+
 def test_symbolic_method_is_correctly_rounded_where_float64_cancels() -> None:
     # f' = (x sin x - (1 - cos x) 2) / x³: at 1e-5 float64 keeps no digit of it.
     program = parse_program("(1 - cos(x)) / x**2")
@@ -208,12 +261,57 @@ def test_symbolic_method_is_correctly_rounded_where_float64_cancels() -> None:
         ("x - (1 - x)", r"x - \left(1 - x\right)"),
         ("asin(u1)/pi", r"\frac{\arcsin\left(u_{1}\right)}{\pi}"),
         ("1e-05*x", r"1 \cdot 10^{-5} x"),
+        ("(1e-05)**2", r"\left(1 \cdot 10^{-5}\right)^{2}"),
+        ("e**2*pi", r"e^{2} \cdot \pi"),
+        ("acos(x) - atan(x)", r"\arccos\left(x\right) - \arctan\left(x\right)"),
+        ("2*(3*x)", r"2 \cdot 3 x"),
+        ("2*3**x", r"2 \cdot 3^{x}"),
+        ("2*sin(x)", r"2 \sin\left(x\right)"),
+        ("-(x*y)", r"-x \cdot y"),
+        ("-(x + y)", r"-\left(x + y\right)"),
+        ("x*(y*u1)", r"x \cdot y \cdot u_{1}"),
+        ("x - y + x*y", r"x - y + x \cdot y"),
     ],
 )
 def test_latex(text: str, latex: str | None) -> None:
     printed = to_latex(parse(text, ["x", "y", "u1"]))
     expected = r"\left(\frac{1}{2 \sqrt{y}} + \cos\left(y\right)\right) \cdot 3 \cdot x^{2}"
     assert printed == (latex or expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "latex"),
+    [
+        ("y", "y"),
+        ("X", "X"),
+        ("u12", "u_{12}"),
+        ("u_1", "u_{1}"),
+        ("speed", r"\mathrm{speed}"),
+        ("v_max2", r"\mathrm{v\_max}_{2}"),
+    ],
+)
+def test_names_in_latex(name: str, latex: str) -> None:
+    assert name_latex(name) == latex
+
+
+def test_rounding_bound_by_hand() -> None:
+    zero = torch.zeros((), dtype=torch.float64)
+    at = {"x": (zero + 3, zero), "y": (zero + 2, zero + 0.25), "z": (zero, zero)}
+    eps = 2.0**-23
+
+    def bound(text: str) -> list[float]:
+        value, error = rounding_bound(parse(text, list(at)), at, torch.float32)
+        return [float(value), float(error)]
+
+    assert bound("0.1") == pytest.approx([0.1, 0.1 * eps / 2])
+    assert bound("x") == [3, 0]
+    assert bound("y") == [2, 0.25]
+    assert bound("x*y") == pytest.approx([6, 6 * eps + 3 * 0.25])
+    assert bound("x - y") == pytest.approx([1, eps + 0.25])
+    assert bound("(x + 1)*x") == pytest.approx([12, 12 * eps + 3 * 4 * eps])
+    assert bound("y**2") == pytest.approx([4, 4 * eps + 4 * 0.25])
+    # An infinite slope passes on nothing of an exact operand; what is left is underflow.
+    assert bound("sqrt(z)") == [0, torch.finfo(torch.float32).tiny]
 
 
 def test_rounding_bound_holds_and_is_not_idle() -> None:

@@ -38,6 +38,11 @@ def test_a_csv_has_two_axes(tmp_path: Path) -> None:
     assert read_array("x", str(file)).tolist() == [[1], [2]]
 
 
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    assert refusal(file) == f"cannot read matrix file {file}: No such file or directory"
+
+
 def test_the_caps_are_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.npy"
     monkeypatch.setattr(arrays, "MAX_DIMENSION", 3)
@@ -63,6 +68,28 @@ def test_a_matrix_up_to_the_largest_dimension(monkeypatch: pytest.MonkeyPatch) -
         check_matrix(torch.eye(4))
     with pytest.raises(UserError, match=r"^M: the value at \[0, 1\] is nan: replace it"):
         check_matrix(torch.tensor([[1, math.nan], [math.nan, 1]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_makes_no_matrix_asymmetric(dtype: torch.dtype) -> None:
+    matrix, eps = torch.eye(3, dtype=dtype), torch.finfo(dtype).eps
+    matrix[2, 0] = 64 * eps
+    check_matrix(matrix)
+    matrix[2, 0] = 65 * eps
+    with pytest.raises(UserError, match=r"M\[0\]\[2\] = 0 and M\[2\]\[0\] = "):
+        check_matrix(matrix)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_singular_is_what_rounding_could_make_singular(dtype: torch.dtype) -> None:
+    eps = torch.finfo(dtype).eps
+    check_matrix(torch.diag(torch.tensor([7, 8 * 3 * 1.01 * eps, -8], dtype=dtype)))
+    with pytest.raises(UserError) as caught:
+        check_matrix(torch.diag(torch.tensor([8 * 3 * eps, 7, -8], dtype=dtype)))
+    assert str(caught.value) == (
+        f"M is singular: its smallest singular value is {24 * eps:.3g} and its largest 8\n"
+        "give an invertible M"
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 2), (1, 1, 3)])

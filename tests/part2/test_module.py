@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 import midterm_cli.part2.module as experiment
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output, Table
-from midterm_cli.part2.gradients import gradients_by_autograd
+from midterm_cli.part2.gradients import (
+    _directions,
+    _quotients,
+    _rounding,
+    check_gradients,
+    gradients_by_autograd,
+)
 from midterm_cli.part2.layer import (
     SofttModule,
     apply_g,
@@ -83,6 +89,7 @@ def test_autograd_is_the_closed_form_over_1000_random_cases() -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 6), st.integers(0, 10_000), st.floats(0.5, 4))
+@example(6, 1564, 1.0)  # a step of the finite differences crosses a kink
 def test_every_check_of_a_run_passes(dimension: int, seed: int, threshold: float) -> None:
     for dtype in ("float64", "float32"):
         output = run(dimension=dimension, seed=seed, threshold=threshold, dtype=dtype)
@@ -218,11 +225,95 @@ def test_random_matrix_is_symmetric_and_well_conditioned(
     assert torch.equal(matrix, create())
 
 
-def test_random_matrices_are_not_all_definite() -> None:
+def test_random_matrices_have_eigenvalues_of_both_signs_about_one() -> None:
     generator = torch.Generator().manual_seed(0)
     matrix = create_symmetric_invertible_matrix(40, 10.0, generator)
-    signs = torch.linalg.eigvalsh(matrix).sign()
-    assert 10 < int((signs > 0).sum()) < 30
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    assert 10 < int((eigenvalues > 0).sum()) < 30
+    exponents = eigenvalues.abs().log10()
+    assert -0.5 <= exponents.min() < -0.4
+    assert 0.4 < exponents.max() <= 0.5
+
+
+# The checks of the gradients
+
+
+def test_the_error_of_a_quotient_is_estimated_wherever_the_kink_lies() -> None:
+    """Of relu(t - k)², whose second derivative jumps at k, at t = 0 with k inside of the step."""
+    at, step = torch.zeros((), dtype=torch.float64), 1e-3
+    for kink in torch.linspace(-1.2 * step, 1.2 * step, 241, dtype=torch.float64):
+        # Bound at once by a default, for which mypy infers no type.
+        quotient, error = _quotients(
+            lambda t, k=kink: torch.relu(t - k).square(),  # type: ignore[misc]
+            at,
+            torch.ones(1, dtype=torch.float64),
+            step,
+        )
+        assert abs(float(quotient) - 2 * max(-float(kink), 0.0)) <= error / 2 + 1e-12
+        assert error < 4 * step
+
+
+def test_quotients_are_exact_for_a_quintic() -> None:
+    at = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    directions = torch.eye(2, dtype=torch.float64)
+    quotients, error = _quotients(lambda points: points.pow(5).sum(-1), at, directions, 0.5)
+    assert quotients.tolist() == pytest.approx([5, 80], rel=1e-13)
+    # One quotient is off by 10 t² h² + h⁴, two steps leave -h⁴ / 4, the next two a 16th of that.
+    assert error == pytest.approx(4 * 15 / 16 * 0.5**4 / 4, rel=1e-12)
+
+
+def test_directions_are_each_entry_or_seeded_unit_vectors() -> None:
+    def draw(like: Tensor, seed: int) -> Tensor:
+        return _directions(like, torch.Generator().manual_seed(seed))
+
+    few = torch.zeros(8, 8, dtype=torch.float64)
+    assert torch.equal(draw(few, 0).flatten(1), torch.eye(64, dtype=torch.float64))
+    many = draw(torch.zeros(13, 5, dtype=torch.float64), 0)
+    assert (many.shape, many.dtype) == ((64, 13, 5), torch.float64)
+    torch.testing.assert_close(many.flatten(1).norm(dim=1), torch.ones(64, dtype=torch.float64))
+    assert torch.equal(many, draw(torch.zeros(13, 5, dtype=torch.float64), 0))
+    assert not torch.equal(many, draw(torch.zeros(13, 5, dtype=torch.float64), 1))
+
+
+def test_the_bound_of_rounding_by_hand() -> None:
+    """M = diag(4, -1/2), x = (2, 8): M x = (8, -4), f_1 = (49, -27), f_1' = (14, 27)."""
+    x = torch.tensor([2.0, 8.0], dtype=torch.float64)
+    matrix = torch.diag(torch.tensor([4.0, -0.5], dtype=torch.float64))
+    f, slope = 49 + 14 * 8, 27 + 18 * 4  # with f_1'' = (2, -18); of the two components the larger
+    r = 8 + 2 * f
+    v = 2 * r
+    dv = slope * v
+    unit = 2**-23 * 2 * (4 * 2)  # eps · d · condition number
+    of_matrix = 2 * (v * 2 * f + dv * 8)
+    assert _rounding(x, matrix, 1.0, torch.float32) == pytest.approx(
+        {
+            "phi": unit * r**2,
+            "grad_x": unit * 2 * (r + 4 * dv),
+            "grad_M": unit * of_matrix,
+            "grad_M_symmetric": unit * of_matrix,
+        }
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_finite_differences_take_steps_of_the_scale_of_m(scale: float) -> None:
+    matrix, x = draw_case(3, seed=4, condition=3.0)
+    matrix, x = scale * matrix, x / scale
+    checks = check_gradients(gradients_by_autograd(x, matrix, 0.7), x, matrix, 0.7, seed=0)
+    for ways in checks.values():
+        check = ways["finite_differences"]
+        assert check["agrees"]
+        size = check["max_difference"] / check["relative"]
+        assert 1e-15 < check["tolerance"] / size < 1e-5
+
+
+def test_finite_differences_are_decided_by_the_seed() -> None:
+    matrix, x = draw_case(65, seed=5)
+    computed = gradients_by_autograd(x, matrix, 1.0)
+    first, again, other = (check_gradients(computed, x, matrix, 1.0, s) for s in (0, 0, 1))
+    assert first == again
+    for name in ("grad_x", "grad_M"):
+        assert first[name]["finite_differences"] != other[name]["finite_differences"]
 
 
 # The experiment
@@ -232,6 +323,8 @@ def test_results_hold_together() -> None:
     results = run().results
     matrix, x, g = (torch.tensor(results[key], dtype=torch.float64) for key in ("M", "x", "g"))
     assert (matrix.shape, x.shape) == ((5, 5), (5,))
+    assert (results["threshold"], results["dtype"]) == (2.81, "float64")
+    assert results["Mx"] == pytest.approx((matrix @ x).tolist())
     torch.testing.assert_close(matrix @ g, softt(matrix @ x, 2.81))
     assert results["phi"] == pytest.approx(float((x - g).square().sum()))
     free = torch.tensor(results["grad_M"], dtype=torch.float64)
@@ -252,7 +345,9 @@ def test_seed_decides() -> None:
 
 def test_random_x_meets_more_than_the_flat_piece() -> None:
     for seed in range(10):
-        mx = np.array(run(seed=seed, dimension=30, threshold=0.3).results["Mx"])
+        given = config(seed=seed, dimension=30, threshold=0.3)
+        matrix, x = experiment._inputs(given, torch.float64)
+        mx = (matrix @ x).numpy()
         assert np.sqrt(np.mean(mx**2)) == pytest.approx(0.6)
         assert min((mx > 0.3).sum(), (mx < -0.3).sum(), (abs(mx) < 0.3).sum()) > 0
 
@@ -280,7 +375,11 @@ def test_a_wrong_gradient_is_told(name: str, wrong: Any, monkeypatch: pytest.Mon
     assert output.failed
     assert not output.results["checks"]["grad_x"][name]["agrees"]
     assert output.results["checks"]["grad_M"][name]["agrees"]
-    assert any(f"grad_x differs from its {name.replace('_', ' ')}" in w for w in output.warnings)
+    check = output.results["checks"]["grad_x"][name]
+    assert (
+        f"grad_x differs from its {name.replace('_', ' ')} by {check['max_difference']:.3g}, "
+        f"more than {check['tolerance']:.3g}"
+    ) in output.warnings
 
 
 def test_larger_dimensions_take_random_directions() -> None:
@@ -333,9 +432,110 @@ def test_refuses_by_name(changes: dict[str, Any], message: str) -> None:
     assert len(str(caught.value).splitlines()) <= 2
 
 
+def refusal(**changes: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        run(**{"dimension": None, **changes})
+    return str(caught.value)
+
+
+def test_refusals_say_what_to_do(tmp_path: Path) -> None:
+    assert refusal() == ("dimension is null, and neither matrix nor x is given: give one of them")
+    assert refusal(matrix=[[1]], x=[1, 2]) == (
+        "the dimensions do not fit: matrix has 1, x has 2\n"
+        "give them the same, or dimension: null to take it from matrix or x"
+    )
+    assert refusal(matrix=[[1, 2], [3], [1, 2, 3]]) == (
+        "the rows of matrix have 1 to 3 values: make them equal"
+    )
+    assert refusal(x=str(tmp_path / "x.csv")).startswith("cannot read x file ")
+    assert refusal(matrix=[[1]], x=[1e200]) == ("g is too large for float64: take smaller x and M")
+    assert refusal(matrix=[[1]], x=[1e20], dtype="float32") == (
+        "g is too large for float32: take smaller x and M, or float64"
+    )
+
+
+def test_x_is_as_small_as_its_square_can_be_told() -> None:
+    """The square root of the smallest normal number over the unit of rounding: 6.7e-139."""
+    for x in (0.0, 7e-139):
+        run(dimension=None, matrix=[[1]], x=[x])
+    assert refusal(matrix=[[1]], x=[6e-139]) == (
+        "x is too small for float64: its largest value is 6e-139, and phi is about its square\n"
+        "take larger x, or a smaller M"
+    )
+    run(dimension=None, matrix=[[1]], x=[1e-12], dtype="float32")
+    assert refusal(matrix=[[1]], x=[9e-13], dtype="float32").endswith("a smaller M, or float64")
+
+
+def test_what_is_warned_of() -> None:
+    matrix = torch.eye(2, dtype=torch.float64)
+    given = config(threshold=0.5, max_condition_number=100)
+
+    def warnings(condition: float, *x: float) -> list[str]:
+        return experiment._warnings(matrix, torch.tensor(x, dtype=torch.float64), condition, given)
+
+    assert warnings(100.09, 0.500052, -0.499948) == []
+    told = "where f_T changes its formula: the gradient is continuous there, finite differences are"
+    assert warnings(1e3, 0.500048, -0.499952) == [
+        "M is ill-conditioned: its condition number is 1000, above max_condition_number = 100; "
+        "about 3.0 digits of g and of the gradients are lost",
+        f"(Mx)[0] = 0.500048 lies near +T = 0.5, {told} less exact",
+        f"(Mx)[1] = -0.499952 lies near -T = -0.5, {told} less exact",
+    ]
+    assert len(warnings(100.11, 0.0, 1.0)) == 1
+
+
+def test_the_summary() -> None:
+    def summary(dimension: int) -> list[Table | str]:
+        vector = [1 / 3, -0.0, *(2.0,) * dimension][:dimension]
+        matrix = [vector] * dimension
+        check = {"max_difference": 1 / 3, "relative": 1 / 8, "tolerance": 2e-9, "agrees": True}
+        wrong = {**check, "relative": None, "agrees": False}
+        return list(
+            experiment.summarize(
+                {
+                    **dict.fromkeys(("x", "Mx", "g", "grad_x"), vector),
+                    **dict.fromkeys(("M", "grad_M", "grad_M_symmetric"), matrix),
+                    "checks": {"grad_x": {"closed_form": check, "finite_differences": wrong}},
+                    "phi": 1 / 3,
+                    "condition_number": 10 / 3,
+                }
+            )
+        )
+
+    checks = Table(
+        "checks",
+        ["autograd's", "against", "largest difference", "relative", "tolerance", "verdict"],
+        [
+            ["grad_x", "closed form", "0.33", "0.12", "2e-09", "agrees"],
+            ["grad_x", "finite differences", "0.33", "–", "2e-09", "DIFFERS"],
+        ],
+    )
+    last = "phi = 0.3333333333   condition number 3.33333"
+    rows = [["0", "0.333333", "0"], ["1", "0.333333", "0"]]
+    assert summary(2) == [
+        Table(
+            "vectors, d = 2",
+            ["i", "x", "Mx", "g", "∂φ/∂x"],
+            [["0", *["0.333333"] * 4], ["1", *["0"] * 4]],
+        ),
+        Table("M", ["i", "0", "1"], rows),
+        Table("∂φ/∂M, M free", ["i", "0", "1"], rows),
+        Table("∂φ/∂M, M symmetric", ["i", "0", "1"], rows),
+        checks,
+        last,
+    ]
+    # Matrices up to 8 × 8 fit, and 16 components of a vector.
+    assert len(summary(8)) == 6
+    vectors, *rest = summary(17)
+    assert isinstance(vectors, Table)
+    assert [row[0] for row in vectors.rows] == [str(i) for i in range(16)]
+    assert rest == summary(9)[1:] == [checks, last]
+
+
 def test_files(tmp_path: Path) -> None:
     matrix = [[2.0, 0.5], [0.5, -1.0]]
     expected = run(dimension=None, matrix=matrix, x=[4, 5]).results
+    single = run(dimension=None, matrix=matrix, x=[4, 5], dtype="float32").results
     np.save(tmp_path / "m.npy", np.array(matrix))
     (tmp_path / "m.csv").write_text("2,0.5\n0.5,-1\n", encoding="utf-8")
     np.save(tmp_path / "x.npy", np.array([4, 5]))
@@ -346,6 +546,7 @@ def test_files(tmp_path: Path) -> None:
         }
         output = run(dimension=None, **given)
         assert output.results == expected
+        assert run(dimension=None, dtype="float32", **given).results == single
         assert len(output.provenance["data_sha256"]) == 64
     assert run().provenance == {}
 

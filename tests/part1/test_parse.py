@@ -1,0 +1,131 @@
+"""What the reader refuses, at its caps and in its words."""
+
+import ast
+from typing import Any
+
+import pytest
+
+from midterm_cli.errors import UserError
+from midterm_cli.part1.expression import FUNCTIONS, Number
+from midterm_cli.part1.parse import _quote, parse, parse_program
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(text, ["x"])
+    return str(caught.value)
+
+
+def refusal_of_program(text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_program(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["-({})", "+({})", "sin({})", "({}) + 1", "1 - ({})", "({})**x", "x**({})"],
+)
+def test_sixty_levels_are_read(around: str) -> None:
+    text = "x"
+    for _ in range(60):
+        text = around.format(text)
+    parse(text, ["x"])
+    told = refusal(around.format(text))
+    assert told == "the expression is nested deeper than 60 levels: simplify it"
+    parse_program(f"x + {'-' * 59}1")
+
+
+def test_texts_up_to_the_longest_are_read() -> None:
+    assert parse("x" + 999 * " ", ["x"]) == parse("x", ["x"])
+    assert refusal("x" + 1000 * " ") == (
+        "the expression has 1,001 characters, at most 1,000 are read: shorten it"
+    )
+
+
+def test_long_texts_are_quoted_short() -> None:
+    assert _quote("y" * 60) == f"'{'y' * 60}'"
+    assert _quote("y" * 61) == f"'{'y' * 57}...'"
+    assert _quote("é") == r"'\xe9'"
+
+
+@pytest.mark.parametrize("number", ["0", "1e-100", "1e100"])
+def test_numbers_in_range_are_read(number: str) -> None:
+    assert parse(number, []) == Number(str(ast.literal_eval(number)))
+
+
+@pytest.mark.parametrize(("number", "shown"), [("1.1e100", "1.1e+100"), ("9e-101", "9e-101")])
+def test_numbers_out_of_range_are_shown(number: str, shown: str) -> None:
+    told = f"the number '{shown}' is out of range: 1e-100 to 1e100 are read"
+    assert refusal(number) == told
+
+
+def test_powers_up_to_the_largest_are_read() -> None:
+    for text in ("x**100", "(x**10)**10", "x**-100", "x**(x**60)", "(x**50)**x"):
+        parse(text, ["x"])
+    for text in ("(x**20)**6", "(+x**20)**6", "(-x**20)**6", "sin(x**20)**6", "(1 + x**20)**6"):
+        assert refusal(text) == (
+            "an exponent comes to 120, at most 100 is read "
+            "(nested powers count as their product): lower it"
+        )
+    assert refusal("x**(1/0)").startswith("an exponent comes to no number, at most")
+
+
+def test_what_is_allowed_is_listed() -> None:
+    assert refusal("sin(x, x)") == (
+        "a call without exactly one argument at column 1 is not allowed in an expression: "
+        f"numbers, names, + - * / ** and the functions {', '.join(FUNCTIONS)} are"
+    )
+    assert refusal("x ^ 2") == "^ is no power here: write x**2 for the square of x"
+    how = "write products with *, powers with **, and close each bracket"
+    assert refusal("2x").splitlines()[1] == how
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError, ValueError])
+def test_what_python_cannot_read_is_nested_too_deeply(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ast, "parse", fail)
+    assert refusal("x + 1") == "cannot read 'x + 1': it is nested too deeply"
+
+
+def test_an_error_that_python_places_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise SyntaxError("it is odd")
+
+    monkeypatch.setattr(ast, "parse", fail)
+    assert refusal("x + 1").splitlines()[0] == "cannot read 'x + 1': it is odd"
+
+
+def test_names_of_intermediates() -> None:
+    longest = "U" + 19 * "u"
+    program = parse_program(f"{longest} = x; v_2 = {longest}; v_2*2")
+    assert [step.name for step in program] == [longest, "v_2", "f"]
+    for name, shown in [("f", "f"), ("uñ", r"u\xf1"), (longest + "u", longest + "u"), ("pi", "pi")]:
+        assert refusal_of_program(f"{name} = x; f = {name}") == (
+            f"'{shown}' cannot name an intermediate: take up to 20 letters and digits, and "
+            "no name that means something else"
+        )
+    assert refusal_of_program("u == x; f = u").startswith("'u == x' has no name: write it as u = …")
+
+
+def test_an_empty_expression_is_told_what_to_write() -> None:
+    told = "the expression is empty: write a function of x such as sin(x**2)"
+    assert refusal_of_program(" ;\n; ") == told
+
+
+def test_functions_up_to_the_largest_are_read() -> None:
+    """A sum of a thousand x, 1,999 operations, with one minus before it and with two."""
+    program = f"u = {'+'.join(10 * 'x')}; v = {'+'.join(10 * 'u')}; f = -({'+'.join(10 * 'v')})"
+    parse_program(program)
+    assert refusal_of_program(program.replace("-", "--")) == (
+        "f written out in x has 2,001 operations, at most 2,000 are read: "
+        "use fewer intermediates inside each other"
+    )
+    assert refusal_of_program("atan(" * 59 + "x" + ")" * 59) == (
+        "the derivatives of the expression have more than 15,000 operations: "
+        "simplify it, or nest less in it"
+    )

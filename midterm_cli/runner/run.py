@@ -81,21 +81,21 @@ def run(experiment: str, resolved: configs.Resolved, request: Request) -> Run:
                     folder, identity, now(), force=request.force, resume=request.resume
                 ) as stage,
                 terminal.Progress(request.quiet) as progress,
-                launch.launcher(device, request.cluster) as launcher,
             ):
-                context = Context(
-                    device=device,
-                    data_dir=data_dir(request.data_dir),
-                    progress=progress,
-                    state=stage.saved.state,
-                    journal=stage.saved.journal,
-                    launch=launcher,
-                    workers=launcher.workers,
-                    remote=launcher.remote,
-                )
-                output = module.run(config, context)
-                if launcher.forked:
-                    facts["processes"] = launcher.forked
+                with launch.launcher(device, request.cluster) as launcher:
+                    context = Context(
+                        device=device,
+                        data_dir=data_dir(request.data_dir),
+                        progress=progress,
+                        state=stage.saved.state,
+                        journal=stage.saved.journal,
+                        launch=launcher,
+                        workers=launcher.workers,
+                        remote=launcher.remote,
+                    )
+                    output = module.run(config, context)
+                    if launcher.forked:
+                        facts["processes"] = launcher.forked
                 document = _document(experiment, plain, output, facts, stage.saved)
                 stage.publish(_files(experiment, config, document, output.checkpoint))
                 published = True

@@ -1,8 +1,8 @@
 """Jobs side by side on the cores of this machine, in processes forked from this one.
 
-Threads would share the interpreter's lock, which a step takes for each of its operations: with five
-small networks a thread, two threads are hardly faster than one. A forked process has what this one
-has in memory, so that nothing is imported, read or copied a second time.
+Threads would share the interpreter's lock, which a step takes for each of its operations: with few
+small networks a thread, a second thread gains little. A forked process has what this one has in
+memory, so that nothing is imported, read or copied a second time.
 
 The first jobs fork a process for each core. Each that is idle is handed a job, its function by name
 and its arguments (the problem it has from the fork), and says what the job yields through a pipe.

@@ -98,7 +98,7 @@ def check(
 ) -> int:
     """Hold finished runs against the published and measured numbers, by intervals.
 
-    The exit code is 3 where a run is not as expected.
+    The exit code is 3 where a run is not as expected, or cannot be read.
     """
     from midterm_cli.runner import check as checking
     from midterm_cli.runner import expected as expectations

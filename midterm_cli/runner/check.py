@@ -101,15 +101,22 @@ class CheckedRun:
 
 @dataclass(frozen=True)
 class Report:
-    """Checked runs, and the expectations that none of them was of."""
+    """Checked runs, and what could not be checked.
+
+    Attributes:
+        runs: the checked ones.
+        without_run: expectations that none of them was of.
+        unreadable: folder → why nothing can be said of the run in it.
+    """
 
     runs: Sequence[CheckedRun]
     without_run: Sequence[Expectation]
+    unreadable: Mapping[str, str]
 
     @property
     def ok(self) -> bool:
-        """Whether every check of every run passed."""
-        return all(run.ok for run in self.runs)
+        """Whether every run could be read, and every check of every run passed."""
+        return not self.unreadable and all(run.ok for run in self.runs)
 
     def document(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -120,6 +127,9 @@ class Report:
             "without_run": [
                 {"expectation": expectation.name, "command": expectation.command}
                 for expectation in self.without_run
+            ],
+            "unreadable": [
+                {"run": name, "problem": problem} for name, problem in self.unreadable.items()
             ],
         }
 
@@ -134,8 +144,13 @@ class Report:
         for run, block in zip(self.runs, blocks, strict=True):
             text += f"{printable(run.expectation.name)}: {run.name}\n"
             text += "".join(f"{_aligned(line, widths)}\n" for line in block) + "\n"
+        for problem in self.unreadable.values():
+            text += f"  FAIL  {problem.splitlines()[0]}\n"
         failed = sum(not finding.ok for run in self.runs for finding in run.findings)
-        verdict = f"{failed} of {len(lines)} checks FAILED" if failed else "every check passed"
+        verdicts = [f"{failed} of {len(lines)} checks FAILED"] if failed else []
+        if self.unreadable:
+            verdicts.append(f"{len(self.unreadable)} of the runs cannot be read")
+        verdict = ", ".join(verdicts) or "every check passed"
         return f"{text}{verdict} ({len(lines)} checks, {len(self.runs)} runs)\n"
 
 
@@ -152,24 +167,30 @@ def check_named(paths: Sequence[Path], expected: Expected) -> Report:
         if not found:
             raise UserError(_why_none(_name(path), document, expected))
         checked += found
-    return _report(checked, expected)
+    return _report(checked, expected, {})
 
 
 def check_all(folder: Path, expected: Expected) -> Report:
     """Check every run below a folder of which something is expected.
 
     Raises:
-        UserError: there is none, or a run there is damaged.
+        UserError: there is none.
     """
     checked: list[CheckedRun] = []
+    unreadable: dict[str, str] = {}
     for path in _runs_below(folder):
-        checked += check_run(_name(path), record.read_run(path), expected)
-    if not checked:
+        try:
+            document = record.read_run(path)
+        except UserError as error:
+            unreadable[_name(path)] = str(error)
+        else:
+            checked += check_run(_name(path), document, expected)
+    if not checked and not unreadable:
         raise UserError(
             f"no run below {printable(folder)}/ is one of which something is expected: make one, "
             f"such as by {printable(expected.runs[0].command)}, or name a run's folder"
         )
-    return _report(checked, expected)
+    return _report(checked, expected, unreadable)
 
 
 def _runs_below(folder: Path) -> list[Path]:
@@ -192,10 +213,13 @@ def _name(path: Path) -> str:
     return printable(path.parent if path.name == "metrics.json" else path)
 
 
-def _report(checked: Sequence[CheckedRun], expected: Expected) -> Report:
+def _report(
+    checked: Sequence[CheckedRun], expected: Expected, unreadable: Mapping[str, str]
+) -> Report:
     met = [run.expectation for run in checked]
     checked = sorted(checked, key=lambda run: expected.runs.index(run.expectation))
-    return Report(checked, [expectation for expectation in expected.runs if expectation not in met])
+    missing = [expectation for expectation in expected.runs if expectation not in met]
+    return Report(checked, missing, unreadable)
 
 
 def check_run(name: str, document: Mapping[str, Any], expected: Expected) -> list[CheckedRun]:

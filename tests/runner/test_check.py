@@ -266,6 +266,7 @@ def test_the_document_for_graders(checked: Midterm) -> None:
             }
         ],
         "without_run": [],
+        "unreadable": [],
     }
 
 
@@ -367,8 +368,17 @@ def test_a_damaged_run(text: str, message: str, checked: Midterm) -> None:
     (folder / "metrics.json").write_text(text, encoding="utf-8")
 
     assert message in told(checked(folder))
-    if "damaged" in message:
-        assert message in told(checked())  # nor is it passed over where it was not named
+
+    # Where it was not named, it neither passes nor hides the others.
+    write_run(Path("outputs/good"))
+    code, out, err = checked()
+    assert (code, err) == (3, "")
+    assert message in out
+    assert out.endswith("1 of the runs cannot be read (2 checks, 1 runs)\n")
+    answer = json.loads(checked("--json").out)
+    assert (answer["ok"], answer["runs"][0]["ok"]) == (False, True)
+    assert [row["run"] for row in answer["unreadable"]] == ["outputs/run"]
+    assert message in answer["unreadable"][0]["problem"]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ def answer(
     try:
         blocks = list(build(*found))
     except _DAMAGE as error:
+        reservations = [notice for run in found for notice in _reservations(run)]
+        if any(run.document.get("failed") for run in found):
+            # Networks that leave the finite numbers have no loss, and leave no mean over seeds.
+            missing_numbers = "**Not shown:** what is asked here, a failed run cannot tell."
+            return [*reservations, Notice(prose(missing_numbers))]
         names = [Code(str(run.folder / "metrics.json")) for run in found]
         return [
             Notice(

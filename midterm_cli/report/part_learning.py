@@ -94,9 +94,9 @@ def learning_in_brief(sweep: Run, train: Run) -> Iterator[Block]:
     yield Paragraph(
         prose(
             f"The {network(sweep)} network trains at {_rate(found['last_stable_lr'])} and fails "
-            f"at {_rate(found['first_divergent_lr'])}{_half(found)}. Averaged weights end with a "
-            f"test loss lower by {interval(gain)}; of {count(claims)} claims that they are better "
-            f"or smoother, {count(held)} hold at 95 %."
+            f"at {_rate(found['first_divergent_lr'])}{_half(found)}. In the end averaging gains "
+            f"{interval(gain)} nats of test loss; of {count(claims)} claims that averaged weights "
+            f"are better or smoother, {count(held)} hold at 95 %."
         ),
         "Part 3",
     )

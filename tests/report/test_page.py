@@ -313,6 +313,16 @@ def test_a_failed_run_is_announced(runs: Path) -> None:
     assert "This run failed:" in Outline(pages(runs)[0]).words
 
 
+def test_a_diverged_run_is_no_damage(tmp_path: Path) -> None:
+    for preset in ("train", "reference/train"):
+        run = make_run(preset, tmp_path, "lr=1e6", "epochs=2")
+        edit(run, lambda document: document["config"].update(lr=1e-3, epochs=25))
+    words = Outline(pages(tmp_path)[0]).words
+    assert "Damaged" not in words
+    assert "This run failed:" in words
+    assert "Not shown: what is asked here, a failed run cannot tell." in words
+
+
 def test_an_unreadable_run_is_named(runs: Path) -> None:
     keep(runs, "softt")
     (runs / "softt" / "default" / "metrics.json").write_text('{"', encoding="utf-8")

@@ -624,7 +624,9 @@ def test_data_commands(folder: Path, midterm: Midterm) -> None:
     assert [line.split()[0] for line in out.splitlines()] == ["BAD"] * 4
     assert err.startswith("Error: 4 of 4 files in here are bad: train-images-idx3-ubyte: missing\n")
     is_told(midterm("data", "fetch", "--source", "nowhere", "--data-dir", "here"), "nowhere")
-    is_told(midterm("data", "show", "--data-dir", "here"), "midterm data fetch")
+    command = "midterm data fetch --data-dir 'over there'"
+    is_told(midterm("data", "show", "--data-dir", "over there"), f"run `{command}`")
+    assert midterm("data", "verify", "--data-dir", "over there").err.endswith(f": {command}\n")
     is_told(
         midterm("data", "show", "--dataset", "synthetic", "--output", "a.tex"), ".png, got a.tex"
     )
@@ -649,9 +651,10 @@ def test_an_interrupted_download_says_how_to_go_on(
         raise signal
 
     monkeypatch.setattr("midterm_cli.data.fetch.fetch", interrupted)
-    answer = midterm("data", "fetch")
+    answer = midterm("data", "fetch", "--data-dir", "here")
     assert (answer.code, answer.out) == (code, "")
-    assert answer.err == "Interrupted: midterm data fetch starts again with what is missing\n"
+    command = "midterm data fetch --data-dir here"
+    assert answer.err == f"Interrupted: {command} starts again with what is missing\n"
 
 
 def test_fetched_data_are_in_the_folder_on_stdout(

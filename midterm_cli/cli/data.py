@@ -39,6 +39,7 @@ def data_fetch(
     data_dir: DataDir = None,
 ) -> int:
     """Get Fashion-MNIST, unless it is already there, and check it."""
+    from midterm_cli.data.datasets import fetch_command
     from midterm_cli.data.fetch import fetch
     from midterm_cli.runner import interrupt, paths, terminal
 
@@ -47,7 +48,8 @@ def data_fetch(
         with interrupt.unwinding():  # a download is in a temporary folder
             terminal.say(fetch(folder, source, terminal.say))
     except KeyboardInterrupt as signal:
-        terminal.say("Interrupted: midterm data fetch starts again with what is missing")
+        command = printable(fetch_command(folder))
+        terminal.say(f"Interrupted: {command} starts again with what is missing")
         return TERMINATED if isinstance(signal, interrupt.Terminated) else INTERRUPTED
     print_path(folder)
     return DONE
@@ -65,9 +67,10 @@ def data_verify(data_dir: DataDir = None) -> int:
         print_out(f"{'ok ' if finding.ok else 'BAD'} {finding.sha256 or '-':64} {finding.name}\n")
     bad = [finding for finding in findings if not finding.ok]
     if bad:
+        first, command = bad[0], datasets.fetch_command(folder)
         raise UserError(
             f"{len(bad)} of {len(findings)} files in {printable(folder)} are bad: "
-            f"{bad[0].name}: {bad[0].problem}\nget them again with: midterm data fetch"
+            f"{first.name}: {first.problem}\nget them again with: {command}"
         )
     return DONE
 

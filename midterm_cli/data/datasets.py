@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -161,6 +162,11 @@ def load(dataset: str, data_dir: Path) -> Dataset:
         ) from error
 
 
+def fetch_command(data_dir: Path) -> str:
+    """The command that gets Fashion-MNIST into a data folder."""
+    return f"midterm data fetch --data-dir {shlex.quote(str(data_dir))}"
+
+
 def _make_synthetic() -> Dataset:
     from midterm_cli.data import synthetic
 
@@ -177,13 +183,13 @@ def _load_fashion_mnist(data_dir: Path) -> Dataset:
     missing = [name for name in FILES if not (raw / name).is_file()]
     if missing:
         what = "is not there" if len(missing) == len(FILES) else f"lacks {', '.join(missing)}"
-        raise UserError(f"Fashion-MNIST in {raw} {what}\nrun `midterm data fetch` to get it")
+        raise UserError(f"Fashion-MNIST in {raw} {what}\nrun `{fetch_command(data_dir)}` to get it")
     paths = {name: raw / name for name in FILES}
     try:
         train, test = _splits(paths, _read_contents(paths), len(CLASS_NAMES))
         source = _check_hashes(data_dir)
     except idx.Problem as problem:
-        raise UserError(f"{problem}\nrun `midterm data fetch` to replace it") from problem
+        raise UserError(f"{problem}\nrun `{fetch_command(data_dir)}` to replace it") from problem
     return Dataset(FASHION_MNIST, train, test, CLASS_NAMES, _digest_of_hashes(FILES), source)
 
 

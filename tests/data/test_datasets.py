@@ -280,7 +280,7 @@ def test_missing_data_names_the_command(data_dir: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     message = refusal(lambda: datasets.load("fashion_mnist", nowhere))
     assert message.startswith(f"Fashion-MNIST in {nowhere / datasets.RAW} is not there")
-    assert "`midterm data fetch`" in message
+    assert f"`{datasets.fetch_command(nowhere)}`" in message
 
 
 def test_truncated_fashion_mnist_names_file_and_command(data_dir: Path) -> None:
@@ -288,7 +288,7 @@ def test_truncated_fashion_mnist_names_file_and_command(data_dir: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:100])
     message = refusal(lambda: datasets.load("fashion_mnist", data_dir))
     assert f"{damaged}: the header gives" in message
-    assert "`midterm data fetch`" in message
+    assert f"`{datasets.fetch_command(data_dir)}`" in message
 
 
 # The manifest
@@ -325,7 +325,7 @@ def test_altered_file_is_refused_even_with_its_old_time(data_dir: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     message = refusal(lambda: datasets.load("fashion_mnist", data_dir))
     assert f"{path}: SHA-256 is" in message
-    assert "`midterm data fetch`" in message
+    assert f"`{datasets.fetch_command(data_dir)}`" in message
 
 
 def test_decay_that_leaves_no_mark_is_seen_by_verify_and_then_by_load(data_dir: Path) -> None:

@@ -13,13 +13,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
+
+
+def _require_order(ends: list[float]) -> list[float]:
+    low, high = ends
+    if not low < high:
+        raise ValueError(f"must be [low, high] with low below high, got {ends}")
+    return ends
+
+
+Coordinate = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""Where a function may be asked for: its figure needs room up to the largest float."""
+
+Range = Annotated[
+    list[Coordinate], Field(min_length=2, max_length=2), AfterValidator(_require_order)
+]
+"""[low, high], the axis of a figure."""
 
 
 class ExperimentConfig(BaseModel):

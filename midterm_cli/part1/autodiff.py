@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field, field_validator
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, ExperimentConfig, Output, Table
+from midterm_cli.experiment import (
+    Context,
+    Coordinate,
+    ExperimentConfig,
+    Output,
+    Range,
+    Table,
+)
 from midterm_cli.part1.compare import (
     METHODS,
     compare_methods,
@@ -29,10 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Coordinate = Annotated[float, Field(ge=-1e100, le=1e100)]
-"""Where a function may be asked for: its figure needs room up to the largest float."""
-
-
 class Config(ExperimentConfig):
     """What is differentiated, where, and in which arithmetic."""
 
@@ -48,10 +51,8 @@ class Config(ExperimentConfig):
         max_length=MAX_LENGTH,
         description="a derivative to be judged, in x and the intermediates; null for none",
     )
-    range: list[Coordinate] = Field(
-        min_length=2,
-        max_length=2,
-        description="[low, high]: the figure's axis, and where a formula is judged",
+    range: Range = Field(
+        description="[low, high]: the figure's axis, and where a formula is judged"
     )
     num_points: int = Field(
         ge=11,
@@ -68,13 +69,6 @@ class Config(ExperimentConfig):
         if isinstance(x, list) and not 1 <= len(x) <= 100:
             raise ValueError(f"must hold 1 to 100 points, got {len(x)}")
         return x
-
-    @field_validator("range")
-    @classmethod
-    def _order_range(cls, range: list[float]) -> list[float]:
-        if not range[0] < range[1]:
-            raise ValueError(f"must be [low, high] with low below high, got {range}")
-        return range
 
 
 def run(config: Config, context: Context) -> Output:

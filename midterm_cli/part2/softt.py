@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn.functional import relu
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, ExperimentConfig, Output, Table
+from midterm_cli.experiment import Context, ExperimentConfig, Output, Range, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,18 +36,9 @@ class Config(ExperimentConfig):
         description="arithmetic of the values"
     )
     threshold: Threshold = Field(description="T: the function is 0 on [-T, T]")
-    range: list[Annotated[float, Field(ge=-1e100, le=1e100)]] = Field(
-        min_length=2, max_length=2, description="[low, high] of y"
-    )
+    range: Range = Field(description="[low, high] of y")
     num_points: int = Field(ge=2, le=100_001, description="evenly spaced values of y")
     second_derivative: bool = Field(description="whether the second derivative is shown as well")
-
-    @field_validator("range")
-    @classmethod
-    def _order_range(cls, range: list[float]) -> list[float]:
-        if not range[0] < range[1]:
-            raise ValueError(f"must be [low, high] with low below high, got {range}")
-        return range
 
 
 def softt(y: Tensor, threshold: float) -> Tensor:

@@ -12,7 +12,13 @@ import numpy as np
 
 from midterm_cli.part3.statistics import mean_interval
 
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+METRICS = {
+    "train_loss": "train loss (nats)",
+    "train_accuracy": "train accuracy",
+    "test_loss": "test loss (nats)",
+    "test_accuracy": "test accuracy",
+}
+"""What is measured after each pass: key of a row → label for people."""
 
 Row = dict[str, Any]
 

@@ -336,13 +336,6 @@ def _checkpoint(
 
 # What a person sees -----------------------------------------------------------------------------
 
-_LABELS = {
-    "train_loss": "train loss (nats)",
-    "train_accuracy": "train accuracy",
-    "test_loss": "test loss (nats)",
-    "test_accuracy": "test accuracy",
-}
-
 
 def _name(gamma: float | None) -> str:
     return "raw weights" if gamma is None else f"average, γ = {gamma:g}"
@@ -359,7 +352,7 @@ def summarize(results: Mapping[str, Any]) -> list[Table | str]:
     tables: list[Table | str] = [
         Table(
             f"After pass {final['epoch']}, mean ± standard deviation over {total} seeds",
-            ["", *(_LABELS[metric] for metric in METRICS)],
+            ["", *METRICS.values()],
             rows,
         )
     ]
@@ -371,7 +364,7 @@ def summarize(results: Mapping[str, Any]) -> list[Table | str]:
                 [
                     [
                         _name(entry["gamma"]),
-                        _LABELS[entry["metric"]],
+                        METRICS[entry["metric"]],
                         _interval(entry["gain"], "+.4f"),
                         _interval(entry["roughness_ratio"], ".2f"),
                     ]
@@ -449,6 +442,6 @@ def _draw_metric(
         axis.plot(passes, values.mean(0), line, marker=marker, color=colour, label=_name(gamma))
         if len(values) > 1:
             axis.fill_between(passes, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
-    axis.set_ylabel(_LABELS[metric])
+    axis.set_ylabel(METRICS[metric])
     axis.grid(alpha=0.3)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from midterm_cli.errors import UserError
+from midterm_cli.part3.averaging import METRICS
 from midterm_cli.runner import record
 from midterm_cli.runner.mistakes import did_you_mean, shown
 from midterm_cli.runner.terminal import printable
@@ -18,13 +19,6 @@ from midterm_cli.runner.terminal import printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_METRICS = {
-    "train_loss": "train loss (nats)",
-    "train_accuracy": "train accuracy",
-    "test_loss": "test loss (nats)",
-    "test_accuracy": "test accuracy",
-}
 
 _LABEL_LENGTH = 100  # characters that a legend as wide as the figure has room for
 
@@ -191,7 +185,7 @@ def _train_rows(results: Mapping[str, Any]) -> list[Row]:
     }
     return [
         {"weights": _weights_name(_number(entry["gamma"]))}
-        | {metric: _statistic(entry[metric]) for metric in _METRICS}
+        | {metric: _statistic(entry[metric]) for metric in METRICS}
         | verdict
         for entry in results["final"]["weights"]
     ]
@@ -248,7 +242,7 @@ def _curves(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Curve
                 _finite_mean(row[metric] for row in rows if row["epoch"] == epoch)
                 for epoch in passes
             ]
-            for metric in _METRICS
+            for metric in METRICS
         }
         curves.append(Curve(gamma, passes, means))
     return curves
@@ -327,7 +321,7 @@ def draw(comparison: Comparison) -> Figure:
         }
         for place in range(last + 1)
     ]
-    for axis, metric in zip(axes.T.flat, _METRICS, strict=True):
+    for axis, metric in zip(axes.T.flat, METRICS, strict=True):
         for place, (run, look) in enumerate(zip(comparison.runs, looks, strict=True)):
             _draw_run(axis, run, metric, look, place)
         _finish(axis, metric)
@@ -363,7 +357,7 @@ def _finish(axis: Axes, metric: str) -> None:
     import numpy as np
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    axis.set_ylabel(_METRICS[metric])
+    axis.set_ylabel(METRICS[metric])
     axis.grid(alpha=0.3)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn = [y for line in axis.lines for y in np.asarray(line.get_ydata()) if y > 0]  # no NaN

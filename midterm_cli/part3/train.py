@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -397,14 +396,9 @@ def _interval(entry: Mapping[str, Any] | None, form: str) -> str:
 
 
 # Colours of Okabe and Ito, told apart in grey by lightness and by the line itself.
-_STYLES = (
-    ("#666666", "--"),
-    ("#0072B2", "-"),
-    ("#D55E00", "-."),
-    ("#009E73", ":"),
-    ("#CC79A7", (0, (5, 1))),
-    ("#56B4E9", (0, (3, 1, 1, 1))),
-)
+_COLOURS = ("#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_LINES = ("--", "-", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_LEGEND_INSIDE = 4  # entries; more of them would hide the curves
 
 
 def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
@@ -413,12 +407,14 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
-    first = _first_shown(config)
     for axis, metric in zip(axes.T.flat, METRICS, strict=True):
-        _draw_metric(axis, config, results["history"], metric, first)
+        _draw_metric(axis, config, results["history"], metric)
     for axis in axes[1]:
         axis.set_xlabel("pass")
-    axes[0, 0].legend()
+    if len(config.ema_gamma) < _LEGEND_INSIDE:
+        axes[0, 0].legend()
+    else:
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     seeds = f"{config.num_seeds} seeds: mean and range" if config.num_seeds > 1 else "one seed"
     figure.suptitle(
         f"SGD with averaged weights on {config.dataset}, {config.activation}, "
@@ -428,20 +424,41 @@ def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
     return {"curves": figure}
 
 
-def _draw_metric(
-    axis: Axes, config: Config, history: Sequence[Row], metric: str, first: int
-) -> None:
+def _draw_metric(axis: Axes, config: Config, history: Sequence[Row], metric: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    first = _first_shown(config)
     passes = np.arange(first, config.epochs + 1)
-    for gamma, (colour, line) in zip(
-        (None, *config.ema_gamma), itertools.cycle(_STYLES), strict=False
-    ):
+    is_single = len(passes) == 1
+    gammas = (None, *config.ema_gamma)
+    finite = 0
+    for i, gamma in enumerate(gammas):
         values = np.ma.masked_invalid(select(history, gamma, metric)[:, first:])
-        marker = "o" if len(passes) == 1 else ""
-        axis.plot(passes, values.mean(0), line, marker=marker, color=colour, label=_name(gamma))
+        colour = _COLOURS[i % len(_COLOURS)]
+        # From the seventh on a colour comes back with another line.
+        line = _LINES[(i + i // len(_COLOURS)) % len(_LINES)]
+        # Marks of a single pass stand side by side.
+        x = passes + (0.5 * (i + 0.5) / len(gammas) - 0.25 if is_single else 0)
+        axis.plot(
+            x,
+            values.mean(0),
+            linestyle=line,
+            marker="o" if is_single else "",
+            color=colour,
+            label=_name(gamma),
+        )
         if len(values) > 1:
-            axis.fill_between(passes, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
+            low, high = values.min(0), values.max(0)
+            if is_single:
+                axis.vlines(x, low, high, color=colour)
+            else:
+                axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+        finite += values.count()
+    if not finite:
+        axis.text(0.5, 0.5, "not finite for any seed", transform=axis.transAxes, ha="center")
+        axis.set_yticks([])
+    margin = 0.5 if is_single else 0.05 * len(passes)
+    axis.set_xlim(first - margin, config.epochs + margin)
     axis.set_ylabel(METRICS[metric])
     axis.grid(alpha=0.3)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

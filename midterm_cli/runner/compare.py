@@ -107,13 +107,14 @@ class Comparison:
 
     def labels(self) -> list[str]:
         """A label for each run: what sets its config apart, or else its folder."""
-        labels = [
+        settings = [
             ", ".join(f"{printable(key)} = {_value(run.config.get(key))}" for key in self.keys)
             for run in self.runs
         ]
+        fitting = [text if len(text) <= _LABEL_LENGTH else "" for text in settings]
         full = [
-            label if label and labels.count(label) == 1 else f"{label} run {run.name}".strip()
-            for label, run in zip(labels, self.runs, strict=True)
+            text if text and fitting.count(text) == 1 else f"{text} run {run.name}".strip()
+            for text, run in zip(fitting, self.runs, strict=True)
         ]
         return [
             text if len(text) <= _LABEL_LENGTH else f"…{text[-_LABEL_LENGTH:]}" for text in full
@@ -359,7 +360,7 @@ def _finish(axis: Axes, metric: str) -> None:
 
     axis.set_ylabel(METRICS[metric])
     axis.grid(alpha=0.3)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     drawn = [y for line in axis.lines for y in np.asarray(line.get_ydata()) if y > 0]  # no NaN
     if metric.endswith("loss") and drawn and max(drawn) > _LOG_FROM * min(drawn):
         axis.set_yscale("log")
@@ -392,5 +393,6 @@ def _weights_labels(runs: Sequence[ComparedRun]) -> list[str]:
     labels = ["raw weights"]
     for which in range(1, max(len(run.curves) for run in runs)):
         gammas = {run.curves[which].gamma for run in runs if which < len(run.curves)}
-        labels.append(f"average, γ = {gammas.pop():g}" if len(gammas) == 1 else f"average {which}")
+        shared = f"γ = {gammas.pop():g}" if len(gammas) == 1 else f"the run's γ number {which}"
+        labels.append(f"average, {shared}")
     return labels

@@ -213,7 +213,9 @@ def test_a_run_that_diverges_says_so_in_strict_json() -> None:
     assert all(row[key] is None for row in last for key in METRICS)
     assert rows(output.results, epoch=0, seed=0)[0]["train_loss"] > 0
     train.summarize(output.results)
-    train.draw(make_config(*SMALL, "activation=identity", "lr=1"), output.results)
+    figure = train.draw(make_config(*SMALL, "activation=identity", "lr=1"), output.results)
+    for axis in figure["curves"].axes:
+        assert [text.get_text() for text in axis.texts] == ["not finite for any seed"]
 
 
 def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
@@ -290,10 +292,38 @@ def test_the_figure_shows_the_passes_after_the_skipped_ones() -> None:
     assert np.allclose(np.asarray(line.get_ydata(), dtype=float), expected)
 
 
-def test_a_figure_of_one_pass_shows_that_pass() -> None:
+def test_a_figure_of_one_pass_shows_that_pass_and_the_range_of_the_seeds() -> None:
     config = make_config(*SMALL, "epochs=1")
+    results = run(config).results
+    figure = train.draw(config, results)["curves"]
+    figure.draw_without_rendering()
+
+    losses = [row["train_loss"] for row in rows(results, epoch=1, gamma=None)]
+    axis = figure.axes[0]
+    [[raw_x], [average_x]] = [np.asarray(line.get_xdata(), dtype=float) for line in axis.lines]
+    assert 0.5 < raw_x < 1 < average_x < 1.5
+    [bar] = axis.collections[0].get_paths()
+    expected_bar = [(raw_x, min(losses)), (raw_x, max(losses))]
+    assert np.allclose(np.asarray(bar.vertices, dtype=float), expected_bar)
+    within = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] < tick < axis.get_xlim()[1]]
+    assert within == [1]
+
+
+def test_every_average_is_drawn_in_its_own_way() -> None:
+    gammas = [0.5 / (i + 1) for i in range(32)]
+    config = make_config(*SMALL, "num_seeds=1", f"ema_gamma={gammas}")
     figure = train.draw(config, run(config).results)["curves"]
-    assert np.asarray(figure.axes[0].lines[0].get_xdata()).tolist() == [1]
+    figure.draw_without_rendering()
+
+    looks = [
+        (line.get_color(), str(line._dash_pattern))  # type: ignore[attr-defined]
+        for line in figure.axes[0].lines
+    ]
+    assert len(looks) == len(set(looks)) == 33
+    box = figure.legends[0].get_window_extent()
+    panels = [axis.get_tightbbox() for axis in figure.axes]
+    assert not any(panel is None or box.overlaps(panel) for panel in panels)
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 # ---- the command

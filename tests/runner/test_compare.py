@@ -282,12 +282,28 @@ def test_runs_of_one_config_are_told_apart_by_their_folder(tmp_path: Path) -> No
     assert labels == [*(f"lr = 0.1 run {path}" for path in paths), "lr = 0.2"]
 
 
+def test_runs_that_differ_in_more_than_a_label_holds_are_told_apart_by_their_folder(
+    tmp_path: Path,
+) -> None:
+    keys: dict[str, Any] = {f"key_number_{i}": "of many that differ" for i in range(10)}
+    paths = [train_run(tmp_path / str(i), first=i, **keys) for i in range(2)]
+    paths.append(train_run(tmp_path / "other"))
+
+    labels = compare.compare(paths).labels()
+
+    assert labels == [f"run {path}"[-compare._LABEL_LENGTH :] for path in paths]
+
+
 def test_averages_that_runs_do_not_share_are_named_by_their_place(tmp_path: Path) -> None:
     paths = [train_run(tmp_path / str(gammas), gammas=gammas) for gammas in ((0.5, 0.1), (0.2,))]
 
     figure = compare.draw(compare.compare(paths))
 
-    assert legend(figure)[2:] == ["raw weights", "average 1", "average, γ = 0.1"]
+    assert legend(figure)[2:] == [
+        "raw weights",
+        "average, the run's γ number 1",
+        "average, γ = 0.1",
+    ]
 
 
 # ---- mistakes

@@ -345,6 +345,14 @@ def test_a_rate_that_cannot_be_taken_from_a_sweep(folder: Path, midterm: Midterm
 # ---- config
 
 
+def test_a_preset_of_another_experiment(midterm: Midterm) -> None:
+    is_told(
+        midterm("lr-sweep", "--config", "reference/train"),
+        "'reference/train' is a packaged config of train, not of lr_sweep: "
+        "its own are lr_sweep, reference/lr_sweep",
+    )
+
+
 @pytest.mark.usefixtures("fake_train")
 def test_config_list_and_show(folder: Path, midterm: Midterm) -> None:
     code, out, err = midterm("config", "list")
@@ -364,6 +372,11 @@ def test_config_list_and_show(folder: Path, midterm: Midterm) -> None:
 
     is_told(midterm("config", "show"), "say which experiment", "train")
     is_told(midterm("config", "show", "trian"), "trian", "did you mean 'train'?")
+    assert (
+        "\nactivation: identity  # reference/train\n"
+        in midterm("config", "show", "reference/train").out
+    )
+    is_told(midterm("config", "validate", "nope"), "cannot read nope: No such file")
     is_told(midterm("config", "show", "train", "--set", "lr=-1"), "lr must be greater than 0")
 
 

@@ -33,14 +33,20 @@ def config_show(
     ctx: typer.Context,
     experiment: Annotated[
         str | None,
-        typer.Argument(metavar="[EXPERIMENT]", help="Without it: the one --config is named after."),
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            help="Or a packaged preset. Without it: the one --config is named after.",
+        ),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Show the resolved config as YAML, with where each value comes from."""
     from midterm_cli.runner import config as configs
+    from midterm_cli.runner.experiments import EXPERIMENTS
 
+    if config is None and experiment in set(configs.presets()) - set(EXPERIMENTS):
+        experiment, config = None, experiment
     name = configs.experiment_of(experiment, config)
     print_out(configs.annotated(configs.resolve(name, config, assignments or ())))
 

@@ -48,8 +48,7 @@ def data_fetch(
         with interrupt.unwinding():  # a download is in a temporary folder
             terminal.say(fetch(folder, source, terminal.say))
     except KeyboardInterrupt as signal:
-        command = printable(fetch_command(folder))
-        terminal.say(f"Interrupted: {command} starts again with what is missing")
+        terminal.say(f"Interrupted: {fetch_command(folder)} starts again with what is missing")
         return TERMINATED if isinstance(signal, interrupt.Terminated) else INTERRUPTED
     print_path(folder)
     return DONE

@@ -164,7 +164,10 @@ def load(dataset: str, data_dir: Path) -> Dataset:
 
 def fetch_command(data_dir: Path) -> str:
     """The command that gets Fashion-MNIST into a data folder."""
-    return f"midterm data fetch --data-dir {shlex.quote(str(data_dir))}"
+    name = str(data_dir)
+    if not name.isprintable():  # a command is one line
+        name = repr(name)[1:-1]
+    return f"midterm data fetch --data-dir {shlex.quote(name)}"
 
 
 def _make_synthetic() -> Dataset:

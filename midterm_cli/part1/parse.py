@@ -112,7 +112,7 @@ def _check_length(text: str) -> None:
 
 
 def _quote(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _split_definition(part: str, last: bool) -> tuple[str, str]:

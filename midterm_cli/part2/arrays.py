@@ -51,9 +51,12 @@ def read_array(key: str, path: str) -> Tensor:
     except OSError as error:
         raise UserError(f"cannot read {key} file {path}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
-        # NumPy's advice after the semicolon, and on unpickling, is not for our users.
-        damaged = "it is not a .npy file of plain numbers"
-        reason = damaged if file.suffix == ".npy" else str(error).split(";")[0]
+        # NumPy's advice to use another argument, and on unpickling, is not for our users.
+        if file.suffix == ".npy":
+            reason = "it is not a .npy file of plain numbers"
+        else:
+            what = str(error).rstrip(".").partition("; use ")[0]
+            reason = f"{what}\nput a row on each line, its numbers separated by commas"
         raise UserError(f"cannot read {key} file {path}: {reason}") from None
     if array.dtype.kind not in "iuf":
         raise UserError(f"{key} file {path} holds {array.dtype}: save it as real numbers")

@@ -66,7 +66,7 @@ def resolve(
     default = Layer("default", yaml_text.load_file(preset_path(experiment)))
     layers = [default]
     if file is not None:
-        layers.append(Layer(printable(file), yaml_text.load_file(find_file(file))))
+        layers.append(Layer(printable(file), yaml_text.load_file(_find_file(file, experiment))))
     layers.extend(_assignment(text) for text in assignments)
     layers.extend(options)
     config, origins = _validated(config_class, layers)
@@ -173,23 +173,33 @@ def preset_path(name: str) -> Path:
     return configs_dir() / f"{name}.yaml"
 
 
-def find_file(name: str) -> Path:
+def _find_file(name: str, experiment: str) -> Path:
     """The file that --config names: a path, or else the name of a packaged preset.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or a preset of another experiment.
     """
     path = Path(name)
     if name in presets() and not path.is_file():
+        if (other := path.name) != experiment:
+            own = [preset for preset in presets() if Path(preset).name == experiment]
+            raise UserError(
+                f"'{name}' is a packaged config of {other}, not of {experiment}: "
+                f"its own are {', '.join(own)}"
+            )
         return preset_path(name)
+    _require_file(name)
+    return path
+
+
+def _require_file(name: str) -> None:
     try:
-        path.stat()
+        Path(name).stat()
     except OSError as error:
         raise UserError(
             f"cannot read {printable(name)}: {error.strerror}; "
             f"of the packaged presets, {did_you_mean(name, presets())}"
         ) from None
-    return path
 
 
 def experiment_of(name: str | None, file: str | None) -> str:
@@ -210,6 +220,7 @@ def experiment_of(name: str | None, file: str | None) -> str:
         raise UserError(f"say which experiment is meant: {', '.join(known)}")
     stem = Path(file).stem
     if stem not in known:
+        _require_file(file)
         raise UserError(
             f"the name of {printable(file)} does not say which experiment it is for: "
             f"name one of {', '.join(known)}"

@@ -67,9 +67,17 @@ def explain(
         config_class: the model that was not met.
         origin: where the value of a key, as a path of keys, comes from.
     """
-    # A union reports what each of its branches asks of one value: that is one mistake.
+    # A union reports what each of its branches asks of one value: that is one mistake. Where a
+    # branch has looked into a list, what the others ask in place of the list is none.
     found: dict[tuple[str, str], list[str]] = {}
-    for error in errors:
+    errors = list(errors)
+    paths = [_location(error["loc"], config_class)[0] for error in errors]
+    for error, path in zip(errors, paths, strict=True):
+        of_a_branch = error["type"].endswith("_type") or error["type"] == "none_required"
+        if of_a_branch and any(
+            len(other) > len(path) and other[: len(path)] == path for other in paths
+        ):
+            continue
         key, demand, rest = _sentence(error, config_class, origin)
         found.setdefault((key, rest), []).append(demand)
     lines = [

@@ -46,7 +46,7 @@ def test_texts_up_to_the_longest_are_read() -> None:
 def test_long_texts_are_quoted_short() -> None:
     assert _quote("y" * 60) == f"'{'y' * 60}'"
     assert _quote("y" * 61) == f"'{'y' * 57}...'"
-    assert _quote("é") == r"'\xe9'"
+    assert _quote("é\x1b") == r"'é\x1b'"
 
 
 @pytest.mark.parametrize("number", ["0", "1e-100", "1e100"])
@@ -104,7 +104,7 @@ def test_names_of_intermediates() -> None:
     longest = "U" + 19 * "u"
     program = parse_program(f"{longest} = x; v_2 = {longest}; v_2*2")
     assert [step.name for step in program] == [longest, "v_2", "f"]
-    for name, shown in [("f", "f"), ("uñ", r"u\xf1"), (longest + "u", longest + "u"), ("pi", "pi")]:
+    for name, shown in [("f", "f"), ("uñ", "uñ"), (longest + "u", longest + "u"), ("pi", "pi")]:
         assert refusal_of_program(f"{name} = x; f = {name}") == (
             f"'{shown}' cannot name an intermediate: take up to 20 letters and digits, and "
             "no name that means something else"

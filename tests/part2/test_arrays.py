@@ -38,6 +38,22 @@ def test_a_csv_has_two_axes(tmp_path: Path) -> None:
     assert read_array("x", str(file)).tolist() == [[1], [2]]
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("1;2\n2;1\n", "could not convert string '1;2' to float64 at row 0, column 1"),
+        ("1,2\n2\n", "the number of columns changed from 2 to 1 at row 2"),
+    ],
+)
+def test_a_csv_that_is_none(text: str, what: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(text, encoding="utf-8")
+    assert refusal(file) == (
+        f"cannot read matrix file {file}: {what}\n"
+        "put a row on each line, its numbers separated by commas"
+    )
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     assert refusal(file) == f"cannot read matrix file {file}: No such file or directory"

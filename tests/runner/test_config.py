@@ -184,7 +184,7 @@ def test_a_union_tells_what_each_branch_asks() -> None:
         return explain(caught.value.errors(), Config, lambda keys: "here")
 
     assert told("a") == "x must be a number or a list, got 'a' (here)"
-    assert told([1, "a"]).splitlines()[1] == "x[1] must be a number, got 'a' (here)"
+    assert told([1, "a"]) == "x[1] must be a number, got 'a' (here)"
 
 
 def test_a_validator_s_message_gets_its_key_once() -> None:

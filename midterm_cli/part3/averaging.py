@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from midterm_cli.part3.statistics import mean_interval
+from midterm_cli.part3.statistics import mean_and_sd, mean_interval, within_floats
 
 METRICS = {
     "train_loss": "train loss (nats)",
@@ -51,13 +51,10 @@ def final_metrics(
             entry["half_life"] = half_life(gamma)
             entry["weight_of_start"] = (1 - gamma) ** num_updates
         for metric in METRICS:
-            values = select(history, gamma, metric)[:, -1]
-            values = values[np.isfinite(values)]
-            entry[metric] = {
-                "mean": float(values.mean()) if len(values) else None,
-                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-                "total": len(values),
-            }
+            last = select(history, gamma, metric)[:, -1]
+            values = last[np.isfinite(last)].tolist()
+            mean, sd = mean_and_sd(values) if values else (None, None)
+            entry[metric] = {"mean": mean, "sd": sd, "total": len(values)}
         entries.append(entry)
     return entries
 
@@ -66,8 +63,7 @@ def half_life(gamma: float) -> float:
     """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
     if gamma == 1:
         return 0.0
-    # JSON has no infinity, which it is for the smallest floats.
-    return min(math.log(2) / -math.log1p(-gamma), sys.float_info.max)
+    return within_floats(math.log(2) / -math.log1p(-gamma))
 
 
 def compare(history: Sequence[Row], gammas: Sequence[float], first: int) -> list[dict[str, Any]]:
@@ -93,17 +89,28 @@ def compare(history: Sequence[Row], gammas: Sequence[float], first: int) -> list
             raw, average = raw[finite], average[finite]
             sign = -1 if metric.endswith("loss") else 1
             gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
-            changes = [np.abs(np.diff(curves[:, first:])) for curves in (raw, average)]
+            changes = [_mean_change(curves[:, first:]) for curves in (raw, average)]
             ratio = None
-            if changes[0].size and all((change.mean(1) > 0).all() for change in changes):
-                logs = np.log(changes[0].mean(1)) - np.log(changes[1].mean(1))
-                ratio = mean_interval(logs.tolist())
+            if changes[0].size and all((change > 0).all() for change in changes):
+                ratio = mean_interval((np.log(changes[0]) - np.log(changes[1])).tolist())
             comparison.append(
                 {
                     "gamma": gamma,
                     "metric": metric,
                     "gain": None if gain is None else asdict(gain),
-                    "roughness_ratio": None if ratio is None else asdict(ratio.map(math.exp)),
+                    "roughness_ratio": None if ratio is None else asdict(ratio.map(_exp)),
                 }
             )
     return comparison
+
+
+def _mean_change(curves: np.ndarray) -> np.ndarray:
+    """Mean absolute change from one pass to the next, one a seed; none where there is no next."""
+    changes = np.abs(np.diff(curves))
+    num_changes = changes.shape[1]
+    # Each divided before the sum, which then cannot overflow.
+    return (changes / num_changes).sum(1) if num_changes else np.empty(0)
+
+
+def _exp(logarithm: float) -> float:
+    return math.exp(min(logarithm, math.log(sys.float_info.max)))

@@ -13,13 +13,14 @@ one-hot rows Y, p = softmax(z) and h_l the input of layer l (its column of ones 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from midterm_cli.part3.mlp import Activation, Architecture, forward
+from midterm_cli.part3.mlp import ALIGNMENT, Activation, Architecture, forward
 
 Method = Literal["closed_form", "autograd"]
 Step = Callable[[Tensor, Tensor, Tensor], None]
@@ -87,8 +88,9 @@ def _closed_form(
         s.view(shape)[..., :size]
         for s, shape, size in zip(slopes.split(lengths), shapes, hidden_sizes, strict=True)
     ]
-    deltas = [rates.new_empty(num_members, batch_size, size) for size in hidden_sizes]
-    last = rates.new_empty(num_members, batch_size, num_classes)
+    *deltas, last = (
+        _aligned(rates, num_members, batch_size, size) for size in (*hidden_sizes, num_classes)
+    )
     # The step's sign and size enter here, once, in the smallest tensor; the rest is linear in it.
     scale = (-rates / batch_size).view(-1, 1, 1)
     activate, differentiate = _activation_into(architecture.activation)
@@ -122,6 +124,13 @@ def _closed_form(
         weights[0].baddbmm_(x_transposed, delta)
 
     return step
+
+
+def _aligned(like: Tensor, num_members: int, batch_size: int, size: int) -> Tensor:
+    """An uninitialised (K, batch_size, size), each network's part on a boundary of its own."""
+    length = math.ceil(batch_size * size / ALIGNMENT) * ALIGNMENT
+    flat = like.new_empty(num_members, length)[:, : batch_size * size]
+    return flat.view(num_members, batch_size, size)
 
 
 def _activation_into(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from midterm_cli.part3.search import (
     find_bracket,
     next_rates,
 )
-from midterm_cli.part3.sgd import Ensemble
+from midterm_cli.part3.sgd import CHECKS_PER_PASS, Ensemble
 from midterm_cli.part3.sharpness import along_run, extremes
 from midterm_cli.part3.statistics import wilson_interval
 from midterm_cli.part3.threshold import Trial, estimate_threshold
@@ -38,8 +37,8 @@ Row = dict[str, Any]
 Record = dict[str, Any]
 Member = tuple[float, int]  # learning rate and seed
 
-# Moments of a run at which its sharpness is measured: all those at which a short run stops.
-_POINTS_PER_PASS, _MAX_POINTS = 8, 40
+# Moments of a run at which its sharpness is measured: all those at which it stops, if it is short.
+_MAX_POINTS = 40
 
 
 class Config(ProblemConfig):
@@ -68,14 +67,19 @@ def run(config: Config, context: Context) -> Output:
     finished = _finished_groups(problem, config, context)
     records: list[Record] = []
     rows: list[Row] = []
-    with arithmetic(problem.threads(context.workers, context.workers)) as threads:
-        while lrs := _next_rates(rows, config):
-            text = "learning rate " + ", ".join(f"{lr:.3g}" for lr in lrs)
-            for record in _try_rates(problem, config, context, lrs, finished):
+    threads = 1
+    while lrs := _next_rates(rows, config):
+        text = "learning rate " + ", ".join(f"{lr:.3g}" for lr in lrs)
+        groups = _groups(problem, config, context, lrs, finished)
+        cores = len(groups) if context.remote else context.workers
+        with arithmetic(problem.threads(len(groups), cores)) as of_each:
+            threads = max(threads, of_each * min(len(groups), context.workers))
+            for record in _run_groups(problem, config, context, groups, finished):
                 records.append(record)
                 rows += record["trials"]
                 context.progress(len(rows), _expected_runs(rows, config), text)
-        rows.sort(key=lambda row: (row["lr"], row["seed"]))
+    rows.sort(key=lambda row: (row["lr"], row["seed"]))
+    with arithmetic(problem.threads(1, context.workers)):
         results = _results(rows, config) | {
             # What a constant guess scores, for the figure; nearly the same for every seed.
             "constant_guess_loss": constant_guess_loss(problem.class_counts(config.seed)),
@@ -84,9 +88,7 @@ def run(config: Config, context: Context) -> Output:
     shares = ((record["worker"], _members(record)) for record in records)
     return Output(
         results,
-        provenance=problem.provenance
-        | {"threads": threads * context.workers}
-        | computed_by("trials", shares),
+        provenance=problem.provenance | {"threads": threads} | computed_by("trials", shares),
         failed=not results["bracketed"],
         warnings=_warnings(results, config),
     )
@@ -132,20 +134,32 @@ def _expected_runs(rows: Sequence[Row], config: Config) -> int:
     return max(len(rows), (num_rates + missing) * config.num_seeds)
 
 
-def _try_rates(
+def _groups(
     problem: Problem,
     config: Config,
     context: Context,
     lrs: Sequence[float],
     finished: Mapping[tuple[Member, ...], Record],
-) -> Iterator[Record]:
-    """Run rates with all seeds; yields groups as they finish, those of the journal at once."""
+) -> list[tuple[Member, ...]]:
+    """Rates with all seeds, shared out.
+
+    Rates that were begun go on in the same groups, however many workers there are by now: the last
+    bits of a member may depend on its group.
+    """
     members = [(lr, seed) for lr in lrs for seed in config.seeds]
-    # Rates that were begun go on in the same groups, however many workers there are by now: the
-    # last bits of a member may depend on its group.
     new = set(members)
     begun = (record["num_groups"] for group, record in finished.items() if group[0] in new)
-    groups = problem.groups(members, next(begun, context.workers))
+    return problem.groups(members, next(begun, context.workers))
+
+
+def _run_groups(
+    problem: Problem,
+    config: Config,
+    context: Context,
+    groups: Sequence[tuple[Member, ...]],
+    finished: Mapping[tuple[Member, ...], Record],
+) -> Iterator[Record]:
+    """Run groups; yields each as it is finished, those of the journal at once."""
     yield from (finished[group] for group in groups if group in finished)
     missing = [group for group in groups if group not in finished]
     jobs = [Job(_group_name(group), _run_group, problem, (config, group)) for group in missing]
@@ -199,23 +213,28 @@ def _run_group(
     yield rows
 
 
-def _first_layers(ensemble: Ensemble) -> dict[int, Tensor]:
-    """Weights of the first layer of each member in training, copied."""
-    layer = ensemble.layers()[0].clone()
-    return {member: layer[position] for position, member in enumerate(ensemble.members)}
+def _first_layers(ensemble: Ensemble) -> tuple[tuple[int, ...], Tensor]:
+    """The members in training, and the weights of their first layers, copied."""
+    return ensemble.members, ensemble.layers()[0].clone()
 
 
-def _dead(problem: Problem, ensemble: Ensemble, before: Mapping[int, Tensor]) -> list[int]:
+def _dead(
+    problem: Problem, ensemble: Ensemble, before: tuple[tuple[int, ...], Tensor]
+) -> list[int]:
     """Positions of the members that are certain to have collapsed, long before the run's end.
 
     A first layer that has not moved at all since the last check is the cheap sign; the proof is a
     layer that is zero for every example of the member's training subset.
     """
     layers = ensemble.layers()
+    members, earlier = before
+    still_there = [members.index(member) for member in ensemble.members]
+    # One question for all: each stops the queue of work of a GPU.
+    is_still = (layers[0] == earlier[still_there]).flatten(1).all(1).tolist()
     return [
         position
         for position, member in enumerate(ensemble.members)
-        if torch.equal(layers[0][position], before[member])
+        if is_still[position]
         and problem.has_dead_layer(ensemble.seeds[member], [layer[position] for layer in layers])
     ]
 
@@ -224,7 +243,7 @@ def _sharpness(problem: Problem, config: Config, lr: float | None) -> Row | None
     """Sharpness of the first seed along a run at a rate that trains; None where not asked for."""
     if not config.sharpness or lr is None:
         return None
-    num_points = min(_POINTS_PER_PASS * config.epochs, _MAX_POINTS)
+    num_points = min(CHECKS_PER_PASS * config.epochs, _MAX_POINTS)
     points = along_run(problem, lr, config.seed, config.epochs, num_points)
     return {"lr": lr, "seed": config.seed, "points": points} | extremes(points)
 

@@ -2,9 +2,9 @@
 
 A layer of K networks is one tensor of shape (K, rows, fan_out). Row `fan_in` holds the bias, which
 the layer's input meets as a column of ones; the rows below it are zero and stay zero. They pad
-every network to a 64-byte boundary, so that the BLAS takes the same path for each. Where all
-buffers of a network are multiples of 64 bytes, as with the sizes and the batch of the exercise, its
-numbers are the same, bit for bit, alone or beside others; elsewhere they agree to rounding.
+every network to a 64-byte boundary, as every buffer of the closed-form gradient is padded, so that
+the BLAS takes the same path for each: on one thread a network's numbers are the same, bit for bit,
+alone or beside others. Several threads share out a product as they are many: to rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 
 Activation = Literal["relu", "identity", "tanh"]
 
-_ALIGNMENT = 16  # floats: one 64-byte cache line of float32
+ALIGNMENT = 16
+"""Numbers in a 64-byte cache line of float32: where each network's part of a buffer begins."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Architecture:
 
     def rows(self, layer: int) -> int:
         """Rows of a layer's matrix: fan_in, the bias, and padding."""
-        return math.ceil((self.sizes[layer] + 1) / _ALIGNMENT) * _ALIGNMENT
+        return math.ceil((self.sizes[layer] + 1) / ALIGNMENT) * ALIGNMENT
 
     def shapes(self) -> list[tuple[int, int]]:
         """(rows, fan_out) of each layer's matrix."""

@@ -29,6 +29,9 @@ _SUBSET_STREAM, _MINIBATCH_STREAM = 1, 2
 # chunks than these gain nothing and drive the weights out of the cache.
 _CHUNK_STEPS, _CHUNK_BYTES = 32, 4 * 2**20
 
+CHECKS_PER_PASS = 8
+"""How often a pass stops to see whether the weights are finite."""
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -134,7 +137,7 @@ class Ensemble:
         self.examples = examples
         self.batch_size, self.sampling, self.method = batch_size, sampling, method
         self.num_updates = num_updates(len(subsets[0].rows), batch_size)
-        self.check_every = -(-self.num_updates // 8)
+        self.check_every = -(-self.num_updates // CHECKS_PER_PASS)
         self.frozen: dict[int, Snapshot] = {}
         with torch.inference_mode():
             raw = stack_weights(architecture, seeds, dtype, examples.images.device)
@@ -179,10 +182,14 @@ class Ensemble:
     @torch.inference_mode()
     def restore(self, active: Snapshot, frozen: Mapping[int, Snapshot]) -> None:
         """Go on from a snapshot, of this ensemble or of another with the same members."""
-        self.frozen = dict(frozen)
-        self._place(
-            Snapshot(active.members, tuple(f.to(self.flats[0], copy=True) for f in active.flats))
-        )
+        raw = self.flats[0]
+
+        def copied(snapshot: Snapshot) -> Snapshot:
+            flats = tuple(flat.to(raw, copy=True) for flat in snapshot.flats)
+            return Snapshot(snapshot.members, flats)
+
+        self.frozen = {member: copied(snapshot) for member, snapshot in frozen.items()}
+        self._place(copied(active))
 
     def train(self, epoch: int) -> Iterator[int]:
         """One pass; yields the number of updates done, every so often, and at its end.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided 95 % interval; the ends are None for a single value."""
+    """An estimate with its two-sided 95 % interval.
+
+    The ends are None for a single value; where they are beyond the floats, the last float.
+    """
 
     estimate: float
     low: float | None
@@ -39,6 +43,27 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
 
 
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation (of a sample: over n - 1) of finite values, at least one.
+
+    Squares and sums of finite values may be beyond the floats: they are formed after a division by
+    a power of two, which is exact. The deviation is None for a single value.
+    """
+    total = len(values)
+    scale = 2.0 ** (math.frexp(max(map(abs, values)))[1] - 1)
+    scaled = [value / scale for value in values]
+    mean = math.fsum(scaled) / total
+    if total == 1:
+        return values[0], None
+    variance = math.fsum((value - mean) ** 2 for value in scaled) / (total - 1)
+    return scale * mean, within_floats(scale * math.sqrt(variance))
+
+
+def within_floats(number: float) -> float:
+    """The number, or the last float where it is infinite: JSON has no infinity."""
+    return max(-sys.float_info.max, min(sys.float_info.max, number))
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
     """Mean of values over seeds with Student's t interval.
 
@@ -52,14 +77,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     total = len(values)
     if total == 0:
         return None
-    mean = math.fsum(values) / total
-    if total == 1:
+    mean, sd = mean_and_sd(values)
+    if sd is None:
         return Interval(mean, None, None, 1)
     from scipy.special import stdtrit
 
-    variance = math.fsum((value - mean) ** 2 for value in values) / (total - 1)
-    half = float(stdtrit(total - 1, (1 + confidence) / 2)) * math.sqrt(variance / total)
-    return Interval(mean, mean - half, mean + half, total)
+    half = float(stdtrit(total - 1, (1 + confidence) / 2)) * sd / math.sqrt(total)
+    return Interval(mean, within_floats(mean - half), within_floats(mean + half), total)
 
 
 def prediction_interval(

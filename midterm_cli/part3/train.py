@@ -20,6 +20,7 @@ from midterm_cli.part3.mlp import split_layers
 from midterm_cli.part3.outcome import classify, worst
 from midterm_cli.part3.problem import Problem, ProblemConfig, arithmetic, computed_by
 from midterm_cli.part3.sgd import Snapshot
+from midterm_cli.part3.statistics import mean_and_sd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +149,7 @@ def _progress_text(groups: Sequence[_Group], config: Config) -> str:
         if row["weights"] == "raw" and row["train_loss"] is not None
     ]
     text = f"pass {min(epoch + 1, config.epochs)}/{config.epochs}"
-    return f"{text}, train loss {sum(losses) / len(losses):.3f}" if losses else text
+    return f"{text}, train loss {_number(mean_and_sd(losses)[0], '.3f')}" if losses else text
 
 
 def _train_group(
@@ -309,8 +310,8 @@ def _checkpoint(
 ) -> dict[str, torch.Tensor]:
     """All that is needed to use the networks, stacked over seeds.
 
-    Weights as torch.nn.Linear lays them out, (seeds, fan_out, fan_in), and the mean image,
-    (seeds, pixels), which is to be subtracted from every input.
+    All on the CPU. Weights as torch.nn.Linear lays them out, (seeds, fan_out, fan_in), and the
+    mean image, (seeds, pixels), which is to be subtracted from every input.
     """
     names = ["raw", *(f"ema_{gamma!r}" for gamma in config.ema_gamma)]
     sizes = problem.architecture.sizes
@@ -318,7 +319,7 @@ def _checkpoint(
     for group in groups:
         for snapshot in (group.active, *group.frozen.values()):
             stacks = [
-                split_layers(flat, problem.architecture, len(snapshot.members))
+                split_layers(flat.cpu(), problem.architecture, len(snapshot.members))
                 for flat in snapshot.flats
             ]
             for i, member in enumerate(snapshot.members):
@@ -382,17 +383,24 @@ def summarize(results: Mapping[str, Any]) -> list[Table | str]:
 def _mean_sd(entry: Mapping[str, Any], total: int) -> str:
     if entry["mean"] is None:
         return "not finite"
-    text = f"{entry['mean']:.4f}" + ("" if entry["sd"] is None else f" ± {entry['sd']:.4f}")
+    text = _number(entry["mean"], ".4f")
+    if entry["sd"] is not None:
+        text += f" ± {_number(entry['sd'], '.4f')}"
     return text if entry["total"] == total else f"{text} ({entry['total']} of {total} seeds)"
 
 
 def _interval(entry: Mapping[str, Any] | None, form: str) -> str:
     if entry is None:
         return "–"
-    text = format(entry["estimate"], form)
+    text = _number(entry["estimate"], form)
     if entry["low"] is None:
         return f"{text} (one seed: no interval)"
-    return f"{text} [{entry['low']:{form}}, {entry['high']:{form}}]"
+    return f"{text} [{_number(entry['low'], form)}, {_number(entry['high'], form)}]"
+
+
+def _number(value: float, form: str) -> str:
+    """A number in a fixed format, or where it would be as long as it is large, in powers of ten."""
+    return format(value, form if abs(value) < 1e6 else form.replace("f", "e"))
 
 
 # Colours of Okabe and Ito, told apart in grey by lightness and by the line itself.

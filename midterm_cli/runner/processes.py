@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
@@ -173,9 +174,10 @@ def _serve(problem: Any, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Files of the first process: the lock of its run, the pipes to its other processes.
-    kept = connection.fileno()
-    os.closerange(3, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    for path in list(Path("/proc/self/fd").iterdir()):
+        if (number := int(path.name)) > 2 and number != connection.fileno():
+            with suppress(OSError):  # the listing itself has been closed
+                os.close(number)
     try:
         while True:
             connection.send_bytes(_last_words(problem, connection.recv_bytes(), connection))

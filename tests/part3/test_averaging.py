@@ -1,6 +1,8 @@
 """What averaging gains, from histories that are made up so that the answer is known."""
 
+import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -115,3 +117,22 @@ def test_a_seed_that_is_not_finite_at_the_end_is_left_out_of_the_pairs() -> None
     assert entry["gain"] == {"estimate": 1.0, "low": None, "high": None, "total": 1}
     (entry, *_) = compare(history({None: [[1.0, None]], GAMMA: [[1.0, 1.0]]}), [GAMMA], first=0)
     assert (entry["gain"], entry["roughness_ratio"]) == (None, None)
+
+
+def test_losses_near_the_largest_float_leave_finite_numbers() -> None:
+    largest = sys.float_info.max
+    sizes = (1.0, 0.5, 0.25)
+    huge = history(
+        {
+            None: [[largest * size / epoch for epoch in range(1, 5)] for size in sizes],
+            GAMMA: [[1e-300 * size * (epoch % 2) for epoch in range(4)] for size in sizes],
+        }
+    )
+    final, comparison = final_metrics(huge, [GAMMA], 10), compare(huge, [GAMMA], 0)
+    json.dumps([final, comparison], allow_nan=False)
+
+    entry = final[0]["train_loss"]
+    assert entry["mean"] == pytest.approx(largest / 12 * 1.75)
+    assert entry["sd"] == pytest.approx(largest * np.std([0.25, 0.125, 0.0625], ddof=1))
+    assert comparison[0]["gain"]["estimate"] == pytest.approx(largest / 12 * 1.75)
+    assert comparison[0]["roughness_ratio"]["estimate"] == pytest.approx(largest)

@@ -202,17 +202,26 @@ def test_a_member_is_the_same_bit_for_bit_whoever_shares_its_ensemble(
                     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 7])
-def test_a_member_agrees_to_rounding_for_any_batch_size(batch_size: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("hidden", [(), (7,), (30, 10)])
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 7])
+def test_so_it_is_for_any_sizes_and_batch(
+    batch_size: int, hidden: tuple[int, ...], dtype: torch.dtype
+) -> None:
     def make(seeds: Sequence[int]) -> Ensemble:
-        return train(
-            make_ensemble(seeds, [1e-4] * len(seeds), batch_size=batch_size, dtype=torch.float32)
-        )
+        lrs = [1e-4] * len(seeds)
+        return train(make_ensemble(seeds, lrs, hidden=hidden, batch_size=batch_size, dtype=dtype))
 
-    together, alone = make(range(8)), make([5])
-    assert_close(
-        layers_of(alone, alone.flats[0], 0), layers_of(together, together.flats[0], 5), rtol=1e-5
-    )
+    together = make(range(8))
+    for seeds in ([5], [1, 2, 5]):
+        apart = make(seeds)
+        for position, seed in enumerate(seeds):
+            for a, b in zip(
+                layers_of(apart, apart.flats[0], position),
+                layers_of(together, together.flats[0], seed),
+                strict=True,
+            ):
+                assert torch.equal(a, b)
 
 
 def test_a_non_finite_member_is_frozen_and_the_others_do_not_notice() -> None:

@@ -1,12 +1,14 @@
 """Intervals against published tables and against the frequency that they promise."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 
 from midterm_cli.part3.statistics import (
     Interval,
+    mean_and_sd,
     mean_interval,
     prediction_interval,
     wilson_interval,
@@ -33,6 +35,21 @@ def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
         assert found.high is not None
         hits += found.low < 1.5 < found.high
     assert 0.935 < hits / 2000 < 0.965
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**1000, 2.0**-1000])
+def test_mean_and_sd_are_exact_at_any_size(scale: float) -> None:
+    values = [scale * value for value in (1.0, 2.0, 3.0, 4.0, 10.0)]
+    mean, sd = mean_and_sd(values)
+    assert mean == 4 * scale
+    assert sd == math.sqrt(12.5) * scale
+    assert mean_and_sd([scale]) == (scale, None)
+    assert mean_and_sd([0.0, 0.0]) == (0, 0)
+
+
+def test_an_interval_beyond_the_floats_ends_with_them() -> None:
+    largest = sys.float_info.max
+    assert mean_interval([largest, largest / 2]) == Interval(largest * 0.75, -largest, largest, 2)
 
 
 def test_without_spread_there_is_no_interval() -> None:

@@ -453,7 +453,7 @@ def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.set_ylabel("train loss at the end (nats)")
+    axis.set_ylabel("train loss at the end,\nor when found dead (nats)")
 
 
 def _quartiles(losses: Sequence[float]) -> list[float]:

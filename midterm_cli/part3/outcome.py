@@ -34,7 +34,7 @@ def constant_guess_loss(class_counts: Sequence[int]) -> float:
 def classify(
     train_loss: float | None, predicted: Sequence[int], class_counts: Sequence[int]
 ) -> Outcome:
-    """The outcome of a run, from its state at the end.
+    """The outcome of a run, from its state at the end, or when it was found that it cannot recover.
 
     Args:
         train_loss: mean cross-entropy over the training subset, in nats; None, NaN or infinite

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
+from midterm_cli import source
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Job, Output, Table
 from midterm_cli.part3.averaging import METRICS, Row, compare, final_metrics, select
@@ -87,6 +88,7 @@ def run(config: Config, context: Context) -> Output:
     problem = Problem(config, context)
     if saved := context.state.load():
         problem.require_same_data(saved["data_sha256"])
+        _require_same_code(saved.get("code"))
         groups = _unpack(saved["groups"])
     else:
         groups = [_Group(seeds) for seeds in problem.groups(config.seeds, context.workers)]
@@ -122,6 +124,15 @@ def run(config: Config, context: Context) -> Output:
     return _output(problem, config, groups, threads)
 
 
+def _require_same_code(digest: str | None) -> None:
+    """Refuse to go on with a run that other code has begun: its numbers may be others."""
+    if digest != source.loaded():
+        raise UserError(
+            f"the run was begun by other code (digest {digest}, now {source.loaded()})\n"
+            "leave out --resume to start again"
+        )
+
+
 def _updates(problem: Problem, group: _Group) -> int:
     """Updates that a group has made, over all its members."""
     return len(group.seeds) * max(0, group.epoch) * problem.num_updates
@@ -135,7 +146,9 @@ def _save(problem: Problem, context: Context, groups: Sequence[_Group]) -> float
     """Keep how far the groups are; returns the time of the monotonic clock for doing it again."""
     begun = time.monotonic()
     packed = _pack(groups)
-    context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
+    context.state.save(
+        {"groups": packed, "data_sha256": problem.dataset.sha256, "code": source.loaded()}
+    )
     # A long history takes long to save: never more than a twentieth of the time.
     return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
 

@@ -211,8 +211,17 @@ def require_free(folder: Path, force: bool) -> None:
 
 
 def _is_run_file(path: Path) -> bool:
-    known = path.name in _RUN_FILES or path.suffix == ".png" or files.is_temporary(path)
-    return path.is_file() and known
+    if not path.is_file():
+        return False
+    known = path.name in _RUN_FILES or files.is_temporary(path)
+    return known or (path.suffix == ".png" and _is_figure(path))
+
+
+def _is_figure(path: Path) -> bool:
+    """Whether a PNG says that midterm wrote it: see `to_png`."""
+    with suppress(OSError), path.open("rb") as file:
+        return b"Software\0midterm" in file.read(1024)
+    return False
 
 
 # ---- the stage of a run

@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from matplotlib.collections import PathCollection
 
 from midterm_cli.data import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Job, NoJournal, Output
+from midterm_cli.experiment import Context, Job, NoJournal, Output, Said, in_turn
 from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.search import find_bracket
 from midterm_cli.part3.threshold import estimate_threshold
@@ -121,6 +121,45 @@ def test_the_rates_that_matter_follow_from_the_trials(tiny: dict[str, Any]) -> N
     assert threshold is not None
     assert tiny["threshold_lr"] == threshold._asdict()
     assert threshold.low < threshold.estimate < threshold.high
+
+
+def test_rates_too_low_to_learn_say_nothing_about_the_threshold() -> None:
+    failures = {1e-3: 0, 2e-3: 1, 4e-3: 4, 8e-3: 6}
+
+    def rows(failures: Mapping[float, int]) -> list[dict[str, Any]]:
+        return [
+            {
+                "lr": lr,
+                "seed": seed,
+                "outcome": "collapsed" if seed < failed else "trained",
+                "train_loss": 1.0,
+                "train_accuracy": 0.5,
+            }
+            for lr, failed in sorted(failures.items())
+            for seed in range(6)
+        ]
+
+    config = config_of("start_lr=1e-3", "num_seeds=6")
+    found = lr_sweep._results(rows(failures), config)["threshold_lr"]
+    with_low = lr_sweep._results(rows({1e-6: 6, 1e-5: 5} | failures), config)["threshold_lr"]
+    assert found is not None
+    assert found == with_low
+
+
+def test_a_sweep_of_few_wide_networks_computes_on_all_cores() -> None:
+    shares: set[tuple[int, int]] = set()
+
+    def launching(jobs: Sequence[Job]) -> Iterator[Said]:
+        shares.add((len(jobs), torch.get_num_threads()))
+        yield from in_turn(jobs)
+
+    wide = ("hidden_sizes=[700]", "train_fraction=0.002", "num_seeds=1", "max_rates=3")
+    context = Context(torch.device("cpu"), launch=launching, workers=4)
+    output = lr_sweep.run(config_of(*TINY, *wide), context)
+
+    assert shares <= {(1, 4), (2, 2), (3, 1)}
+    assert shares & {(1, 4), (2, 2)}
+    assert output.provenance["threads"] == max(groups * threads for groups, threads in shares)
 
 
 def test_a_seed_sees_the_same_at_a_rate_whatever_else_is_tried(tiny: dict[str, Any]) -> None:

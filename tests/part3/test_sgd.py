@@ -245,6 +245,17 @@ def test_a_non_finite_member_is_frozen_where_the_pass_is_looked_at() -> None:
     assert set(ensemble.frozen) == {1}
 
 
+def test_what_is_restored_goes_to_the_device_of_the_ensemble() -> None:
+    """A saved state is on the CPU; `meta` stands in for the other device."""
+    saved = train(make_linear((1, 2), (1e-5, 1e9)))
+    assert saved.frozen
+    with torch.device("meta"):
+        ensemble = make_ensemble((1, 2), (1e-5, 1e9), device="meta")
+    ensemble.restore(saved.snapshot(), saved.frozen)
+    for snapshot in (ensemble.snapshot(), *ensemble.frozen.values()):
+        assert {flat.device.type for flat in snapshot.flats} == {"meta"}
+
+
 def test_the_gradient_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("autograd")

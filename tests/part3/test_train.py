@@ -1,5 +1,6 @@
 """`midterm train`: the published numbers on real data, and what holds on any."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -221,6 +222,40 @@ def test_a_run_that_diverges_says_so_in_strict_json() -> None:
 def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
     with pytest.raises(UserError, match="other data"):
         run(make_config(*SMALL), state=Kept({"groups": [], "data_sha256": "0123456789abcdef"}))
+
+
+@pytest.mark.parametrize("code", [{"code": "0123456789abcdef"}, {}])
+def test_a_state_that_other_code_began_is_refused(code: dict[str, str]) -> None:
+    config = make_config(*SMALL, "epochs=1")
+    begun = {"groups": [], "data_sha256": run(config).provenance["data_sha256"], **code}
+    with pytest.raises(UserError, match=r"begun by other code \(digest \w+, now \w+\)\nleave out"):
+        run(config, state=Kept(begun))
+
+
+@pytest.mark.cuda
+def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setattr(train, "_SAVE_EVERY_SECONDS", -1.0)
+    config = make_config(*SMALL, "activation=identity", "lr=3.6e-3", "num_seeds=4")
+    here = run(config).results
+
+    kept = Kept()
+    there = train.run(config, Context(torch.device("cuda"), state=kept))
+    buffer = io.BytesIO()
+    torch.save(kept.saved[-1], buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, map_location="cpu", weights_only=True)
+    resumed = train.run(config, Context(torch.device("cuda"), state=Kept(state)))
+
+    assert resumed.results["outcomes"] == there.results["outcomes"] == here["outcomes"]
+    for output in (there, resumed):
+        assert output.checkpoint is not None
+        assert {tensor.device.type for tensor in output.checkpoint.values()} == {"cpu"}
+    for a, b in zip(there.results["history"], here["history"], strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from midterm_cli.runner import files, record
 
 IDENTITY = {"lr": 0.1, "device": "cpu"}
 DOCUMENT = {"schema_version": 1, "experiment": "train", "config": {}, "results": {}}
+FIGURE = b"\x89PNG\r\n\x1a\n... tEXtSoftware\0midterm ..."
 FILES = {"config.yaml": b"lr: 0.1\n", "metrics.json": json.dumps(DOCUMENT).encode()}
 
 
@@ -138,7 +139,7 @@ def test_without_resume_an_unfinished_run_is_discarded_with_a_word(
 
 def finished(folder: Path) -> Path:
     with stage(folder) as opened:
-        opened.publish(FILES | {"old.png": b"old"})
+        opened.publish(FILES | {"old.png": FIGURE})
     return folder
 
 
@@ -230,7 +231,11 @@ def test_a_process_killed_between_the_two_renames_loses_nothing(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"figure.png": ""}, "thesis holds files that no run of midterm wrote"),
+        ({"config.yaml": ""}, "thesis holds files that no run of midterm wrote"),
+        (
+            {"metrics.json": json.dumps(DOCUMENT), "photo.png": "Software: Gimp"},
+            "thesis holds 'photo.png', which no run",
+        ),
         ({"metrics.json": "{}"}, "metrics.json was not written by midterm"),
         (
             {"metrics.json": json.dumps(DOCUMENT), "notes.txt": ""},

@@ -370,8 +370,8 @@ def _losses(results: Mapping[str, Any], lr: float) -> list[float]:
 
 
 def _median_loss(results: Mapping[str, Any], lr: float) -> str:
-    median = float(np.median(_losses(results, lr)))
-    return f"{median:.3f}" if math.isfinite(median) else "not finite"
+    median = _quartiles(_losses(results, lr))[1]
+    return "not finite" if math.isnan(median) else f"{median:.3f}"
 
 
 def draw(config: Config, results: Mapping[str, Any]) -> dict[str, Figure]:
@@ -457,10 +457,18 @@ def _draw_losses(axis: Axes, results: Mapping[str, Any]) -> None:
 
 
 def _quartiles(losses: Sequence[float]) -> list[float]:
-    """Quartiles by rank, which are losses that occurred; NaN, a gap, where not finite."""
+    """Quartiles, the median the usual one; NaN, a gap in the figure, where not finite.
+
+    Each is the loss that a share of the seeds does not exceed; the mean of two where two divide
+    the seeds so.
+    """
     ranked = sorted(losses)
-    chosen = [ranked[round(share * (len(ranked) - 1))] for share in (0.25, 0.5, 0.75)]
-    return [loss if math.isfinite(loss) else math.nan for loss in chosen]
+    quartiles = []
+    for share in (0.25, 0.5, 0.75):
+        rank = share * len(ranked)
+        quartile = ranked[math.ceil(rank) - 1] / 2 + ranked[math.floor(rank)] / 2
+        quartiles.append(quartile if math.isfinite(quartile) else math.nan)
+    return quartiles
 
 
 def _draw_failures(axis: Axes, results: Mapping[str, Any]) -> None:

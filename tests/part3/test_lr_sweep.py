@@ -1,6 +1,7 @@
 """The sweep: its results, its journal under fire, and the known answers on Fashion-MNIST."""
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -144,6 +145,21 @@ def test_rates_too_low_to_learn_say_nothing_about_the_threshold() -> None:
     with_low = lr_sweep._results(rows({1e-6: 6, 1e-5: 5} | failures), config)["threshold_lr"]
     assert found is not None
     assert found == with_low
+
+
+@pytest.mark.parametrize(
+    ("losses", "quartiles"),
+    [
+        ([3.0], [3, 3, 3]),
+        ([1.0, 3.0], [1, 2, 3]),
+        ([4.0, 1.0, 3.0, 2.0], [1.5, 2.5, 3.5]),
+        ([5.0, 4.0, 3.0, 2.0, 1.0], [2, 3, 4]),
+        ([math.inf, 1.0, 3.0, 2.0], [1.5, 2.5, math.nan]),
+        ([math.inf, 1.0, math.inf, 2.0], [1.5, math.nan, math.nan]),
+    ],
+)
+def test_quartiles_of_the_figure(losses: list[float], quartiles: list[float]) -> None:
+    np.testing.assert_array_equal(lr_sweep._quartiles(losses), quartiles)
 
 
 def test_a_sweep_of_few_wide_networks_computes_on_all_cores() -> None:

@@ -67,7 +67,7 @@ def _hurry(disturbance: Disturbance) -> None:
     vars(train)["_save"] = lambda *arguments: save(*arguments) - math.inf
     vars(provenance)["git_commit"] = lambda: None
     if not disturbance.real_figures:
-        vars(runner)["_figures"] = lambda *_: {"figure.png": b"a figure"}
+        vars(runner)["_figures"] = lambda *_: {"figure.png": b"Software\0midterm"}
     if disturbance.stuck:
         # By setattr: mypy lets nobody assign to a method.
         setattr(sgd.Ensemble, "_train_chunk", lambda self, rows: time.sleep(3600))  # noqa: B010

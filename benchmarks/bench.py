@@ -157,14 +157,15 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
             contestants[f"ours, K = {num}, all cores, {text}"] = on_all_cores(
                 launch, problem, num, gammas
             )
-    bound = "bound: a large product's rate, one core"
-    contestants[bound] = arithmetic_bound(problem)
+    for cores, name in ((1, "one core"), (CORES, "all cores")):
+        contestants[f"bound: a large product's rate, {name}"] = on_cores(launch, problem, cores)
     seconds = race(contestants, rounds)
     rows = compared(seconds, "notebook loop, with an average")
     for row in rows:
-        cores = CORES if "all cores" in row["name"] else 1
-        both = zip(seconds[bound], seconds[row["name"]], strict=True)
-        row["share_of_bound"] = spread([least / cores / ours for least, ours in both])
+        name = "all cores" if "all cores" in row["name"] else "one core"
+        bound = seconds[f"bound: a large product's rate, {name}"]
+        both = zip(bound, seconds[row["name"]], strict=True)
+        row["share_of_bound"] = spread([least / ours for least, ours in both])
     return rows
 
 
@@ -191,22 +192,34 @@ def one_pass(problem: Problem, seeds: tuple[int, ...], gammas: tuple[float, ...]
         yield None
 
 
-def arithmetic_bound(problem: Problem) -> Contestant:
-    """The multiplications of as many steps as fit into one large product."""
-    side = 1024
-    a, b, out = torch.randn(3, side, side).unbind()
+SIDE, REPEATS = 1024, 20
+
+
+def on_cores(launch: Launcher, problem: Problem, cores: int) -> Contestant:
+    """The multiplications of as many steps as fit into large products, on so many cores at once.
+
+    What the cores of a machine give together is often less than what one gives, times their number.
+    """
     sizes = problem.architecture.sizes
     # Forward, gradient of the weights, and gradient of the inputs but for the first layer.
     products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
     flops = 2 * 8 * (3 * sum(products) - products[0])
-    repeats = 20
+    jobs = [Job(f"core {i}", large_products, problem, ()) for i in range(cores)]
 
-    def multiply() -> int:
-        for _ in range(repeats):
-            torch.mm(a, b, out=out)
-        return max(1, round(repeats * 2 * side**3 / flops))
+    def run() -> int:
+        for _ in launch(jobs):
+            pass
+        return max(1, round(cores * REPEATS * 2 * SIDE**3 / flops))
 
-    return multiply
+    return run
+
+
+def large_products(problem: Problem) -> Iterator[None]:
+    """Multiply large matrices."""
+    a, b, out = torch.ones(3, SIDE, SIDE).unbind()
+    for _ in range(REPEATS):
+        torch.mm(a, b, out=out)
+    yield None
 
 
 def bench_growth(rounds: int) -> Rows:

@@ -350,6 +350,7 @@ def test_every_average_is_drawn_in_its_own_way() -> None:
     figure = train.draw(config, run(config).results)["curves"]
     figure.draw_without_rendering()
 
+    # get_linestyle() calls every tuple of dashes "--": the dashes themselves are private.
     looks = [
         (line.get_color(), str(line._dash_pattern))  # type: ignore[attr-defined]
         for line in figure.axes[0].lines

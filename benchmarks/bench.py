@@ -31,10 +31,10 @@ from midterm_cli.experiment import Context, Job
 from midterm_cli.part3 import lr_sweep, train
 from midterm_cli.part3.problem import Problem, arithmetic
 from midterm_cli.part3.sgd import Ensemble
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import paths
-from midterm_cli.runner.launch import Launcher, launcher, num_workers
-from midterm_cli.runner.provenance import git_commit, now
+from midterm_cli.config import resolve as configs
+from midterm_cli import paths
+from midterm_cli.launch.local import Launcher, launcher, num_workers
+from midterm_cli.run.provenance import git_commit, now
 
 CPU = torch.device("cpu")
 CORES = num_workers(CPU)

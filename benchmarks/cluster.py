@@ -43,10 +43,10 @@ from benchmarks.sleeping import sleep
 from midterm_cli.experiment import Context, Job
 from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.problem import Problem
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import paths
-from midterm_cli.runner.cluster.connect import Dask, connected
-from midterm_cli.runner.launch import Cluster, Launcher, Threads
+from midterm_cli.config import resolve as configs
+from midterm_cli import paths
+from midterm_cli.launch.cluster.connect import Dask, connected
+from midterm_cli.launch.local import Cluster, Launcher, Threads
 
 _WORKERS_A_PROCESS = 250
 _GOAL = 0.9

@@ -1,11 +1,11 @@
-"""The seam between the runner and the parts: what an experiment is given and what it gives back.
+"""The contract of an experiment: what it is asked, given, and gives back.
 
-An experiment is one module with
+An experiment is a folder of three modules, each with one reason to change:
 
-    Config                           a frozen pydantic model, a subclass of `ExperimentConfig`
-    run(config, context) -> Output   the computation: writes no files, prints nothing
-    draw(config, results)            its figures, from the results alone: {file stem: Figure}
-    summarize(results)               what a person wants to read on the terminal
+    schema.py   Config, a subclass of `ExperimentConfig`, and Results: pydantic alone, no torch
+    run.py      run(config, context) → Output: writes no files, prints nothing
+    show.py     draw(config, results) → {file stem: Figure}, and summarize(results) → what a person
+                reads on the terminal: from the results alone
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
+
+
+# ---- what it is asked, and what it answers
 
 
 def _require_order(ends: list[float]) -> list[float]:
@@ -37,20 +39,64 @@ Range = Annotated[
 ]
 """[low, high], the axis of a figure."""
 
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of a whole, such as an accuracy."""
+
 
 class ExperimentConfig(BaseModel):
     """Keys that every experiment has.
 
     No field of a config has a default in code: configs/*.yaml is the one home of the defaults.
+    Sequences are declared as lists, which is what YAML and JSON hold.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    GONE: ClassVar[Mapping[str, str]] = {}
+    """Keys of earlier versions, each with the reason why it went."""
 
     seed: int = Field(ge=0, lt=2**32, description="seed of everything random in the run")
     device: str = Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one",
     )
+
+
+class Record(BaseModel):
+    """A part of the results: strict JSON, so no number in it is NaN or infinite.
+
+    A key that it does not know is ignored: a later version may have added it. A key that is added
+    to an experiment has a default, so that earlier runs can still be read.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Results(Record):
+    """What an experiment answers: the `results` of metrics.json."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a run gives back.
+
+    Attributes:
+        results: for metrics.json.
+        checkpoint: tensors worth keeping, or None; saved as checkpoint.pt.
+        provenance: what only the experiment knows about where its numbers come from, such as
+            data_sha256.
+        failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
+        warnings: lines that the user must see.
+    """
+
+    results: Results
+    checkpoint: Mapping[str, torch.Tensor] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    failed: bool = False
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +109,9 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+# ---- what it is given
 
 
 class State(Protocol):
@@ -113,9 +162,9 @@ class Job:
 
     Attributes:
         name: what messages call it.
-        work: called as work(problem, *arguments), it yields what it has to say as it goes, its
-            result last. A function of a module, so that another process finds it by its name.
-        problem: what the jobs of a run share. It does not travel: another process makes its own.
+        work: called as work(problem, *arguments), it yields events as it goes, its result last. A
+            function of a module, so that another process finds it by its name.
+        problem: what the jobs of a run share. It can be pickled.
         arguments: what is this job's own: data that can be pickled.
     """
 
@@ -129,25 +178,25 @@ class Job:
         return self.work(self.problem, *self.arguments)
 
 
-class Said(NamedTuple):
-    """What a job said.
+class Event(NamedTuple):
+    """What a job yielded.
 
     Attributes:
         job: its index.
-        event: what it yielded.
+        value: what it yielded.
         worker: who computes it, for the record; None for this process.
     """
 
     job: int
-    event: Any
+    value: Any
     worker: Mapping[str, str] | None = None
 
 
-def in_turn(jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Said]:
+def in_turn(jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Event]:
     """Run jobs one after the other."""
     for index, job in enumerate(jobs):
-        for event in job():
-            yield Said(index, event)
+        for value in job():
+            yield Event(index, value)
 
 
 def _silent(done: int, total: int, text: str) -> None:
@@ -164,8 +213,8 @@ class Context:
         progress: called as progress(done, total, text) after each unit of work.
         state: where a long run keeps its state.
         journal: where a run of many parts keeps those that are finished.
-        launch: runs independent jobs, side by side where it can; yields what they say as they go,
-            or only their results.
+        launch: runs independent jobs, side by side where it can; yields their events as they
+            come, or only their results.
         workers: how many jobs `launch` runs at once.
         remote: whether the workers are elsewhere, one core each; otherwise they are the cores of
             this machine, and a job may use those that are idle.
@@ -176,42 +225,6 @@ class Context:
     progress: Callable[[int, int, str], None] = _silent
     state: State = field(default_factory=NoState)
     journal: Journal = field(default_factory=NoJournal)
-    launch: Callable[[Sequence[Job]], Iterator[Said]] = in_turn
+    launch: Callable[[Sequence[Job]], Iterator[Event]] = in_turn
     workers: int = 1
     remote: bool = False
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a run gives back.
-
-    Attributes:
-        results: plain data for metrics.json (str, int, float, bool, None, list, dict). A float that
-            is not finite must already be None.
-        checkpoint: tensors worth keeping, or None; the runner saves them as checkpoint.pt.
-        provenance: what only the experiment knows about where its numbers come from, such as
-            data_sha256.
-        failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
-        warnings: lines that the user must see.
-    """
-
-    results: dict[str, Any]
-    checkpoint: Mapping[str, torch.Tensor] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    failed: bool = False
-    warnings: Sequence[str] = ()
-
-
-class Experiment(Protocol):
-    """The shape of an experiment's module."""
-
-    Config: type[ExperimentConfig]
-
-    def run(self, config: Any, context: Context) -> Output:
-        """Compute the results."""
-
-    def draw(self, config: Any, results: Mapping[str, Any]) -> Mapping[str, Figure]:
-        """Make the figures from the results."""
-
-    def summarize(self, results: Mapping[str, Any]) -> Sequence[Table | str]:
-        """Tables and lines for the terminal."""

@@ -1,15 +1,23 @@
-"""Which code this process runs: a digest of the package's source files."""
+"""Which code this process runs: where its files are, their digest, their commit."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 from functools import cache
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent
 
 
-def digest(package: Path = _PACKAGE) -> str:
+def checkout() -> Path | None:
+    """The source checkout that the package runs from, or None for an installed package."""
+    root = PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "configs").is_dir() else None
+
+
+def digest(package: Path = PACKAGE) -> str:
     """A name for the content of a package's Python files, 16 hexadecimal digits.
 
     A checkout and a wheel of the same state have the same. Files that change under a running
@@ -26,3 +34,29 @@ def digest(package: Path = _PACKAGE) -> str:
 def loaded() -> str:
     """The digest as it was when it was first asked for in this process."""
     return digest()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that the package runs from, `-dirty` when files differ from it.
+
+    None for an installed package, without git, and before the first commit.
+    """
+    root = checkout()
+    if root is None or not (root / ".git").exists():
+        return None
+    # Inside a git hook GIT_DIR and its like point at some other repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            describe,
+            cwd=root,
+            env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -11,7 +11,9 @@ from midterm_cli import cli
 from midterm_cli.data import datasets
 from midterm_cli.data.fetch import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.runner import config, experiments, paths
+from midterm_cli.config import resolve as config
+from midterm_cli import registry as experiments
+from midterm_cli import paths
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from midterm_cli import cli
 from midterm_cli.cli.program import print_path
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
-from midterm_cli.runner import config, experiments
-from midterm_cli.runner.interrupt import Terminated
+from midterm_cli.config import resolve as config
+from midterm_cli import registry as experiments
+from midterm_cli.run.interrupt import Terminated
 
 Midterm = Callable[..., Answer]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from midterm_cli.experiment import Context, Job, Said
+from midterm_cli.experiment import Context, Job, Event
 
 
 def count_up(letter: str, end: int) -> Iterator[str]:
@@ -15,4 +15,4 @@ def count_up(letter: str, end: int) -> Iterator[str]:
 def test_jobs_run_one_after_the_other() -> None:
     context = Context(torch.device("cpu"))
     jobs = [Job("first", count_up, "a", (2,)), Job("second", count_up, "b", (1,))]
-    assert list(context.launch(jobs)) == [Said(0, "a0"), Said(0, "a1"), Said(1, "b0")]
+    assert list(context.launch(jobs)) == [Event(0, "a0"), Event(0, "a1"), Event(1, "b0")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from midterm_cli.runner.paths import checkout
+from midterm_cli.paths import checkout
 
 
 @pytest.fixture(scope="module")

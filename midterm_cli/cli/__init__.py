@@ -14,10 +14,10 @@ import typer
 
 # Each of these modules adds its commands to the app, in the order of --help.
 from midterm_cli.cli import parts, runs, configs, data  # isort: skip
+from midterm_cli import terminal
 from midterm_cli.cli.program import DONE, INTERRUPTED, MISTAKE, app
 from midterm_cli.errors import UserError
-from midterm_cli.runner import terminal
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 __all__ = ["app", "configs", "data", "main", "parts", "runs"]
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from midterm_cli import terminal
 from midterm_cli.cli.options import Assignments, ConfigFile, Force
 from midterm_cli.cli.program import app, new_app, print_out, print_path
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 config_app = new_app(
     help="List, show, check and copy the YAML files that the experiments run from."
@@ -20,12 +21,12 @@ app.add_typer(config_app, name="config")
 @config_app.command("list")
 def config_list() -> None:
     """List the packaged configs, each with what it shows."""
-    from midterm_cli.runner import config as configs
+    from midterm_cli.config.presets import headline, presets
 
-    names = configs.presets()
+    names = presets()
     width = max(map(len, names))
     for name in names:
-        print_out(f"{name:{width}}  {configs.headline(name)}".rstrip() + "\n")
+        print_out(f"{name:{width}}  {headline(name)}".rstrip() + "\n")
 
 
 @config_app.command("show")
@@ -42,13 +43,15 @@ def config_show(
     assignments: Assignments = None,
 ) -> None:
     """Show the resolved config as YAML, with where each value comes from."""
-    from midterm_cli.runner import config as configs
-    from midterm_cli.runner.experiments import EXPERIMENTS
+    from midterm_cli.config.presets import presets
+    from midterm_cli.config.resolve import annotated, meant, resolve
+    from midterm_cli.registry import EXPERIMENTS
 
-    if config is None and experiment in set(configs.presets()) - set(EXPERIMENTS):
+    if config is None and experiment in set(presets()) - set(EXPERIMENTS):
         experiment, config = None, experiment
-    name = configs.experiment_of(experiment, config)
-    print_out(configs.annotated(configs.resolve(name, config, assignments or ())))
+    resolved = resolve(meant(experiment, config), config, assignments or ())
+    terminal.say_all(f"Warning: {note}" for note in resolved.notes)
+    print_out(annotated(resolved))
 
 
 @config_app.command("validate")
@@ -62,10 +65,10 @@ def config_validate(
     ] = None,
 ) -> None:
     """Check a config without running it."""
-    from midterm_cli.runner import config as configs
+    from midterm_cli.config.resolve import meant, resolve
 
-    name = configs.experiment_of(experiment, file)
-    configs.resolve(name, file)
+    name = meant(experiment, file)
+    terminal.say_all(f"Warning: {note}" for note in resolve(name, file).notes)
     print_out(f"{printable(file)} is valid for {name}\n")
 
 
@@ -81,6 +84,6 @@ def config_copy(
     force: Force = False,
 ) -> None:
     """Copy a packaged config, to be edited and given to --config."""
-    from midterm_cli.runner import record
+    from midterm_cli.config.presets import copy_preset
 
-    print_path(record.copy_preset(preset, destination, force))
+    print_path(copy_preset(preset, destination, force))

@@ -19,7 +19,7 @@ from midterm_cli.cli.program import (
     require_png,
 )
 from midterm_cli.errors import UserError
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 data_app = new_app(help="Get, check and look at Fashion-MNIST.")
 app.add_typer(data_app, name="data")
@@ -39,16 +39,19 @@ def data_fetch(
     data_dir: DataDir = None,
 ) -> int:
     """Get Fashion-MNIST, unless it is already there, and check it."""
-    from midterm_cli.data.datasets import fetch_command
+    from midterm_cli import terminal
+    from midterm_cli.data import datasets
     from midterm_cli.data.fetch import fetch
-    from midterm_cli.runner import interrupt, paths, terminal
+    from midterm_cli.run import interrupt
 
-    folder = paths.data_dir(data_dir)
+    folder = datasets.data_dir(data_dir)
     try:
         with interrupt.unwinding():  # a download is in a temporary folder
             terminal.say(fetch(folder, source, terminal.say))
     except KeyboardInterrupt as signal:
-        terminal.say(f"Interrupted: {fetch_command(folder)} starts again with what is missing")
+        terminal.say(
+            f"Interrupted: {datasets.fetch_command(folder)} starts again with what is missing"
+        )
         return TERMINATED if isinstance(signal, interrupt.Terminated) else INTERRUPTED
     print_path(folder)
     return DONE
@@ -58,9 +61,8 @@ def data_fetch(
 def data_verify(data_dir: DataDir = None) -> int:
     """Hash the four files and compare with what they must be."""
     from midterm_cli.data import datasets
-    from midterm_cli.runner import paths
 
-    folder = paths.data_dir(data_dir)
+    folder = datasets.data_dir(data_dir)
     findings = datasets.verify(folder)
     for finding in findings:
         print_out(f"{'ok ' if finding.ok else 'BAD'} {finding.sha256 or '-':64} {finding.name}\n")
@@ -86,9 +88,10 @@ def data_show(
 ) -> None:
     """Draw the first five training images with their labels."""
     from midterm_cli.data import datasets
-    from midterm_cli.runner import paths, record
+    from midterm_cli.figure import to_png
+    from midterm_cli.files import replace_file
 
     require_png(output)
-    loaded = datasets.load(dataset, paths.data_dir(data_dir))
-    record.replace_file(output, record.to_png(datasets.draw_strip(loaded)))
+    loaded = datasets.load(dataset, datasets.data_dir(data_dir))
+    replace_file(output, to_png(datasets.draw_strip(loaded)))
     print_path(output)

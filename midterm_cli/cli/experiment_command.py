@@ -22,8 +22,9 @@ from midterm_cli.cli.program import (
 from midterm_cli.errors import UserError
 
 if TYPE_CHECKING:
-    from midterm_cli.runner.config import Layer
-    from midterm_cli.runner.lr_from import Recommendation
+    from midterm_cli.config.resolve import Layer
+    from midterm_cli.experiment import ExperimentConfig
+    from midterm_cli.runs.lr_from import Recommendation
 
 
 def _run_experiment(
@@ -65,9 +66,11 @@ def _run_experiment(
     four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
     """
-    from midterm_cli.runner import config as configs
-    from midterm_cli.runner import interrupt, launch, record
-    from midterm_cli.runner import run as runner
+    from midterm_cli import terminal
+    from midterm_cli.config.resolve import resolve
+    from midterm_cli.launch import options as launch
+    from midterm_cli.run import interrupt
+    from midterm_cli.run.make import make
 
     values = dict(own)
     data_dir = values.pop("data_dir", None)
@@ -77,26 +80,35 @@ def _run_experiment(
     recommendation = _recommendation(values)
     options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
     options += [recommendation.layer()] if recommendation else []
-    resolved = configs.resolve(experiment, config, assignments or (), options)
+    resolved = resolve(experiment, config, assignments or (), options)
+    terminal.say_all(f"Warning: {note}" for note in resolved.notes)
     if recommendation:
-        _warn_of_another_problem(recommendation, configs.plain(resolved.config))
-    request = runner.Request(ctx.obj, output, data_dir, quiet, force, resume, cluster)
+        _warn_of_another_problem(recommendation, resolved.config)
     try:
-        run = runner.run(experiment, resolved, request)
+        run = make(
+            resolved,
+            command=ctx.obj,
+            output=output,
+            data_dir=data_dir,
+            quiet=quiet,
+            force=force,
+            resume=resume,
+            cluster=cluster,
+        )
     except interrupt.Terminated:
         return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
     if json:
-        print_out(record.to_json(run.document))
+        print_out(run.json)
     else:
         print_path(run.folder)
-    return FAILED if fail_on_failure and run.document.get("failed") else DONE
+    return FAILED if fail_on_failure and run.failed else DONE
 
 
 def _recommendation(values: dict[str, Any]) -> Recommendation | None:
     """Take lr_from out of the values of the options, and read what it names."""
-    from midterm_cli.runner import lr_from
+    from midterm_cli.runs import lr_from
 
     sweep = values.pop("lr_from", None)
     if sweep is None:
@@ -106,8 +118,8 @@ def _recommendation(values: dict[str, Any]) -> Recommendation | None:
     return lr_from.read(sweep)
 
 
-def _warn_of_another_problem(recommendation: Recommendation, config: Mapping[str, Any]) -> None:
-    from midterm_cli.runner import terminal
+def _warn_of_another_problem(recommendation: Recommendation, config: ExperimentConfig) -> None:
+    from midterm_cli import terminal
 
     changes = recommendation.other_problem(config)
     if changes:
@@ -118,7 +130,7 @@ def _layers(
     ctx: typer.Context, values: Mapping[str, Any], implied: Mapping[str, Any]
 ) -> list[Layer]:
     """A config layer for each option that was given or implied, named as the user types it."""
-    from midterm_cli.runner.config import Layer
+    from midterm_cli.config.resolve import Layer
 
     names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     given = {key: value for key, value in values.items() if value not in (None, [], ())}

@@ -9,12 +9,12 @@ import typer
 
 from midterm_cli.cli.program import FAILED
 from midterm_cli.errors import UserError
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 
 def _number(text: str) -> Any:
     """A number as YAML reads it; anything else goes on, for the config to name its key."""
-    from midterm_cli.runner import yaml_text
+    from midterm_cli.config import yaml as yaml_text
 
     try:
         value = yaml_text.parse(text, "the command line")
@@ -32,7 +32,7 @@ def array(key: str, text: str) -> Any:
     """Declare an option for numbers: in brackets, in a YAML file, or in a file for the part."""
 
     def read(given: str) -> Any:
-        from midterm_cli.runner import yaml_text
+        from midterm_cli.config import yaml as yaml_text
 
         if given.endswith((".yaml", ".yml")):
             values = yaml_text.load_file(Path(given))

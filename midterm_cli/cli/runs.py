@@ -9,6 +9,7 @@ import typer
 
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
+from midterm_cli.text import printable
 
 
 @app.command("draw")
@@ -16,9 +17,9 @@ def draw(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
 ) -> None:
     """Draw the figures of a finished run again, without computing it again."""
-    from midterm_cli.runner import run as runner
+    from midterm_cli.run import make
 
-    for path in runner.draw(run):
+    for path in make.draw(run):
         print_path(path)
 
 
@@ -56,18 +57,20 @@ def compare(
 
     The table and then the figure's path are printed; means are over seeds, ± standard deviation.
     """
-    from midterm_cli.runner import compare as comparing
-    from midterm_cli.runner import record
+    from midterm_cli.figure import to_png
+    from midterm_cli.files import replace_file
+    from midterm_cli.run.document import to_json
+    from midterm_cli.runs import compare as comparing
 
     comparison = comparing.compare(runs, by)
     if comparison.has_curves:
         output = output or Path("outputs/compare/curves.png")
         require_png(output)
-        record.replace_file(output, record.to_png(comparing.draw(comparison)))
+        replace_file(output, to_png(comparing.draw(comparison)))
     elif output is not None:
         raise UserError("--output is for the curves of runs of train, and here are none")
     if json:
-        print_out(record.to_json(comparison.document()))
+        print_out(to_json(comparison.document()))
         return
     print_out(comparison.table())
     if output is not None:
@@ -100,19 +103,21 @@ def check(
 
     The exit code is 3 where a run is not as expected, or cannot be read.
     """
-    from midterm_cli.runner import check as checking
-    from midterm_cli.runner import expected as expectations
-    from midterm_cli.runner import paths, record, terminal
+    from midterm_cli import terminal
+    from midterm_cli.config.presets import expected_file
+    from midterm_cli.run.document import to_json
+    from midterm_cli.runs import check as checking
+    from midterm_cli.runs import expected as expectations
 
-    wanted = expectations.load(expected or paths.expected_file())
+    wanted = expectations.load(expected or expected_file())
     if runs:
         report = checking.check_named(runs, wanted)
     else:
         report = checking.check_all(Path("outputs"), wanted)
         for missing in report.without_run:
-            name, command = map(terminal.printable, (missing.name, missing.command))
+            name, command = map(printable, (missing.name, missing.command))
             terminal.say(f"No run for {name}: {command}")
-    print_out(record.to_json(report.document()) if json else report.table())
+    print_out(to_json(report.document()) if json else report.table())
     return DONE if report.ok else FAILED
 
 
@@ -124,11 +129,11 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of metrics.json."""
-    from midterm_cli.runner import config as configs
-    from midterm_cli.runner import record, schema
+    from midterm_cli.config.resolve import meant
+    from midterm_cli.run import document
 
-    names = None if experiment is None else [configs.experiment_of(experiment, None)]
-    print_out(record.to_json(schema.metrics_schema(names)))
+    names = None if experiment is None else [meant(experiment, None)]
+    print_out(document.to_json(document.schema(names)))
 
 
 @app.command("report")

@@ -8,12 +8,10 @@ changed since is not hashed again.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midterm_cli import files
 from midterm_cli.data import idx
 from midterm_cli.errors import UserError
+from midterm_cli.source import checkout
+from midterm_cli.text import closest, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,6 +133,25 @@ class Finding:
 # Load
 
 
+def data_dir(chosen: Path | None = None) -> Path:
+    """The folder that holds FashionMNIST/raw.
+
+    The first that applies: the one chosen by the user; ./data where it holds FashionMNIST; data/
+    of the checkout; midterm/ in the user's cache, so that an installed package finds its data
+    again from any folder.
+    """
+    if chosen is not None:
+        return chosen
+    local = Path("data")
+    if (local / "FashionMNIST").is_dir():
+        return local
+    root = checkout()
+    if root is not None:
+        return root / "data"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "midterm"
+
+
 def load(dataset: str, data_dir: Path) -> Dataset:
     """Read a dataset.
 
@@ -157,7 +177,7 @@ def load(dataset: str, data_dir: Path) -> Dataset:
         return _load_folder(dataset)
     except OSError as error:
         raise UserError(
-            f"cannot read the dataset {_shortened(dataset)}: {error.strerror or error}\n"
+            f"cannot read the dataset {shortened(dataset, 200)}: {error.strerror or error}\n"
             "check its path and permissions"
         ) from error
 
@@ -218,16 +238,12 @@ def _load_folder(dataset: str) -> Dataset:
 
 def _unknown_dataset(dataset: str) -> str:
     words = (FASHION_MNIST, SYNTHETIC)
-    close = difflib.get_close_matches(dataset.lower().replace("-", "_"), words, n=1)
-    advice = f"did you mean {close[0]}?" if close else "name one of these"
+    close = closest(dataset.lower().replace("-", "_"), words)
+    advice = f"did you mean {close}?" if close else "name one of these"
     return (
-        f"dataset: there is no folder {_shortened(dataset)}, "
+        f"dataset: there is no folder {shortened(dataset, 200)}, "
         f"and the words are {' and '.join(words)}: {advice}"
     )
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _digest(contents: Mapping[str, np.ndarray]) -> str:
@@ -383,7 +399,7 @@ def verify(data_dir: Path, source: str | None = None) -> list[Finding]:
     # A folder that cannot be written to is hashed at each load, and no worse off.
     with suppress(OSError):
         if entries or (raw / _MANIFEST).exists():
-            replace_file(raw / _MANIFEST, json.dumps(manifest, indent=2).encode())
+            files.replace(raw / _MANIFEST, json.dumps(manifest, indent=2).encode())
     return findings
 
 
@@ -445,17 +461,6 @@ def _read_manifest(raw: Path) -> dict[str, Any]:
     if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
         return {"source": f"found in {raw}", **manifest}
     return {"source": f"found in {raw}", "files": {}}
-
-
-def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all: aside, to the disc, then renamed."""
-    with tempfile.TemporaryDirectory(prefix=".midterm-", dir=path.parent) as folder:
-        aside = Path(folder, path.name)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
 
 
 # Draw

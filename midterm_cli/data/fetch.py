@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from midterm_cli import files
 from midterm_cli.data import datasets, idx
 from midterm_cli.errors import UserError
 
@@ -94,7 +95,7 @@ def _replace_files(raw: Path, names: Sequence[str], source: Path | None, report:
         else:
             origin, contents = _from_first(names, Path(scratch), report)
         for name, content in contents.items():
-            datasets.replace_file(raw / name, content.data)
+            files.replace(raw / name, content.data)
     return origin
 
 

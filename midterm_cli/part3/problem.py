@@ -59,9 +59,7 @@ class ProblemConfig(ExperimentConfig):
     train_fraction: float = Field(
         gt=0, le=1, description="share of the training set that a seed draws, without replacement"
     )
-    hidden_sizes: tuple[Width, ...] = Field(
-        max_length=64, description="widths of the hidden layers"
-    )
+    hidden_sizes: list[Width] = Field(max_length=64, description="widths of the hidden layers")
     activation: Activation = Field(description="after each hidden layer")
     batch_size: int = Field(ge=1, le=65_536, description="examples in a minibatch")
     sampling: Sampling = Field(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Table as TerminalTable
+from midterm_cli.registry import EXPERIMENTS
 from midterm_cli.report.document import (
     Block,
     Code,
@@ -22,7 +23,6 @@ from midterm_cli.report.document import (
     prose,
 )
 from midterm_cli.report.runs import Run, Runs, command, experiment_of
-from midterm_cli.runner import experiments
 
 # What reading the results of a file that somebody has changed may raise.
 _DAMAGE = (UserError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -103,7 +103,7 @@ def once_per_heading(blocks: Iterable[Block]) -> list[Block]:
 
 def numbers(run: Run) -> list[Block]:
     """What the experiment itself shows on the terminal: tables, and lists of lines."""
-    shown = experiments.load(experiment_of(run.preset)).summarize(run.results)
+    shown = EXPERIMENTS[experiment_of(run.preset)].summarize(run.results)
     blocks: list[Block] = []
     for is_line, group in itertools.groupby(shown, lambda item: isinstance(item, str)):
         if is_line:

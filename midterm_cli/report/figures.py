@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from midterm_cli.figure import to_png, to_svg
+from midterm_cli.registry import EXPERIMENTS
 from midterm_cli.report.document import Picture, Prose
 from midterm_cli.report.runs import Run, experiment_of
-from midterm_cli.runner import experiments, record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def pictures(run: Run, words: Mapping[str, Words]) -> list[Picture]:
         run: whose results are drawn.
         words: on each figure, by its name.
     """
-    drawn = experiments.load(experiment_of(run.preset)).draw(run.config, run.results)
+    drawn = EXPERIMENTS[experiment_of(run.preset)].draw(run.config, run.results)
     return [
         Picture(
             uri=_data_uri(figure),
@@ -48,19 +48,9 @@ def pictures(run: Run, words: Mapping[str, Words]) -> list[Picture]:
 
 
 def _data_uri(figure: Figure) -> str:
-    svg = _to_svg(figure)
+    svg = to_svg(figure)
     if len(svg) <= _LARGEST_SVG:
         kind, content = "svg+xml", svg
     else:
-        kind, content = "png", record.to_png(figure)
+        kind, content = "png", to_png(figure)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _to_svg(figure: Figure) -> bytes:
-    """Render a figure; equal figures are equal bytes, and letters are outlines: no font needed."""
-    from matplotlib import rc_context
-
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "midterm", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "midterm"})
-    return buffer.getvalue()

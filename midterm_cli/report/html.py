@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midterm_cli.report.document import Document
 from midterm_cli.report.formula import to_mathml
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 
 def render(document: Document) -> str:

@@ -26,7 +26,7 @@ from midterm_cli.report.document import (
     Table,
 )
 from midterm_cli.report.formula import to_mathml
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 # What a reader without mathematics would take for markup of its own.
 _NOT_ONLY_MATHEMATICS = re.compile(r"[$`]|<(?!\s)|\]\s*[(\[:]|\n\s*\n")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from midterm_cli.config.presets import expected_file
 from midterm_cli.report.numerals import value
 from midterm_cli.report.runs import command
-from midterm_cli.runner.expected import Check, SeedMean, Step, load
-from midterm_cli.runner.paths import expected_file
+from midterm_cli.runs.expected import Check, SeedMean, Step, load
 
 SOURCE = "the course's published solution: its printed answers and training log"
 

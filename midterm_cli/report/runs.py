@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from midterm_cli.config import resolve as configs
+from midterm_cli.config.presets import preset_path
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import record
-from midterm_cli.runner.terminal import printable
+from midterm_cli.run import document as stored
+from midterm_cli.text import printable
 
 COMMANDS = {
     "autodiff": "midterm autodiff",
@@ -162,16 +163,15 @@ def _finished(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot read {printable(folder)}: {error.strerror or error}") from None
     for path in paths:
-        if not path.name.startswith(".") and record.is_finished(path):
+        if not path.name.startswith(".") and stored.is_finished(path):
             yield path
 
 
 def _read(path: Path, experiment: str) -> tuple[Path, Mapping[str, Any], ExperimentConfig]:
-    document = record.read_run(path)
-    if document["experiment"] != experiment:
+    run = stored.read(path)
+    if run.experiment.name != experiment:
         raise UserError(f"it is a run of another experiment than {experiment}")
-    config = configs.from_document(experiment, document["config"], printable(path))
-    return path, document, config
+    return path, run.document, run.config
 
 
 def _choose(
@@ -201,7 +201,7 @@ def _preference(run: Run) -> tuple[bool, bool, str, str]:
 
 def _preset_config(preset: str) -> dict[str, Any]:
     experiment = experiment_of(preset)
-    return configs.plain(configs.resolve(experiment, str(configs.preset_path(preset))).config)
+    return configs.plain(configs.resolve(experiment, str(preset_path(preset))).config)
 
 
 def _telling_apart(presets: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from midterm_cli import terminal
+from midterm_cli.files import replace_file
 from midterm_cli.report import html, markdown
 from midterm_cli.report.answers import answer, once_per_heading
 from midterm_cli.report.document import Block, Document, Notice, Paragraph, as_text, prose
@@ -15,8 +17,7 @@ from midterm_cli.report.part_learning import learning_in_brief, part3
 from midterm_cli.report.part_provenance import provenance
 from midterm_cli.report.part_published import comparison
 from midterm_cli.report.runs import Runs, find
-from midterm_cli.runner import record, terminal
-from midterm_cli.runner.terminal import printable
+from midterm_cli.text import printable
 
 TITLE = "A deep-learning midterm, answered and checked"
 
@@ -36,8 +37,8 @@ def write(runs_dir: Path, output: Path) -> Path:
     """
     document = compose(find(runs_dir))
     page = output / "index.html"
-    record.replace_file(output / "report.md", markdown.render(document, output).encode())
-    record.replace_file(page, html.render(document).encode())
+    replace_file(output / "report.md", markdown.render(document, output).encode())
+    replace_file(page, html.render(document).encode())
     for line in _notices(document):
         terminal.say(f"Warning: {line}")
     return page

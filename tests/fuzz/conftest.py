@@ -12,8 +12,8 @@ import torch
 import typer
 
 from fuzz import harness
-from midterm_cli.runner import yaml_text
-from midterm_cli.runner.paths import configs_dir
+from midterm_cli.config import yaml as yaml_text
+from midterm_cli.paths import configs_dir
 
 
 def _packaged_once(load: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:

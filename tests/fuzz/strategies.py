@@ -12,8 +12,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import experiments, yaml_text
+from midterm_cli.config import resolve as configs
+from midterm_cli import registry as experiments
+from midterm_cli.config import yaml as yaml_text
 
 NUMBERS: list[float] = [
     *(0, 1, -1, 2, 7, 8, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, 10**40, -(10**40), 10**400),

@@ -18,7 +18,9 @@ from midterm_cli import cli
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Output
 from midterm_cli.part1.parse import parse, parse_program
-from midterm_cli.runner import experiments, record, yaml_text
+from midterm_cli import registry as experiments
+from midterm_cli.run import stage as record
+from midterm_cli.config import yaml as yaml_text
 
 pytestmark = pytest.mark.usefixtures("sandbox")
 

@@ -18,11 +18,13 @@ from matplotlib.collections import PathCollection
 
 from midterm_cli.data import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Job, NoJournal, Output, Said, in_turn
+from midterm_cli.experiment import Context, Job, NoJournal, Output, Event, in_turn
 from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.search import find_bracket
 from midterm_cli.part3.threshold import estimate_threshold
-from midterm_cli.runner import config, launch, record
+from midterm_cli.config import resolve as config
+from midterm_cli.launch import local as launch
+from midterm_cli.run import stage as record
 
 Row = dict[str, Any]
 
@@ -165,7 +167,7 @@ def test_quartiles_of_the_figure(losses: list[float], quartiles: list[float]) ->
 def test_a_sweep_of_few_wide_networks_computes_on_all_cores() -> None:
     shares: set[tuple[int, int]] = set()
 
-    def launching(jobs: Sequence[Job]) -> Iterator[Said]:
+    def launching(jobs: Sequence[Job]) -> Iterator[Event]:
         shares.add((len(jobs), torch.get_num_threads()))
         yield from in_turn(jobs)
 

@@ -8,7 +8,7 @@ import torch
 from midterm_cli.experiment import Context
 from midterm_cli.part3 import train
 from midterm_cli.part3.problem import Problem, arithmetic
-from midterm_cli.runner import config as configs
+from midterm_cli.config import resolve as configs
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from midterm_cli.experiment import Context
 from midterm_cli.part3.mlp import Activation, Architecture, initial_weights
 from midterm_cli.part3.problem import Problem, ProblemConfig
 from midterm_cli.part3.sharpness import along_run, extremes, sharpness
-from midterm_cli.runner import config
+from midterm_cli.config import resolve as config
 
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "identity", "tanh")
 SIZES = (5, 4, 3)

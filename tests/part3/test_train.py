@@ -16,9 +16,11 @@ from midterm_cli.experiment import Context, Output
 from midterm_cli.part3 import train
 from midterm_cli.part3.averaging import METRICS, half_life
 from midterm_cli.part3.problem import Problem
-from midterm_cli.runner import check, expected, paths
-from midterm_cli.runner import config as configs
-from midterm_cli.runner.launch import Threads, num_workers
+from midterm_cli.runs import check
+from midterm_cli.runs import expected
+from midterm_cli import paths
+from midterm_cli.config import resolve as configs
+from midterm_cli.launch.local import Threads, num_workers
 
 SMALL = ("dataset=synthetic", "num_seeds=3", "epochs=3", "hidden_sizes=[16, 8]")
 

@@ -13,9 +13,10 @@ import yaml
 from midterm_cli.report import figures, html, markdown
 from midterm_cli.report.runs import command, experiment_of, find
 from midterm_cli.report.write import compose
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import paths, record
-from midterm_cli.runner import run as runner
+from midterm_cli.config import resolve as configs
+from midterm_cli import paths
+from midterm_cli.run import stage as record
+from midterm_cli.run import make as runner
 
 # What makes the packaged presets small, for the tests of the report alone.
 _LEARNING = {"dataset": "synthetic", "num_seeds": 3, "device": "cpu"}

@@ -8,8 +8,8 @@ from sample_runs import edit, make_run, small_presets
 
 from midterm_cli.errors import UserError
 from midterm_cli.report.runs import COMMANDS, PRESETS, command, find
-from midterm_cli.runner import config as configs
-from midterm_cli.runner import experiments
+from midterm_cli.config import resolve as configs
+from midterm_cli import registry as experiments
 
 
 @pytest.fixture(scope="module", autouse=True)

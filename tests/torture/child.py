@@ -59,8 +59,8 @@ def run(folder: Path, said: Path, arguments: Sequence[str], disturbance: Disturb
 def _hurry(disturbance: Disturbance) -> None:
     """Save at every occasion, as a run of hours does; spend no time on figures and on git."""
     from midterm_cli.part3 import sgd, train
-    from midterm_cli.runner import provenance
-    from midterm_cli.runner import run as runner
+    from midterm_cli.run import provenance
+    from midterm_cli.run import make as runner
 
     save = train._save
     vars(train)["_SAVE_EVERY_SECONDS"] = -1.0

@@ -22,7 +22,7 @@ from child import Disturbance
 from matplotlib.figure import Figure
 from processes import UNDISTURBED, Running, commands, random_moments, results_of, run
 
-from midterm_cli.runner import record
+from midterm_cli.run import stage as record
 
 Midterm = Callable[..., Answer]
 

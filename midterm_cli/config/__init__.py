@@ -1,0 +1,1 @@
+"""From YAML, --set and options to one validated config."""

@@ -1,0 +1,254 @@
+"""From YAML, --set and options to one validated config, and where each of its values comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from midterm_cli.config import yaml
+from midterm_cli.config.explain import explain
+from midterm_cli.config.presets import experiment_of, preset_path, presets
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import ExperimentConfig
+from midterm_cli.registry import EXPERIMENTS, Experiment
+from midterm_cli.text import did_you_mean, printable
+
+
+class Layer(NamedTuple):
+    """Values that stand together, and where: a file's name, --set, or an option.
+
+    A later layer wins over an earlier one, key by key; nested mappings are merged.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A config and what is known about how it came about.
+
+    Attributes:
+        experiment: that it is for.
+        config: the validated config.
+        preset: the packaged config that it starts from.
+        base: the config of that preset alone.
+        origins: dotted key → where its value comes from: default, a file, --set or an option.
+        notes: lines that the user should see, on keys that were left out.
+    """
+
+    experiment: Experiment
+    config: ExperimentConfig
+    preset: str
+    base: ExperimentConfig
+    origins: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+    def origin(self, *path: str) -> str:
+        """Where the value at a path of keys comes from; for what was never set, the default."""
+        return _origin(self.origins, path)
+
+
+def resolve(
+    experiment: str,
+    file: str | None = None,
+    assignments: Sequence[str] = (),
+    options: Sequence[Layer] = (),
+) -> Resolved:
+    """Put the layers of a config together: packaged default < file < --set < options.
+
+    Args:
+        experiment: a name in the table of experiments.
+        file: path of a YAML file, or the name of a packaged preset.
+        assignments: KEY=VALUE, the key dotted for nested keys, the value in YAML.
+        options: one layer for each option of the command line.
+
+    Raises:
+        UserError: a file cannot be used, or the config is not valid; all mistakes at once.
+    """
+    row = EXPERIMENTS[experiment]
+    preset, notes = experiment, list[str]()
+    layers = [_packaged(experiment)]
+    if file is not None:
+        path, preset = _find_file(file, row)
+        values, notes = _without_gone(row, yaml.load_file(path), printable(file))
+        layers.append(Layer(printable(file), values))
+    base = layers[: 1 + (preset != experiment)]
+    layers += [*map(_assignment, assignments), *options]
+    config, origins = _validated(row, layers)
+    return Resolved(row, config, preset, _validated(row, base)[0], origins, notes)
+
+
+def complete(experiment: Experiment, stored: Mapping[str, Any], origin: str) -> Resolved:
+    """Make a config of today from the config that a run has stored.
+
+    A key that the stored config lacks takes its value from the packaged default; a key that today's
+    config has not is left out. The notes say which.
+
+    Args:
+        experiment: of the run.
+        stored: the whole config as plain data.
+        origin: the run, for messages.
+
+    Raises:
+        UserError: a value is not valid.
+    """
+    default = _packaged(experiment.name)
+    known = experiment.config_class.model_fields
+    gone = [key for key in stored if key not in known]
+    missing = [key for key in known if key not in stored]
+    kept = {key: value for key, value in stored.items() if key in known}
+    config, origins = _validated(experiment, [default, Layer(origin, kept)])
+    notes = [_gone(experiment, key, origin) for key in gone]
+    if missing:
+        notes.append(f"{origin} has no {', '.join(missing)}: completed from the packaged default")
+    return Resolved(experiment, config, experiment.name, config, origins, notes)
+
+
+def _without_gone(
+    experiment: Experiment, values: Mapping[str, Any], origin: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The values of a file without the keys of earlier versions, and what is said of these."""
+    gone = [key for key in values if key in experiment.config_class.GONE]
+    kept = {key: value for key, value in values.items() if key not in gone}
+    return kept, [_gone(experiment, key, origin) for key in gone]
+
+
+def _gone(experiment: Experiment, key: str, origin: str) -> str:
+    reason = experiment.config_class.GONE.get(key, f"{experiment.name} has no such key")
+    return f"{printable(key)} in {origin} is left out: {reason}"
+
+
+def _packaged(preset: str) -> Layer:
+    return Layer("default", yaml.load_file(preset_path(preset)))
+
+
+def _validated(
+    experiment: Experiment, layers: Sequence[Layer]
+) -> tuple[ExperimentConfig, dict[str, str]]:
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        _merge(values, layer.values, layer.origin, origins)
+    config_class = experiment.config_class
+    try:
+        # Strict: "3" is not 3, true is not 1, 3.0 is not an integer.
+        return config_class.model_validate(values, strict=True), origins
+    except ValidationError as error:
+        raise UserError(
+            explain(error.errors(), config_class, lambda path: _origin(origins, path))
+        ) from None
+
+
+def _merge(
+    into: dict[str, Any],
+    values: Mapping[str, Any],
+    origin: str,
+    origins: dict[str, str],
+    prefix: str = "",
+) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            below = into.get(key)
+            into[key] = dict(below) if isinstance(below, Mapping) else {}
+            _merge(into[key], value, origin, origins, f"{prefix}{key}.")
+        else:
+            into[key] = value
+        origins[prefix + key] = origin
+
+
+def _origin(origins: Mapping[str, str], path: Sequence[str]) -> str:
+    for length in range(len(path), 0, -1):
+        origin = origins.get(".".join(path[:length]))
+        if origin is not None:
+            return origin
+    return "default"
+
+
+def _assignment(text: str) -> Layer:
+    """The layer of one --set KEY=VALUE."""
+    dotted, equals, value = text.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {printable(text)} is not KEY=VALUE: write it like --set lr=1e-3")
+    nested: Any = yaml.parse(value, f"--set {printable(text)}")
+    for key in reversed(keys):
+        nested = {key: nested}
+    return Layer("--set", nested)
+
+
+def _find_file(name: str, experiment: Experiment) -> tuple[Path, str]:
+    """The file that --config names, a path or else a packaged preset; and the preset it is.
+
+    Raises:
+        UserError: it is neither, or a preset of another experiment.
+    """
+    path = Path(name)
+    if name not in presets() or path.is_file():
+        _require_file(name)
+        return path, experiment.name
+    if (other := experiment_of(name)) != experiment.name:
+        raise UserError(
+            f"'{name}' is a packaged config of {other}, not of {experiment.name}: "
+            f"its own are {', '.join(experiment.presets)}"
+        )
+    return preset_path(name), name
+
+
+def _require_file(name: str) -> None:
+    try:
+        Path(name).stat()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {printable(name)}: {error.strerror}; "
+            f"of the packaged presets, {did_you_mean(name, presets())}"
+        ) from None
+
+
+def meant(name: str | None, file: str | None) -> str:
+    """The experiment that is meant: the one named, or else the one that the file is named after.
+
+    Raises:
+        UserError: no experiment has the name, or neither says which is meant.
+    """
+    if name is not None:
+        key = name.replace("-", "_")
+        if key not in EXPERIMENTS:
+            raise UserError(
+                f"no experiment is named '{printable(name)}': {did_you_mean(key, EXPERIMENTS)}"
+            )
+        return key
+    if file is None:
+        raise UserError(f"say which experiment is meant: {', '.join(EXPERIMENTS)}")
+    stem = Path(file).stem
+    if stem not in EXPERIMENTS:
+        _require_file(file)
+        raise UserError(
+            f"the name of {printable(file)} does not say which experiment it is for: "
+            f"name one of {', '.join(EXPERIMENTS)}"
+        )
+    return stem
+
+
+def plain(config: ExperimentConfig) -> dict[str, Any]:
+    """The config as plain data, ready for JSON and YAML."""
+    return config.model_dump(mode="json")
+
+
+def dump(config: ExperimentConfig) -> str:
+    """The config as YAML that reads back to the equal config."""
+    return yaml.dump(plain(config))
+
+
+def annotated(resolved: Resolved) -> str:
+    """The config as YAML, each value followed by a comment that says where it comes from."""
+    lines = []
+    for key, value in plain(resolved.config).items():
+        text = yaml.dump({key: value}).rstrip("\n")
+        origin = resolved.origin(key)
+        lines.append(f"{text}  # {origin}" if "\n" not in text else f"# {origin}\n{text}")
+    return "\n".join(lines) + "\n"

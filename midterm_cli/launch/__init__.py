@@ -1,0 +1,1 @@
+"""Where the independent jobs of a run are computed: threads, processes, a Dask cluster."""

@@ -1,0 +1,1 @@
+"""One run: its name, its folder, how it is resumed, where its numbers come from."""

@@ -1,0 +1,304 @@
+"""metrics.json: what it holds, how it is written, and how it is read back.
+
+It is validated once, here, where it enters: after that everything in it has a type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from midterm_cli.config import resolve
+from midterm_cli.config.explain import explain
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Count, ExperimentConfig, NotNegative, Results
+from midterm_cli.registry import EXPERIMENTS, Experiment
+from midterm_cli.text import printable, shown
+
+SCHEMA_VERSION = 1
+
+_NAME = "metrics.json"
+_MAX_DIGITS = 30
+_AFRESH = "make the run again with --force"
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_URN = f"urn:midterm:metrics:{SCHEMA_VERSION}"
+
+_Model = TypeVar("_Model", bound=BaseModel)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+Threads = Annotated[int, Field(ge=1)]
+
+
+class Provenance(BaseModel):
+    """Where the numbers of a run come from; an experiment may add keys of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    version: str = Field(description="of midterm")
+    command: str = Field(description="as typed")
+    git_commit: Annotated[str, Field(pattern="^[0-9a-f]{40,64}(-dirty)?$")] | None = Field(
+        description="null for an installed package"
+    )
+    python: str
+    torch: str
+    device: str = Field(description="cpu, or index and name of the card")
+    dtype: str
+    threads: Threads = Field(description="that computed, over all processes")
+    data_sha256: Sha256 | None = Field(description="null where no data was read")
+    started_at: Time = Field(description="UTC, ISO 8601")
+    wall_time_s: NotNegative = Field(description="seconds, those before a --resume included")
+    processes: Count | None = Field(
+        None, description="forked to compute side by side; absent where there were none"
+    )
+
+
+class Header(BaseModel):
+    """What metrics.json holds whichever the experiment."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    schema_version: int
+    experiment: str
+    status: Literal["completed"]
+    failed: bool = Field(
+        False,
+        description="whether --fail-on-failure turns the outcome into exit code 3",
+    )
+    config: dict[str, Any]
+    results: dict[str, Any]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        experiment: its row in the table.
+        config: of the run, completed to a config of today.
+        results: what it answers.
+        failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
+        provenance: where the numbers come from.
+        document: metrics.json as it is stored, plain data.
+        notes: lines that the user should see, on keys of the stored config.
+    """
+
+    folder: Path
+    experiment: Experiment
+    config: ExperimentConfig
+    results: Results
+    failed: bool
+    provenance: Provenance
+    document: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder, ready to print."""
+        return printable(self.folder)
+
+    @property
+    def json(self) -> str:
+        """metrics.json as text."""
+        return to_json(self.document)
+
+
+def make(
+    folder: Path,
+    experiment: Experiment,
+    config: ExperimentConfig,
+    results: Results,
+    *,
+    failed: bool,
+    provenance: Mapping[str, Any],
+) -> Run:
+    """Put the document of a run together."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "experiment": experiment.name,
+        "status": "completed",
+        "failed": failed,
+        "config": resolve.plain(config),
+        "results": results if isinstance(results, dict) else results.model_dump(mode="json"),
+        "provenance": provenance,
+    }
+    known = Provenance.model_validate(provenance)
+    return Run(folder, experiment, config, results, failed, known, document)
+
+
+# ---- to a file
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError).
+
+    It may end on a terminal: what is not printable in a string is escaped, as JSON can.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"[^\n -~]", _escaped, text) + "\n"
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0] if character[0].isprintable() else json.dumps(character[0])[1:-1]
+
+
+# ---- from a file
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    try:
+        return (folder / _NAME).is_file()
+    except OSError:  # a name too long, a folder not readable: writing it will say so
+        return False
+
+
+def read(path: Path) -> Run:
+    """Read a finished run.
+
+    Args:
+        path: a run folder, or its metrics.json.
+
+    Raises:
+        UserError: there is no finished run, the file is damaged (the key is named), or a newer
+            midterm wrote it.
+    """
+    folder = path.parent if path.name == _NAME else path
+    name = printable(folder / _NAME)
+    document = _load(folder / _NAME, printable(path))
+    _require_version(document, name)
+    header = _validated(Header, document, name)
+    if header.experiment not in EXPERIMENTS:
+        raise UserError(
+            f"{printable(path)} is a run of {shown(header.experiment)}, which this midterm does "
+            "not know: upgrade midterm"
+        )
+    experiment = EXPERIMENTS[header.experiment]
+    stored = resolve.complete(experiment, header.config, name)
+    model = experiment.results_class
+    results = (
+        header.results if model is None else _validated(model, header.results, name, "results")
+    )
+    return Run(
+        folder,
+        experiment,
+        stored.config,
+        results,
+        header.failed,
+        header.provenance,
+        document,
+        stored.notes,
+    )
+
+
+def _load(file: Path, path: str) -> dict[str, Any]:
+    name = printable(file)
+    try:
+        document = json.loads(
+            file.read_bytes(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"no finished run in {path}: it holds no {_NAME}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name} is damaged: {printable(error)}\n{_AFRESH}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{name} was not written by midterm: it has no schema_version")
+    return document
+
+
+def _require_version(document: Mapping[str, Any], name: str) -> None:
+    version = document.get("schema_version")
+    if type(version) is not int:
+        raise UserError(f"{name} was not written by midterm: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{name} has schema_version {version}, this midterm reads up to {SCHEMA_VERSION}: "
+            "upgrade midterm"
+        )
+
+
+def _validated(model: type[_Model], values: Any, name: str, within: str = "") -> _Model:
+    try:
+        return model.model_validate(values, strict=True)
+    except ValidationError as error:
+        mistakes = explain(error.errors(), model, lambda path: "")
+        first, *others = mistakes.splitlines()
+        key = f"{within}." * bool(within) + first
+        more = f" ({len(error.errors()) - 1} more)" * bool(others)
+        raise UserError(f"{name} is damaged: {key}{more}\n{_AFRESH}") from None
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not strict JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _bounded(text: str) -> int:
+    # What no float can hold would surface as an error far from here.
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"an integer has {len(text)} digits")
+    return int(text)
+
+
+# ---- its schema
+
+
+def schema(names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Put the JSON Schema of metrics.json together, draft 2020-12, from the models.
+
+    What is required may be relied on; more keys may appear in any version.
+
+    Args:
+        names: of experiments; None for all of them.
+
+    Returns:
+        One document, which refers to nothing outside itself.
+    """
+    names = list(EXPERIMENTS) if names is None else names
+    whole = Header.model_json_schema()
+    whole["properties"] |= {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "experiment": {"enum": names},
+    }
+    whole["allOf"] = [_when(name) for name in names]
+    whole["$defs"] |= {
+        f"{name}.{key}": {"$id": f"{_URN}:{name}:{key}"} | part
+        for name in names
+        for key, part in _parts(EXPERIMENTS[name]).items()
+    }
+    identity = {"$schema": _DIALECT, "$id": _URN if len(names) > 1 else f"{_URN}:{names[0]}"}
+    return identity | whole
+
+
+def _when(name: str) -> dict[str, Any]:
+    """What holds for the config and the results of a run of one experiment."""
+    parts = {key: {"$ref": f"{_URN}:{name}:{key}"} for key in ("config", "results")}
+    return {"if": {"properties": {"experiment": {"const": name}}}, "then": {"properties": parts}}
+
+
+def _parts(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    config = experiment.config_class.model_json_schema(mode="serialization")
+    # An earlier version may have had other keys: its runs are still runs.
+    for too_strict in ("required", "additionalProperties"):
+        config.pop(too_strict, None)
+    model = experiment.results_class
+    return {"config": config, "results": {} if model is None else model.model_json_schema()}

@@ -1,0 +1,188 @@
+"""The path of every run: config, device, stage, computation, figures, record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import midterm_cli
+from midterm_cli import figure, files, source, terminal
+from midterm_cli.config import resolve
+from midterm_cli.config.resolve import Resolved
+from midterm_cli.data.datasets import data_dir as find_data
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, ExperimentConfig, Output
+from midterm_cli.launch.launcher import launcher
+from midterm_cli.launch.options import Cluster
+from midterm_cli.registry import Experiment
+from midterm_cli.run import document, interrupt, stage
+from midterm_cli.run.document import Run
+from midterm_cli.run.name import run_name
+from midterm_cli.run.provenance import matches, now, provenance, resolve_device
+from midterm_cli.run.saved import tensor_bytes
+from midterm_cli.text import differing, printable
+
+if TYPE_CHECKING:
+    import torch
+
+
+def make(
+    resolved: Resolved,
+    *,
+    command: str,
+    output: Path | None = None,
+    data_dir: Path | None = None,
+    quiet: bool = False,
+    force: bool = False,
+    resume: bool = False,
+    cluster: Cluster | None = None,
+) -> Run:
+    """Make a run and its folder, or return the finished one that `resume` finds.
+
+    Args:
+        resolved: what to run.
+        command: as typed, for the record.
+        output: the run folder, or None for outputs/<experiment>/<name>.
+        data_dir: the folder that holds FashionMNIST/raw, or None to look for it.
+        quiet: no progress and no summary.
+        force: replace a finished run.
+        resume: continue an unfinished run; a finished one is returned as it is.
+        cluster: whose workers are to compute; None for the cores of this machine.
+
+    Raises:
+        UserError: a mistake in config, data, device or output; no folder is left.
+        KeyboardInterrupt: interrupted (Terminated for SIGTERM); what it has saved is kept.
+    """
+    experiment = resolved.experiment
+    folder = output or Path("outputs", experiment.name, run_name(resolved))
+    if resume and not force and document.is_finished(folder):
+        return _finished(folder, resolved)
+    device = _device(resolved.config.device, cluster)
+    # What is recorded names the device that was used, so that a repeated run uses it again.
+    config = resolved.config.model_copy(update={"device": str(device)})
+    facts = provenance(config, device, command)
+    # What other code has begun is not continued: its numbers may be others.
+    identity = {
+        "version": midterm_cli.__version__,
+        "code": source.loaded(),
+        "experiment": experiment.name,
+        **resolve.plain(config),
+    }
+    experiment.load()  # imported while an interrupt still ends all at once
+    published = False
+    with interrupt.unwinding():
+        try:
+            with (
+                stage.stage(folder, identity, now(), force=force, resume=resume) as staged,
+                terminal.Progress(quiet) as progress,
+            ):
+                with launcher(device, cluster) as launched:
+                    context = Context(
+                        device=device,
+                        data_dir=find_data(data_dir),
+                        progress=progress,
+                        state=staged.saved.state,
+                        journal=staged.saved.journal,
+                        launch=launched,
+                        workers=launched.workers,
+                        remote=launched.remote,
+                    )
+                    found = experiment.run(config, context)
+                    if launched.forked:
+                        facts["processes"] = launched.forked
+                facts |= {
+                    "started_at": staged.saved.started_at,
+                    "wall_time_s": round(staged.saved.wall_time(), 3),
+                    **found.provenance,
+                }
+                run = document.make(
+                    folder, experiment, config, found.results, failed=found.failed, provenance=facts
+                )
+                staged.publish(_files(run, found))
+                published = True
+            _tell(run, found, quiet)
+        except KeyboardInterrupt:
+            terminal.say(_how_to_resume(folder, published))
+            raise
+    return run
+
+
+def _device(name: str, cluster: Cluster | None) -> torch.device:
+    """Where the tensors of a run live; on a cluster it is the CPU."""
+    if cluster is None:
+        return resolve_device(name)
+    if name not in ("auto", "cpu"):
+        raise UserError(f"--launcher dask computes on CPUs, not on {name}: use --device cpu")
+    return resolve_device("cpu")
+
+
+def _finished(folder: Path, resolved: Resolved) -> Run:
+    """The finished run of a folder, if it is the one that is asked for."""
+    run = document.read(folder)
+    if run.experiment != resolved.experiment:
+        raise UserError(
+            f"{run.name} holds a run of {run.experiment.name}, not of {resolved.experiment.name}: "
+            "choose another --output"
+        )
+    asked = resolved.config
+    if matches(asked.device, run.config.device):
+        asked = asked.model_copy(update={"device": run.config.device})
+    if changes := differing(resolve.plain(run.config), resolve.plain(asked)):
+        raise UserError(
+            f"{run.name} was made with {changes}\n"
+            "give the same settings, choose another --output, or replace it with --force"
+        )
+    stage.drop_leftovers(run)
+    return run
+
+
+def draw(path: Path) -> list[Path]:
+    """Draw the figures of a finished run again, from its metrics alone.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: there is no finished run, or it is damaged.
+    """
+    run = document.read(path)
+    terminal.say_all(run.notes)
+    drawn = _figures(run.experiment, run.config, run.results)
+    for name, content in drawn.items():
+        files.replace_file(run.folder / name, content)
+    return [run.folder / name for name in drawn]
+
+
+def _files(run: Run, output: Output) -> dict[str, bytes]:
+    """The files of a run folder, by name."""
+    name = run.experiment.name
+    header = f"# The config of one run of {name}: given to --config, it repeats the run.\n"
+    contents = {
+        "config.yaml": (header + resolve.dump(run.config)).encode(),
+        "metrics.json": run.json.encode(),
+        **_figures(run.experiment, run.config, run.results),
+    }
+    if output.checkpoint is not None:
+        contents["checkpoint.pt"] = tensor_bytes(output.checkpoint)
+    return contents
+
+
+def _figures(experiment: Experiment, config: ExperimentConfig, results: Any) -> Mapping[str, bytes]:
+    figures = experiment.draw(config, results)
+    return {f"{stem}.png": figure.to_png(drawn) for stem, drawn in figures.items()}
+
+
+def _tell(run: Run, output: Output, quiet: bool) -> None:
+    for warning in output.warnings:
+        terminal.say(f"Warning: {printable(warning)}")
+    if not quiet:
+        terminal.show(run.experiment.summarize(run.results))
+
+
+def _how_to_resume(folder: Path, published: bool) -> str:
+    if published:
+        return f"Interrupted when the run was finished: {printable(folder)} is whole"
+    if stage.is_begun(folder):
+        return "Interrupted: the same command with --resume continues from what was saved"
+    return "Interrupted before anything was saved: start the same command again"

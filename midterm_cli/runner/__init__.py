@@ -1,1 +1,0 @@
-"""The path that every experiment walks: config, run, record."""

@@ -1,0 +1,399 @@
+"""Finished runs held against what is expected of them, by intervals.
+
+PyTorch is not bit-stable across machines, and training multiplies the last bit: on another machine
+the same seeds take other paths. So a mean over seeds is held against a prediction interval.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from midterm_cli.config.resolve import plain
+from midterm_cli.errors import UserError
+from midterm_cli.part3.statistics import prediction_interval
+from midterm_cli.run import document
+from midterm_cli.run.document import Run
+from midterm_cli.runs.expected import EVERY, Check, Expectation, Expected, Scalar, Step
+from midterm_cli.text import aligned, differing, printable, shown
+
+SCHEMA_VERSION = 1
+
+_ABSENT = object()
+"""In place of a value where a path leads nowhere; equal to nothing that a file can ask for."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one check.
+
+    Attributes:
+        check: what was expected.
+        low: end of the interval; None where it is open, and for what must be equal.
+        high: the other end.
+        found: what was compared: the value, all values where the path leads to several, or their
+            mean over seeds; nothing where there is a problem.
+        problem: why there is nothing to compare, or None.
+        ok: whether the run is as expected.
+    """
+
+    check: Check
+    low: float | None
+    high: float | None
+    found: Sequence[Any]
+    problem: str | None
+    ok: bool
+
+    def document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        exact = {"equals": self.check.equals} if _is_exact(self.check) else {}
+        return {
+            "name": self.check.name,
+            "low": self.low,
+            "high": self.high,
+            **exact,
+            "found": _one_or_all(self.found),
+            "ok": self.ok,
+            "problem": self.problem,
+            "source": self.check.source,
+        }
+
+    def line(self) -> list[str]:
+        """The cells of its line in the table."""
+        found = dict.fromkeys(_text(value, self) for value in self.found)
+        return [
+            "ok" if self.ok else "FAIL",
+            printable(self.check.name),
+            self.problem or ", ".join(found),
+            _expected_text(self),
+            printable(self.check.source),
+        ]
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run and the findings on it."""
+
+    name: str
+    expectation: Expectation
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(finding.ok for finding in self.findings)
+
+    def document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "run": self.name,
+            "experiment": self.expectation.experiment,
+            "expectation": self.expectation.name,
+            "ok": self.ok,
+            "checks": [finding.document() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Checked runs, and what could not be checked.
+
+    Attributes:
+        runs: the checked ones.
+        without_run: expectations that none of them was of.
+        unreadable: folder → why nothing can be said of the run in it.
+    """
+
+    runs: Sequence[CheckedRun]
+    without_run: Sequence[Expectation]
+    unreadable: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every run could be read, and every check of every run passed."""
+        return not self.unreadable and all(run.ok for run in self.runs)
+
+    def document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "ok": self.ok,
+            "runs": [run.document() for run in self.runs],
+            "without_run": [
+                {"expectation": expectation.name, "command": expectation.command}
+                for expectation in self.without_run
+            ],
+            "unreadable": [
+                {"run": name, "problem": problem} for name, problem in self.unreadable.items()
+            ],
+        }
+
+    def table(self) -> str:
+        """A block of aligned lines for each run, and the verdict on all in the last line."""
+        header = ["", "", "found", "expected", "source"]
+        blocks = [[finding.line() for finding in run.findings] for run in self.runs]
+        lines = [line for block in blocks for line in block]
+        # All blocks have the columns of one table, each two spaces in.
+        first, *rest = aligned([["", *line] for line in [header, *lines]]).splitlines()
+        text = f"{first}\n"
+        for run, block in zip(self.runs, blocks, strict=True):
+            own, rest = rest[: len(block)], rest[len(block) :]
+            text += f"{printable(run.expectation.name)}: {run.name}\n"
+            text += "".join(f"{line}\n" for line in own) + "\n"
+        for problem in self.unreadable.values():
+            text += f"  FAIL  {problem.splitlines()[0]}\n"
+        failed = sum(not finding.ok for run in self.runs for finding in run.findings)
+        verdicts = [f"{failed} of {len(lines)} checks FAILED"] if failed else []
+        if self.unreadable:
+            verdicts.append(f"{len(self.unreadable)} of the runs cannot be read")
+        verdict = ", ".join(verdicts) or "every check passed"
+        return f"{text}{verdict} ({len(lines)} checks, {len(self.runs)} runs)\n"
+
+
+def check_named(paths: Sequence[Path], expected: Expected) -> Report:
+    """Check the runs that a user names.
+
+    Raises:
+        UserError: one is not there or damaged, or nothing is expected of it.
+    """
+    checked: list[CheckedRun] = []
+    for path in paths:
+        run = document.read(path)
+        found = check_run(run, expected)
+        if not found:
+            raise UserError(_why_none(run, expected))
+        checked += found
+    return _report(checked, expected, {})
+
+
+def check_all(folder: Path, expected: Expected) -> Report:
+    """Check every run below a folder of which something is expected.
+
+    Raises:
+        UserError: there is none.
+    """
+    checked: list[CheckedRun] = []
+    unreadable: dict[str, str] = {}
+    for path in _runs_below(folder):
+        try:
+            run = document.read(path)
+        except UserError as error:
+            unreadable[printable(path)] = str(error)
+        else:
+            checked += check_run(run, expected)
+    if not checked and not unreadable:
+        raise UserError(
+            f"no run below {printable(folder)}/ is one of which something is expected: make one, "
+            f"such as by {printable(expected.runs[0].command)}, or name a run's folder"
+        )
+    return _report(checked, expected, unreadable)
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """Folders with a metrics.json, but not those of unfinished runs, whose names have a dot."""
+    found = []
+    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "metrics.json" in files:
+            found.append(Path(root))
+    return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    # A run that is passed over would pass for one that is as expected. No folder is no run.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from None
+
+
+def _report(
+    checked: Sequence[CheckedRun], expected: Expected, unreadable: Mapping[str, str]
+) -> Report:
+    met = [run.expectation for run in checked]
+    checked = sorted(checked, key=lambda run: expected.runs.index(run.expectation))
+    missing = [expectation for expectation in expected.runs if expectation not in met]
+    return Report(checked, missing, unreadable)
+
+
+def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
+    """Check a run against each expectation that applies to it; none may."""
+    config, results = plain(run.config), run.document["results"]
+    return [
+        CheckedRun(
+            run.name,
+            expectation,
+            [judge(check, results, config, expected.coverage) for check in expectation.checks],
+        )
+        for expectation in expected.runs
+        if expectation.experiment == run.experiment.name
+        and all(_same(config.get(key, _ABSENT), value) for key, value in expectation.config.items())
+    ]
+
+
+def _why_none(run: Run, expected: Expected) -> str:
+    name, experiment, config = run.name, run.experiment.name, plain(run.config)
+    asked = [
+        expectation.config for expectation in expected.runs if expectation.experiment == experiment
+    ]
+    if not asked:
+        return f"{name} is a run of {shown(experiment)}, of which nothing is expected"
+    changes = [differing({key: config.get(key) for key in wanted}, wanted) for wanted in asked]
+    nearest = min(changes, key=lambda text: text.count("; "))
+    return f"{name} is no run of which something is expected: it has {nearest}"
+
+
+# ---- one check
+
+
+def judge(
+    check: Check, results: Mapping[str, Any], config: Mapping[str, Any], coverage: float
+) -> Finding:
+    """Hold one expectation against a run's results.
+
+    What is not there, is null, or is not a finite number where a number is expected, fails.
+
+    Args:
+        check: the expectation.
+        results: of the run.
+        config: of the run; its num_seeds is how many values a mean must have.
+        coverage: of the prediction interval for a mean over seeds.
+    """
+    values = reach(results, check.at)
+    low, high = _interval(check, len(values), coverage)
+    problem = _problem(check, values, config)
+    if problem:
+        return Finding(check, low, high, (), problem, ok=False)
+    if _is_exact(check):
+        found = [printable(value) if isinstance(value, str) else value for value in values]
+        ok = all(_same(value, check.equals) for value in values)
+        return Finding(check, None, None, found, None, ok)
+    numbers = [float(value) for value in values]
+    if check.mean_over_seeds:
+        # Each divided before the sum, which then cannot overflow.
+        numbers = [math.fsum(number / len(numbers) for number in numbers)]
+    ok = all(
+        (low is None or low <= number) and (high is None or number <= high) for number in numbers
+    )
+    return Finding(check, low, high, numbers, None, ok)
+
+
+def _problem(check: Check, values: Sequence[Any], config: Mapping[str, Any]) -> str | None:
+    """Why values cannot be compared, or None."""
+    if any(value is _ABSENT for value in values):
+        return "not in the results"
+    if _is_exact(check):
+        return None if all(map(_is_plain, values)) else "not a plain value"
+    if not all(map(_is_number, values)):
+        return "null" if None in values else "not a number"
+    num_seeds = config.get("num_seeds")
+    if check.mean_over_seeds and len(values) != num_seeds:
+        return f"{len(values)} values for {shown(num_seeds)} seeds"
+    return None
+
+
+def reach(results: Mapping[str, Any], path: Sequence[Step]) -> list[Any]:
+    """Every value at a path; where it leads nowhere there is a mark that meets no expectation."""
+    values: list[Any] = [results]
+    for step in path:
+        values = [below for value in values for below in _below(value, step)]
+    return values
+
+
+def _below(value: Any, step: Step) -> Sequence[Any]:
+    found: Sequence[Any] = ()
+    if step == EVERY:
+        if isinstance(value, dict | list):
+            found = list(value.values()) if isinstance(value, dict) else value
+    elif isinstance(step, dict):
+        if isinstance(value, list):
+            found = [row for row in value if isinstance(row, dict) and _has(row, step)]
+    elif isinstance(step, str):
+        if isinstance(value, dict) and step in value:
+            found = [value[step]]
+    elif isinstance(value, list) and -len(value) <= step < len(value):
+        found = [value[step]]
+    return found or [_ABSENT]
+
+
+def _has(row: Mapping[str, Any], wanted: Mapping[str, Scalar]) -> bool:
+    return all(_same(row.get(key, _ABSENT), value) for key, value in wanted.items())
+
+
+def _interval(check: Check, num_values: int, coverage: float) -> tuple[float | None, float | None]:
+    if _is_exact(check):
+        return None, None
+    if check.within:
+        low, high = check.within
+        return low, high
+    if check.near:
+        return check.near.value - check.near.tolerance, check.near.value + check.near.tolerance
+    assert check.mean_over_seeds  # a check is of one of the four kinds
+    known = check.mean_over_seeds
+    return prediction_interval(
+        known.mean, known.seeds, known.sd, known.sd_seeds, num_values, coverage
+    )
+
+
+def _is_exact(check: Check) -> bool:
+    return "equals" in check.model_fields_set
+
+
+def _same(found: Any, expected: Any) -> bool:
+    """Equal as JSON has it: true is not 1, but 1.0 is."""
+    if isinstance(expected, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(expected)
+            and all(_same(one, other) for one, other in zip(found, expected, strict=True))
+        )
+    return isinstance(found, bool) == isinstance(expected, bool) and bool(found == expected)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number: true is none, and neither is an integer beyond all floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value, or each in a list, can be printed and written again."""
+    if isinstance(value, list):
+        return all(_is_plain(item) and not isinstance(item, list) for item in value)
+    return value is None or isinstance(value, str | bool) or _is_number(value)
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values) or None
+
+
+# ---- text
+
+
+def _text(value: Any, finding: Finding) -> str:
+    """A value of what a check looks at, with as many digits as its expectation needs."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return shown(value)
+    if finding.check.mean_over_seeds and finding.low is not None and finding.high is not None:
+        # To a hundredth of the interval or finer.
+        width = max(finding.high - finding.low, sys.float_info.epsilon)
+        decimals = max(0, math.ceil(2 - math.log10(width)))
+        return f"{value:.{decimals}f}" if 1e-6 < abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:.15g}" if finding.check.near else f"{value:.4g}"
+
+
+def _expected_text(finding: Finding) -> str:
+    check = finding.check
+    if _is_exact(check):
+        return _text(check.equals, finding)
+    if check.near:
+        return f"{check.near.value:.15g} ± {check.near.tolerance:g}"
+    if finding.high is None:
+        return f"≥ {_text(finding.low, finding)}"
+    if finding.low is None:
+        return f"≤ {_text(finding.high, finding)}"
+    return f"[{_text(finding.low, finding)}, {_text(finding.high, finding)}]"

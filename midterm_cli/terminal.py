@@ -1,0 +1,146 @@
+"""Talk on stderr: progress, tables, lines. Nothing here writes to stdout, which is for results."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from midterm_cli.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from midterm_cli.experiment import Table
+
+# Where no terminal says how wide it is, a table is wider than rich's 80 columns before it wraps.
+_LOG_WIDTH = 120
+
+
+def say(text: str) -> None:
+    """Write a line, or two, to stderr."""
+    with _talk():
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Write lines to stderr, each once."""
+    for line in dict.fromkeys(lines):
+        say(line)
+
+
+@contextmanager
+def _talk() -> Iterator[None]:
+    """Ignore write errors on stderr, so that logging cannot end a run."""
+    try:
+        yield
+    except OSError:
+        # Python would try once more at its end, and exit with 120.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+
+
+def show(summary: Sequence[Table | str]) -> None:
+    """Write tables and lines to stderr, as plain text: no markup in them is interpreted."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = _console()
+    for item in summary:
+        if isinstance(item, str):
+            with _talk():
+                console.print(Text(printable(item)), soft_wrap=True)
+            continue
+        table = RichTable(title=Text(printable(item.title)), title_justify="left")
+        for index, column in enumerate(item.columns):
+            table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
+        for row in item.rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        with _talk():
+            console.print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """Progress of a run: a bar on a terminal, now and then a line elsewhere, nothing when quiet.
+
+    An instance is called as progress(done, total, text), like `Context.progress`.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        """Choose how to report, by what stderr is."""
+        self._bar = self._bar_on_terminal() if sys.stderr.isatty() and not quiet else None
+        self._lines = None if quiet or self._bar else _Lines()
+        self._task: TaskID | None = None
+
+    @staticmethod
+    def _bar_on_terminal() -> Bar:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        return Bar(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=_console(),
+            transient=True,
+        )
+
+    def __enter__(self) -> Progress:
+        """Start the bar."""
+        if self._bar:
+            with _talk():
+                self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away, whatever happened."""
+        if self._bar:
+            with _talk():
+                self._bar.stop()
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Report that `done` of `total` units of work are done."""
+        if self._lines:
+            self._lines.report(done, total, printable(text))
+        if self._bar:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=total)
+            self._bar.update(self._task, completed=done, total=total, description=printable(text))
+
+
+class _Lines:
+    """Plain lines for logs: a line a tenth of the work, or one each half minute, and the last."""
+
+    MIN_SECONDS = 2.0
+    MAX_SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self._last_done = 0
+        self._last_time = time.monotonic()
+
+    def report(self, done: int, total: int, text: str) -> None:
+        waited = time.monotonic() - self._last_time
+        tenth = 10 * (done - self._last_done) >= total and waited >= self.MIN_SECONDS
+        if tenth or waited >= self.MAX_SECONDS or done == total:
+            say(f"{done}/{total} {text}")
+            self._last_done, self._last_time = done, time.monotonic()

@@ -99,7 +99,7 @@ def check(
         bool, typer.Option("--json", help="Print the findings as JSON, and nothing else.")
     ] = False,
 ) -> int:
-    """Hold finished runs against the published and measured numbers, by intervals.
+    """Check finished runs against the published and measured numbers, by intervals.
 
     The exit code is 3 where a run is not as expected, or cannot be read.
     """
@@ -114,6 +114,8 @@ def check(
         report = checking.check_named(runs, wanted)
     else:
         report = checking.check_all(Path("outputs"), wanted)
+    terminal.say_all(f"Warning: {note}" for note in report.notes)
+    if not runs:
         for missing in report.without_run:
             name, command = map(printable, (missing.name, missing.command))
             terminal.say(f"No run for {name}: {command}")

@@ -23,14 +23,14 @@ class Config(PoolConfig):
     channels: Channels = Field(description="channels of the input, and of the output")
 
 
-class Counts(Record):
+class PoolCounts(Record):
     """What the formulas give, and what PyTorch finds."""
 
     output_shape: Shape
     operations: Count
 
 
-class TorchCounts(Counts):
+class TorchPoolCounts(PoolCounts):
     """What PyTorch finds."""
 
     how: str = Field(description="how PyTorch was asked")
@@ -51,4 +51,4 @@ class Results(experiment.Results):
     counted: str = Field(description="what is counted")
     windows_in_padding: Count = Field(description="of one channel")
     steps: Steps
-    torch: TorchCounts
+    torch: TorchPoolCounts

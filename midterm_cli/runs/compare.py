@@ -111,8 +111,7 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
         UserError: a run is not there, damaged, or of another experiment; no run has the key `by`.
     """
     runs = [document.read(path) for path in paths]
-    for run in runs:
-        _require_comparable(run)
+    compared = [(run, _rows(run)) for run in runs]
     odd = next((run for run in runs if run.experiment != runs[0].experiment), None)
     if odd:
         raise UserError(
@@ -126,24 +125,21 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
     if by is None and len(differing) == 1:
         by = differing[0]
     if by is not None:
-        runs.sort(key=lambda run: _order(plain(run.config)[by]))
+        compared.sort(key=lambda pair: _order(plain(pair[0].config)[by]))
     keys = ([] if by is None else [by]) + [key for key in differing if key != by]
-    return Comparison(runs, [_rows(run) for run in runs], by, keys)
-
-
-def _require_comparable(run: Run) -> None:
-    if not isinstance(run.results, train.Results | lr_sweep.Results):
-        raise UserError(
-            f"{run.name} is a run of {run.experiment.name}: only runs of train and lr_sweep can "
-            "be compared"
-        )
+    sorted_runs, rows = zip(*compared, strict=True)
+    return Comparison(sorted_runs, rows, by, keys)
 
 
 def _rows(run: Run) -> list[Row]:
     if isinstance(run.results, train.Results):
         return _train_rows(run.results)
-    assert isinstance(run.results, lr_sweep.Results)
-    return [_sweep_row(run.results)]
+    if isinstance(run.results, lr_sweep.Results):
+        return [_sweep_row(run.results)]
+    raise UserError(
+        f"{run.name} is a run of {run.experiment.name}: only runs of train and lr_sweep can be "
+        "compared"
+    )
 
 
 def _train_rows(results: train.Results) -> list[Row]:

@@ -118,7 +118,7 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
             f"{runs[0].name} is a run of {runs[0].experiment.name}, but {odd.name} of "
             f"{odd.experiment.name}: compare runs of one experiment"
         )
-    first, *others = configs = [plain(run.config) for run in runs]
+    first, *others = [plain(run.config) for run in runs]
     if by is not None and by not in first:
         raise UserError(f"no run has the key '{printable(by)}': {did_you_mean(by, first)}")
     differing = [key for key in first if any(other[key] != first[key] for other in others)]

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -54,6 +55,12 @@ class Provenance(BaseModel):
     data_sha256: Sha256 | None = Field(description="null where no data was read")
     started_at: Time = Field(description="UTC, ISO 8601")
     wall_time_s: NotNegative = Field(description="seconds, those before a --resume included")
+    code_sha256: Sha256 | None = Field(
+        None, description="of the code that computes; formatting and comments do not count"
+    )
+    inputs_sha256: Sha256 | None = Field(
+        None, description="of the files of numbers that the config names; null where it names none"
+    )
     processes: Count | None = Field(
         None, description="forked to compute side by side; absent where there were none"
     )
@@ -105,7 +112,7 @@ class Run:
         """The folder, ready to print."""
         return printable(self.folder)
 
-    @property
+    @cached_property
     def json(self) -> str:
         """metrics.json as text."""
         return to_json(self.document)
@@ -185,7 +192,7 @@ def read(path: Path) -> Run:
     stored = resolve.complete(experiment, header.config, name)
     model = experiment.results_class
     results = (
-        header.results if model is None else _validated(model, header.results, name, "results")
+        header.results if model is None else _validated(model, header.results, name, "results.")
     )
     return Run(
         folder,
@@ -234,11 +241,9 @@ def _validated(model: type[_Model], values: Any, name: str, within: str = "") ->
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        mistakes = explain(error.errors(), model, lambda path: "")
-        first, *others = mistakes.splitlines()
-        key = f"{within}." * bool(within) + first
-        more = f" ({len(error.errors()) - 1} more)" * bool(others)
-        raise UserError(f"{name} is damaged: {key}{more}\n{_AFRESH}") from None
+        first, *others = explain(error.errors(), model, lambda path: "").splitlines()
+        more = f" ({len(others)} more like it)" if others else ""
+        raise UserError(f"{name} is damaged: {within}{first}{more}\n{_AFRESH}") from None
 
 
 def _refuse_constant(text: str) -> None:

@@ -164,9 +164,9 @@ def _sweep_row(results: lr_sweep.Results) -> Row:
     return {
         "last_stable_lr": results.last_stable_lr,
         "first_divergent_lr": results.first_divergent_lr,
-        "threshold_lr": threshold and threshold.estimate,
-        "threshold_low": threshold and threshold.low,
-        "threshold_high": threshold and threshold.high,
+        "threshold_lr": threshold.estimate if threshold else None,
+        "threshold_low": threshold.low if threshold else None,
+        "threshold_high": threshold.high if threshold else None,
         "recommended_lr": results.recommended_lr,
     }
 

@@ -108,11 +108,11 @@ def _run_experiment(
 
 def _recommendation(values: dict[str, Any]) -> Recommendation | None:
     """Take lr_from out of the values of the options, and read what it names."""
-    from midterm_cli.runs import lr_from
-
     sweep = values.pop("lr_from", None)
     if sweep is None:
         return None
+    from midterm_cli.runs import lr_from
+
     if values["lr"] is not None:
         raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
     return lr_from.read(sweep)
@@ -134,7 +134,11 @@ def _layers(
 
     names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     given = {key: value for key, value in values.items() if value not in (None, [], ())}
-    return [Layer(names[key], {key: value}) for key, value in {**given, **implied}.items()]
+    # An option of several values is a tuple to typer, and a list to a config.
+    return [
+        Layer(names[key], {key: list(value) if isinstance(value, tuple) else value})
+        for key, value in {**given, **implied}.items()
+    ]
 
 
 def experiment_command(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from midterm_cli.config.resolve import Layer, plain
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
+from midterm_cli.part3.lr_sweep import schema as lr_sweep
 from midterm_cli.run import document
 from midterm_cli.text import differing, printable
 
@@ -47,12 +48,12 @@ def read(sweep: Path) -> Recommendation:
     """
     run = document.read(sweep)
     name = printable(sweep)
-    if run.experiment.name != "lr_sweep":
+    if not isinstance(run.results, lr_sweep.Results):
         raise UserError(
             f"{name} is a run of {run.experiment.name}, which recommends no learning "
             "rate: give a run of midterm lr-sweep"
         )
-    lr = run.document["results"]["recommended_lr"]
+    lr = run.results.recommended_lr
     if lr is None:
         raise UserError(
             f"{name} recommends no learning rate: training never both succeeded and failed in it\n"

@@ -12,7 +12,8 @@ import torch
 from answer import Answer
 
 from midterm_cli.errors import UserError
-from midterm_cli.launch import local as launch
+from midterm_cli.launch.launcher import launcher
+from midterm_cli.launch.options import Cluster, choose
 
 HERE, THERE = "tcp://10.0.0.1:8786", "tcp://10.0.0.2:8786"
 
@@ -27,19 +28,18 @@ def test_local_is_the_default_and_does_not_read_the_environment(
 ) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", HERE)
 
-    assert launch.choose(None) is None
-    assert launch.choose("local") is None
-    with launch.launcher(torch.device("cpu"), None) as launcher:
-        assert isinstance(launcher, launch.Threads | launch.Cores)
-        assert not launcher.remote
+    assert choose(None) is None
+    assert choose("local") is None
+    with launcher(torch.device("cpu"), None) as here:
+        assert not here.remote
 
 
 def test_dask_takes_an_address_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", HERE)
 
-    assert launch.choose("dask", THERE, retries=0) == launch.Cluster(THERE, None, 0)
-    assert launch.choose("dask", None, Path("file")) == launch.Cluster(None, Path("file"), 2)
-    assert launch.choose("dask") == launch.Cluster(HERE, None, 2)
+    assert choose("dask", THERE, retries=0) == Cluster(THERE, None, 0)
+    assert choose("dask", None, Path("file")) == Cluster(None, Path("file"), 2)
+    assert choose("dask") == Cluster(HERE, None, 2)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_dask_takes_an_address_before_the_environment(monkeypatch: pytest.Monkey
 )
 def test_options_that_do_not_fit_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as raised:
-        launch.choose(**options)
+        choose(**options)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -70,7 +70,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     folder: Path, midterm: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        if name.startswith(("midterm_cli.runner.cluster", "distributed")):
+        if name.startswith(("midterm_cli.launch.dask", "distributed")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "distributed", None)
 

@@ -1,24 +1,21 @@
-"""What the course's published solution printed, as far as the page quotes it.
+"""What the course's published solution printed, as far as the report quotes it, and ours beside it.
 
-Its figures stand in configs/reference/expected.yaml, which `midterm check` holds runs against too.
+Its figures stand in configs/reference/expected.yaml, which `midterm check` checks runs against too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+
 from midterm_cli.config.presets import expected_file
-from midterm_cli.report.numerals import value
+from midterm_cli.part3.statistics import mean_and_sd, prediction_interval
 from midterm_cli.report.runs import command
 from midterm_cli.runs.expected import Check, SeedMean, Step, load
-
-SOURCE = "the course's published solution: its printed answers and training log"
-
-OUTPUT_SIZE = "5.25 + 1"
-"""What it arrives at along each axis in Part 4, 1a, before the floor."""
 
 
 class Logged(NamedTuple):
@@ -36,7 +33,7 @@ class Published:
     Attributes:
         f: at x = 1.432, in float32.
         derivative: there.
-        last_stable_lr: the last rate that trained.
+        last_stable_lr: the last learning rate that trained.
         nan_lr: the next one, whose loss was NaN.
         chosen_lr: the one taken for training.
         training_log: of the linear network.
@@ -79,4 +76,57 @@ def _training_log() -> Iterator[Logged]:
 
 def _number(preset: str, *at: Step) -> float:
     [check] = [check for check in checks(preset) if check.at == list(at)]
-    return value(check.near.value if check.near else check.equals)
+    return check.near.value if check.near else float(check.equals)  # type: ignore[arg-type]
+
+
+class OneMore(NamedTuple):
+    """A published figure, and where one more run beside our seeds would have it.
+
+    Attributes:
+        logged: the figure.
+        mean: of our seeds.
+        low: end of the 95 % prediction interval.
+        high: its other end.
+    """
+
+    logged: Logged
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the published run may have been one of ours."""
+        return self.low <= self.logged.value <= self.high
+
+
+def one_more_run(results) -> list[OneMore] | None:
+    """Of each figure of the published training log, the prediction interval of one more run.
+
+    Returns:
+        None where our seeds do not tell: fewer than two, or one that has diverged.
+    """
+    found = []
+    for logged in figures().training_log:
+        seeds = [
+            getattr(row, logged.metric)
+            for row in results.history
+            if row.epoch == logged.epoch and row.weights == "raw"
+        ]
+        if len(seeds) < 2 or None in seeds:
+            return None
+        found.append(OneMore(logged, *_prediction(seeds)))
+    return found
+
+
+def _prediction(seeds: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % prediction interval of one more seed, from two or more."""
+    mean, sd = mean_and_sd(seeds)
+    total = len(seeds)
+    return mean, *prediction_interval(mean, total, sd, total, future=1, confidence=0.95)
+
+
+def through_inverse(results) -> float:
+    """The largest entry of 2 v gᵀ, v = M⁻ᵀ (x - g): the part of ∂φ/∂M that a kept inverse lacks."""
+    matrix, x, g = (np.asarray(values) for values in (results.M, results.x, results.g))
+    return float(np.abs(2 * np.outer(np.linalg.solve(matrix.T, x - g), g)).max())

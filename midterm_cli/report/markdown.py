@@ -128,7 +128,8 @@ def code(value: object) -> Markup:
     """A code span, whose fence is longer than any run of backticks within."""
     text = printable(value)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if text.startswith("`") or text.endswith("`") else ""
+    # A reader drops one space from either end where both have one.
+    space = " " if text.strip() and {text[0], text[-1]} & {"`", " "} else ""
     return Markup(f"{fence}{space}{text}{space}{fence}")
 
 

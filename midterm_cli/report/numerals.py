@@ -44,9 +44,9 @@ def fixed(number: float | None, places: int = 3) -> str:
     return NONE if number is None else f"{number:z.{places}f}".replace("-", "−")
 
 
-def count(number: int) -> str:
+def count(number: int | None) -> str:
     """A whole number, its thousands set apart."""
-    return f"{number:,}"
+    return NONE if number is None else f"{number:,}"
 
 
 def shape(sizes: Sequence[int]) -> str:

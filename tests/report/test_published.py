@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from midterm_cli.part2.layer import squared_distance
-from midterm_cli.part2.softt import softt
+from midterm_cli.part2.layer import softt, squared_distance
 from midterm_cli.report import published
 from midterm_cli.report.part_learning import _verdict
 from midterm_cli.report.part_published import one_more_run, through_inverse

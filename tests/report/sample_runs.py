@@ -30,12 +30,18 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def small_presets(folder: Path) -> Iterator[None]:
-    """Put the packaged presets into a folder, with the sizes of SMALL, and have them used."""
+def small_presets(folder: Path, **changes: dict[str, Any]) -> Iterator[None]:
+    """Put the packaged presets into a folder, with the sizes of SMALL, and have them used.
+
+    Args:
+        folder: an empty one.
+        changes: by experiment, more values that replace those of its default.
+    """
     shutil.copytree(presets.configs_dir(), folder, dirs_exist_ok=True)
     for experiment, small in SMALL.items():
         path = folder / f"{experiment}.yaml"
         preset = yaml.safe_load(path.read_text(encoding="utf-8")) | small
+        preset |= changes.get(experiment, {})
         path.write_text(yaml.safe_dump(preset), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "configs_dir", lambda: folder)

@@ -75,12 +75,15 @@ def render(document: SyntaxTreeNode, pictures: Mapping[str, Picture]) -> str:
         if node.tag == "h2":
             parts.append([])
         parts[-1].append(node)
-    renderer = _Renderer(pictures)
     abstract, *sections = parts
+    renderer = _Renderer(pictures)
     environment = Environment(
-        loader=PackageLoader("midterm_cli.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
+        loader=PackageLoader("midterm_cli.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template("page.html").render(
         title=_text(title),
         abstract=renderer.blocks(abstract),

@@ -36,7 +36,9 @@ def test_what_stands_before_a_table_is_its_caption() -> None:
 
 
 def test_what_stands_after_an_image_is_its_caption() -> None:
-    shown = body('![A "curve"\nof f\\_T](x.png)\n\n*The curve*', **{"x.png": Picture("data:,", 3, 2)})
+    shown = body(
+        '![A "curve"\nof f\\_T](x.png)\n\n*The curve*', **{"x.png": Picture("data:,", 3, 2)}
+    )
     assert '<img src="data:," width="3" height="2" alt="A &#34;curve&#34; of f_T">' in shown
     assert "<figcaption>The curve</figcaption>" in shown
 

@@ -454,11 +454,13 @@ def test_the_command_writes_both_and_prints_the_page(
     folder: Path, midterm: Callable[..., Answer]
 ) -> None:
     run = make_run("conv", folder / "outputs")
+    edit(run, lambda document: document["config"].pop("dilation"))
     answer = midterm("report")
     assert answer.code == 0
     assert answer.out == "outputs/report/index.html\n"
     assert f"Warning: Not computed yet. Make it with {command('train')}" in answer.err
     assert "conv shape" not in answer.err
+    assert "has no dilation: completed from the packaged default" in answer.err
     page = Path("outputs/report/index.html")
     first = page.read_bytes()
     assert run.name in first.decode()

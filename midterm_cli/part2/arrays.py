@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,11 +136,3 @@ def check_matrix(matrix: Tensor) -> None:
             f"M is singular: its smallest singular value is {float(singular[-1]):.3g} and its "
             f"largest {float(singular[0]):.3g}\ngive an invertible M"
         )
-
-
-def sha256_of_files(paths: Sequence[str]) -> str:
-    """One digest of the contents of the files, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return digest.hexdigest()

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.part2.arrays import check_matrix, read_array, sha256_of_files, to_vector
+from midterm_cli.part2.arrays import check_matrix, read_array, to_vector
 from midterm_cli.part2.gradients import Gradients, check_gradients, gradients_by_autograd
 from midterm_cli.part2.layer import create_symmetric_invertible_matrix, symmetric_part
 from midterm_cli.part2.module.schema import Config, Results
@@ -50,10 +51,10 @@ def run(config: Config, context: Context) -> Output:
         for gradient, way, check in checks.each()
         if not check.agrees
     ]
-    files = [given for given in (config.matrix, config.x) if isinstance(given, str)]
+    paths = config.input_files
     return Output(
         results,
-        provenance={"data_sha256": sha256_of_files(files)} if files else {},
+        provenance={"data_sha256": files.sha256(paths)} if paths else {},
         failed=bool(wrong),
         warnings=[*warnings(matrix, x, condition, config), *wrong],
     )

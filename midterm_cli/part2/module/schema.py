@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -32,6 +33,11 @@ class Config(ExperimentConfig):
     x: str | list[float] | None = Field(
         description="x: a .npy or .csv file, the values themselves, or null for a random one"
     )
+
+    @property
+    def input_files(self) -> list[Path]:
+        """The files of M and x."""
+        return [Path(given) for given in (self.matrix, self.x) if isinstance(given, str)]
 
 
 class Check(Record):

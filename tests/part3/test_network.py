@@ -1,4 +1,4 @@
-"""Shapes, initial weights and layout of the networks."""
+"""Shapes, initial weights and layout of the models."""
 
 import math
 
@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from midterm_cli.part3.mlp import Architecture, initial_weights, split_layers, stack_weights
+from midterm_cli.part3.network import (
+    Architecture,
+    initial_weights,
+    linear_layers,
+    split_layers,
+    stack_weights,
+)
 
 EXERCISE = Architecture((784, 32, 16, 12, 10), "relu")
 
@@ -33,14 +39,22 @@ def test_initial_weights_are_uniform_within_the_bound_of_torch() -> None:
 
 
 def test_initial_weights_stay_those_of_the_seed() -> None:
-    # Written out, so that a run of today is repeated by later versions.
-    rng = np.random.default_rng([3, 0])
-    for fan_in, fan_out, weight in zip(
-        EXERCISE.sizes, EXERCISE.sizes[1:], initial_weights(EXERCISE, 3), strict=False
-    ):
-        bound = 1 / math.sqrt(fan_in)
-        expected = rng.uniform(-bound, bound, (fan_in + 1, fan_out))
-        assert np.array_equal(weight[: fan_in + 1], expected)
+    """Literal values, so that later versions repeat the runs of this one."""
+    ends = [
+        (weight[0, 0], weight[fan_in, -1])
+        for fan_in, weight in zip(EXERCISE.sizes, initial_weights(EXERCISE, 3), strict=False)
+    ]
+    assert np.array(ends) == pytest.approx(
+        np.array(
+            [
+                (-0.029596488061169688, 0.0034304609243430775),
+                (0.005708410453766688, 0.10693671656836284),
+                (-0.12834545109246176, -0.008526708605366196),
+                (-0.1510694436141818, 0.15966762299103487),
+            ]
+        ),
+        rel=1e-14,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -53,6 +67,20 @@ def test_stacked_weights_are_those_of_each_seed(dtype: torch.dtype) -> None:
         for position, seed in enumerate((3, 4)):
             alone = torch.from_numpy(initial_weights(EXERCISE, seed)[layer]).to(dtype)
             assert torch.equal(stacked[position], alone)
+
+
+def test_linear_layers_are_those_of_torch() -> None:
+    flat = stack_weights(EXERCISE, [3, 4], torch.float64, torch.device("cpu"))
+    found = linear_layers(flat, EXERCISE, 2)
+    for (weight, bias), fan_in, start in zip(
+        found, EXERCISE.sizes, initial_weights(EXERCISE, 4), strict=False
+    ):
+        linear = torch.nn.Linear(fan_in, start.shape[1])
+        assert weight[1].shape == linear.weight.shape
+        assert bias[1].shape == linear.bias.shape
+        assert np.array_equal(weight[1].numpy(), start[:fan_in].T)
+        assert np.array_equal(bias[1].numpy(), start[fan_in])
+    assert len(found) == 4
 
 
 def test_stacked_weights_live_on_the_device() -> None:

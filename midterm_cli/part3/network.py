@@ -1,10 +1,11 @@
 """The multi-layer perceptron, K of them side by side: parameters, initial weights, forward pass.
 
-A layer of K networks is one tensor of shape (K, rows, fan_out). Row `fan_in` holds the bias, which
+A layer of K models is one tensor of shape (K, rows, fan_out). Row `fan_in` holds the bias, which
 the layer's input meets as a column of ones; the rows below it are zero and stay zero. They pad
-every network to a 64-byte boundary, as every buffer of the closed-form gradient is padded, so that
-the BLAS takes the same path for each: on one thread a network's numbers are the same, bit for bit,
-alone or beside others. Several threads share out a product as they are many: to rounding.
+every model to a 64-byte boundary, as every buffer of the closed-form gradient is padded, so that
+the BLAS takes the same path for each: on one thread the numbers of a model are the same, bit for
+bit, alone or beside others. How a matmul is split over several threads depends on K: there they
+are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Activation = Literal["relu", "identity", "tanh"]
+from midterm_cli.part3.schema import Activation
 
 ALIGNMENT = 16
-"""Numbers in a 64-byte cache line of float32: where each network's part of a buffer begins."""
+"""Numbers in a 64-byte cache line of float32: where each model's part of a buffer begins."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases of one network."""
+        """Weights and biases of one model."""
         return sum((a + 1) * b for a, b in pairwise(self.sizes))
 
     def rows(self, layer: int) -> int:
@@ -52,10 +52,10 @@ class Architecture:
 
 
 def initial_weights(architecture: Architecture, seed: int) -> list[np.ndarray]:
-    """Weights and biases of one network: uniform in ±1/sqrt(fan_in), as torch.nn.Linear draws them.
+    """Weights and biases of one model: uniform in ±1/sqrt(fan_in), as torch.nn.Linear draws them.
 
     Args:
-        architecture: sizes of the network.
+        architecture: sizes of the layers.
         seed: gives the same weights in every dtype, on every device, beside any others.
 
     Returns:
@@ -71,24 +71,39 @@ def initial_weights(architecture: Architecture, seed: int) -> list[np.ndarray]:
     return weights
 
 
-def split_layers(flat: Tensor, architecture: Architecture, num_members: int) -> list[Tensor]:
-    """Views of a flat tensor as the layers of K networks: (K, rows, fan_out) each, contiguous.
+def split_layers(flat: Tensor, architecture: Architecture, num_models: int) -> list[Tensor]:
+    """Views of a flat tensor as the layers of K models: (K, rows, fan_out) each, contiguous.
 
-    One flat tensor lets an average follow all parameters of all networks in a single operation.
+    One flat tensor lets an average follow all parameters of all models in a single operation.
     """
-    sizes = [num_members * rows * cols for rows, cols in architecture.shapes()]
+    sizes = [num_models * rows * cols for rows, cols in architecture.shapes()]
     return [
-        block.view(num_members, rows, cols)
+        block.view(num_models, rows, cols)
         for block, (rows, cols) in zip(flat.split(sizes), architecture.shapes(), strict=True)
+    ]
+
+
+def linear_layers(
+    flat: Tensor, architecture: Architecture, num_models: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Views of a flat tensor as torch.nn.Linear lays out its parameters.
+
+    Returns:
+        For each layer the weights, (K, fan_out, fan_in), and the biases, (K, fan_out).
+    """
+    layers = split_layers(flat, architecture, num_models)
+    return [
+        (layer[:, :fan_in].mT, layer[:, fan_in])
+        for fan_in, layer in zip(architecture.sizes, layers, strict=False)
     ]
 
 
 def stack_weights(
     architecture: Architecture, seeds: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Initial weights of K networks as one flat tensor, laid out for `split_layers`."""
-    members = [initial_weights(architecture, seed) for seed in seeds]
-    layers = [np.stack(layer).reshape(-1) for layer in zip(*members, strict=True)]
+    """Initial weights of K models as one flat tensor, laid out for `split_layers`."""
+    models = [initial_weights(architecture, seed) for seed in seeds]
+    layers = [np.stack(layer).reshape(-1) for layer in zip(*models, strict=True)]
     return torch.from_numpy(np.concatenate(layers)).to(device=device, dtype=dtype)
 
 
@@ -100,7 +115,7 @@ def activate(z: Tensor, activation: Activation) -> Tensor:
 
 
 def forward(weights: Sequence[Tensor], x: Tensor, activation: Activation) -> Tensor:
-    """Logits of one network or of a stack of them, in plain operations that autograd can follow.
+    """Logits of one model or of a stack of them, in plain operations that autograd can follow.
 
     Args:
         weights: one (…, rows, fan_out) tensor a layer.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from midterm_cli.report.numerals import Interval
+from midterm_cli.part3.schema import Interval
+from midterm_cli.part3.train.schema import AveragingEffect
 
 
 class Claim(NamedTuple):
@@ -35,10 +37,10 @@ class Claim(NamedTuple):
         return "the opposite holds" if self.interval.high < self.neutral else "not shown"
 
 
-def claims(results) -> list[Claim]:
+def claims(comparison: Sequence[AveragingEffect]) -> list[Claim]:
     """The claims that the exercise asks about, two for each metric."""
-    found = []
-    for entry in results.comparison:
+    found = list[Claim]()
+    for entry in comparison:
         name = entry.metric.replace("_", " ")
         better = "lower" if name.endswith("loss") else "higher"
         found += [

@@ -77,10 +77,13 @@ def _environment() -> Environment:
         "command": command,
         "claims": claims,
         "one_more_run": published.one_more_run,
-        "through_inverse": published.through_inverse,
         "largest": largest,
     }
-    environment.globals |= {"published": published.figures(), "zip": zip}
+    environment.globals |= {
+        "published": published.figures(),
+        "through_inverse": published.through_inverse,
+        "zip": zip,
+    }
     return environment
 
 

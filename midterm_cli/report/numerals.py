@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+
+from midterm_cli.part3.lr_sweep.schema import FailureThreshold
+from midterm_cli.part3.schema import Interval
 
 NONE = "–"
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-class Interval(Protocol):
-    """An estimate with its interval; the ends are None where there is one seed alone."""
-
-    @property
-    def estimate(self) -> float: ...  # noqa: D102
-    @property
-    def low(self) -> float | None: ...  # noqa: D102
-    @property
-    def high(self) -> float | None: ...  # noqa: D102
 
 
 def short(number: float | None, digits: int = 3) -> str:
@@ -69,7 +60,7 @@ def interval(found: Interval | None, places: int = 3) -> str:
     return f"{estimate} [{fixed(found.low, places)}, {fixed(found.high, places)}]"
 
 
-def short_interval(found: Interval | None, digits: int = 3) -> str:
+def short_interval(found: FailureThreshold | None, digits: int = 3) -> str:
     """The same by significant digits."""
     if found is None:
         return NONE

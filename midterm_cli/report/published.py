@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
 
 from midterm_cli.config.presets import expected_file
-from midterm_cli.part3.statistics import mean_and_sd, prediction_interval
+from midterm_cli.part3.statistics import prediction_interval
+from midterm_cli.part3.train.schema import HistoryRow
 from midterm_cli.report.runs import command
 from midterm_cli.runs.expected import Check, SeedMean, Step, load
 
@@ -76,7 +78,9 @@ def _training_log() -> Iterator[Logged]:
 
 def _number(preset: str, *at: Step) -> float:
     [check] = [check for check in checks(preset) if check.at == list(at)]
-    return check.near.value if check.near else float(check.equals)  # type: ignore[arg-type]
+    number = check.near.value if check.near else check.equals
+    assert isinstance(number, float)
+    return number
 
 
 class OneMore(NamedTuple):
@@ -100,7 +104,7 @@ class OneMore(NamedTuple):
         return self.low <= self.logged.value <= self.high
 
 
-def one_more_run(results) -> list[OneMore] | None:
+def one_more_run(history: Sequence[HistoryRow]) -> list[OneMore] | None:
     """Of each figure of the published training log, the prediction interval of one more run.
 
     Returns:
@@ -110,23 +114,20 @@ def one_more_run(results) -> list[OneMore] | None:
     for logged in figures().training_log:
         seeds = [
             getattr(row, logged.metric)
-            for row in results.history
+            for row in history
             if row.epoch == logged.epoch and row.weights == "raw"
         ]
         if len(seeds) < 2 or None in seeds:
             return None
-        found.append(OneMore(logged, *_prediction(seeds)))
+        mean, total = fmean(seeds), len(seeds)
+        interval = prediction_interval(mean, total, stdev(seeds), total, 1, 0.95)
+        found.append(OneMore(logged, mean, *interval))
     return found
 
 
-def _prediction(seeds: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % prediction interval of one more seed, from two or more."""
-    mean, sd = mean_and_sd(seeds)
-    total = len(seeds)
-    return mean, *prediction_interval(mean, total, sd, total, future=1, confidence=0.95)
-
-
-def through_inverse(results) -> float:
+def through_inverse(
+    matrix: Sequence[Sequence[float]], x: Sequence[float], g: Sequence[float]
+) -> float:
     """The largest entry of 2 v gᵀ, v = M⁻ᵀ (x - g): the part of ∂φ/∂M that a kept inverse lacks."""
-    matrix, x, g = (np.asarray(values) for values in (results.M, results.x, results.g))
-    return float(np.abs(2 * np.outer(np.linalg.solve(matrix.T, x - g), g)).max())
+    v = np.linalg.solve(np.transpose(matrix), np.subtract(x, g))
+    return float(2 * np.abs(np.outer(v, g)).max())

@@ -45,8 +45,8 @@ def read(text: str) -> str:
 def test_text_means_itself(text: str, show: type[str]) -> None:
     shown = read(
         f"# Title\n\n{show(text)}\n\n- {show(text)}\n\n> {show(text)}\n\n**{show(text)}**\n\n"
-        f"{table([[text, text]], [text, text])}\n\n| a | b |\n| --- | --- |\n| {cell(text)} | end |\n\n"
-        f"Commands:\n\n    {verbatim(text)}\n"
+        f"{table([[text, text]], [text, text])}\n\n"
+        f"| a | b |\n| --- | --- |\n| {cell(text)} | end |\n\nCommands:\n\n    {verbatim(text)}\n"
     )
     assert "<td>end</td>" in shown
     for tag in ("<script", "<a ", "<img", "<h2", "<s>", "<em>", "<b>", "<hr", "<ol"):

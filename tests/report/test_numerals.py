@@ -1,14 +1,11 @@
-from typing import NamedTuple
-
 import pytest
 
+from midterm_cli.part3.lr_sweep.schema import FailureThreshold
+from midterm_cli.part3.schema import Interval
 from midterm_cli.report import numerals
 
-
-class Interval(NamedTuple):
-    estimate: float
-    low: float | None
-    high: float | None
+THRESHOLD = FailureThreshold(estimate=0.01618, low=0.01429, high=0.02)
+ONE_SEED = Interval(estimate=1, low=None, high=None, total=1)
 
 
 @pytest.mark.parametrize(
@@ -25,9 +22,12 @@ class Interval(NamedTuple):
         (numerals.count(25982), "25,982"),
         (numerals.shape([16, 6, 1200]), "16 × 6 × 1,200"),
         (numerals.lr(None), "none of the learning rates tried"),
-        (numerals.interval(Interval(1, 0.5, 2), 1), "1.0 [0.5, 2.0]"),
-        (numerals.interval(Interval(1, None, None), 1), "1.0 (one seed: no interval)"),
-        (numerals.short_interval(Interval(0.01618, 0.01429, 0.02)), "0.0162 [0.0143, 0.02]"),
+        (numerals.interval(Interval(estimate=1, low=0.5, high=2, total=9), 1), "1.0 [0.5, 2.0]"),
+        (numerals.interval(ONE_SEED, 1), "1.0 (one seed: no interval)"),
+        (
+            numerals.short_interval(THRESHOLD),
+            "0.0162 [0.0143, 0.02]",
+        ),
     ],
 )
 def test_numbers_as_text(found: str, expected: str) -> None:
@@ -35,6 +35,6 @@ def test_numbers_as_text(found: str, expected: str) -> None:
 
 
 def test_a_number_that_a_run_does_not_have_is_a_dash() -> None:
-    shown = (numerals.short, numerals.fixed, numerals.count, numerals.interval)
-    assert {show(None) for show in (*shown, numerals.short_interval)} == {"–"}
+    assert numerals.short(None) == numerals.fixed(None) == numerals.count(None) == "–"
+    assert numerals.interval(None) == numerals.short_interval(None) == "–"
     assert numerals.latex(None) == r"\text{–}"

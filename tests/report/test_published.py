@@ -1,14 +1,12 @@
 import statistics
-from types import SimpleNamespace
 
 import pytest
 import torch
 from scipy import stats
 
 from midterm_cli.part2.layer import softt, squared_distance
+from midterm_cli.part3.train.schema import HistoryRow
 from midterm_cli.report import published
-
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 def test_the_figures_are_those_that_runs_are_checked_against() -> None:
@@ -41,15 +39,23 @@ def test_only_what_was_published_is_quoted() -> None:
     assert [check.name for check in quoted if not check.source.startswith("published")] == []
 
 
-def history(*seeds: float | None) -> SimpleNamespace:
-    """Results whose raw weights have the same metrics at all times, the averaged ones others."""
-    rows = [
-        SimpleNamespace(epoch=epoch, weights=weights, **dict.fromkeys(METRICS, value))
+def history(*values: float | None) -> list[HistoryRow]:
+    """The raw weights have one value in all metrics at all times, the averaged ones have none."""
+    return [
+        HistoryRow(
+            seed=seed,
+            epoch=epoch,
+            weights="raw" if gamma is None else "ema",
+            gamma=gamma,
+            train_loss=value,
+            train_accuracy=value,
+            test_loss=value,
+            test_accuracy=value,
+        )
         for epoch in (1, 24)
-        for value in seeds
-        for weights, value in (("raw", value), ("ema", 0.0))
+        for seed, raw in enumerate(values)
+        for gamma, value in ((None, raw), (0.1, None))
     ]
-    return SimpleNamespace(history=rows)
 
 
 def test_the_interval_for_one_more_run() -> None:
@@ -80,6 +86,6 @@ def test_what_a_kept_inverse_lacks() -> None:
     (full,) = torch.autograd.grad(squared_distance(x, matrix, 0.5), matrix)
     g = inverse @ softt(matrix @ x, 0.5)
     (kept,) = torch.autograd.grad((x - g).square().sum(), matrix)
-    results = SimpleNamespace(M=matrix.tolist(), x=x.tolist(), g=g.tolist())
-    assert published.through_inverse(results) == pytest.approx(float((full - kept).abs().max()))
-    assert published.through_inverse(results) > 1
+    lost = published.through_inverse(matrix.tolist(), x.tolist(), g.tolist())
+    assert lost == pytest.approx(float((full - kept).abs().max()))
+    assert lost > 1

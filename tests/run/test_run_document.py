@@ -1,23 +1,206 @@
-"""The JSON Schema of metrics.json against what every command writes, and against damage."""
+"""metrics.json: strict JSON, validated once, where it enters; and its JSON Schema."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_experiment.schema
 import pytest
+from answer import Answer
+from fake_experiment import show as fake_show
 from jsonschema import Draft202012Validator
 
+from midterm_cli import figure
+from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
-from midterm_cli import registry as experiments
-from midterm_cli import paths
-from midterm_cli.run import stage as record
-from midterm_cli.run.schema import metrics_schema
+from midterm_cli.registry import EXPERIMENTS
+from midterm_cli.run import document, make
 
-Midterm = Callable[..., Any]  # returns conftest.Answer
+Midterm = Callable[..., Answer]
 
-TRAIN = ("train", "--dataset", "synthetic", "--epochs", "1")
-SWEEP = ("lr-sweep", "--dataset", "synthetic", "--seeds", "2")
+EARLIER = Path(__file__).parents[1] / "runs" / "version_0_1_0"
+
+
+# ---- out
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_is_strict(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        document.to_json({"results": {"loss": value}})
+
+
+def test_json_has_nothing_that_moves_a_cursor() -> None:
+    text = "\x1b[2J\x9b31m\x7f\u202e γ é 😀 \U000e0001"
+
+    written = document.to_json({text: [text]})
+
+    assert all(character.isprintable() or character == "\n" for character in written)
+    assert "γ é 😀" in written
+    assert json.loads(written) == {text: [text]}
+
+
+# ---- in
+
+
+@pytest.fixture
+def run(fake_train: None, folder: Path) -> dict[str, Any]:
+    """The document of a run in the folder `run`."""
+    made = make.make(resolve("train"), command="", output=Path("run"), quiet=True)
+    return json.loads(made.json)  # type: ignore[no-any-return]
+
+
+def refused(text: str) -> str:
+    """The message on a metrics.json with this text."""
+    Path("run/metrics.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        document.read(Path("run"))
+    assert len(str(caught.value).splitlines()) <= 2
+    return str(caught.value)
+
+
+def test_a_run_is_read_by_its_folder_or_its_file(run: dict[str, Any]) -> None:
+    found = document.read(Path("run/metrics.json"))
+
+    assert found == document.read(Path("run"))
+    assert (found.document, found.name, found.notes) == (run, "run", [])
+    assert isinstance(found.config, fake_experiment.schema.Config)
+    assert isinstance(found.results, fake_experiment.schema.Results)
+    assert found.results.w == run["results"]["w"]
+
+
+def test_what_is_finished(run: dict[str, Any]) -> None:
+    assert document.is_finished(Path("run"))
+    assert not document.is_finished(Path())
+    assert not document.is_finished(Path("x" * 300))
+
+
+@pytest.mark.parametrize("name", ["none", "x" * 300, "run/config.yaml"])
+def test_where_there_is_no_run(name: str, run: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=name):
+        document.read(Path(name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '"', "{", '{"accuracy": 1}', '{"schema_version": true}', '{"schema_version": 2}'],
+)
+def test_what_midterm_did_not_write_or_not_to_its_end(text: str, run: dict[str, Any]) -> None:
+    assert "run/metrics.json" in refused(text)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400])
+def test_a_number_that_no_float_holds_is_damage(number: str, run: dict[str, Any]) -> None:
+    text = json.dumps(run).replace(json.dumps(run["results"]["w"][0]), number)
+    assert "is damaged" in refused(text)
+
+
+def places(value: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every key inside a document: its path, and what holds it."""
+    for key in list(value if isinstance(value, dict) else range(len(value))):
+        inner = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}".strip(".")
+        yield inner, value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key], inner)
+
+
+NEEDED = {
+    *("schema_version", "experiment", "status", "config", "results", "provenance"),
+    *("results.w", "results.outcome"),
+    *(
+        f"provenance.{key}"
+        for key in (
+            *("version", "command", "git_commit", "python", "torch", "device", "dtype"),
+            *("threads", "data_sha256", "started_at", "wall_time_s"),
+        )
+    ),
+}
+
+
+def test_each_key_that_is_off_is_named(run: dict[str, Any]) -> None:
+    """One at a time is replaced by what it cannot be."""
+    for path, holder, key in places(run):
+        value = holder[key]
+        holder[key] = {"no": "value"} if not isinstance(value, dict) else "no mapping"
+        named = path.removeprefix("config.").replace("ema_gamma[0]", "ema_gamma")
+        assert named.partition("[")[0] in refused(json.dumps(run)), path
+        holder[key] = value
+
+
+def test_each_key_that_is_not_there_is_named_where_it_is_needed(run: dict[str, Any]) -> None:
+    missing = set()
+    for path, holder, key in list(places(run)):
+        if isinstance(holder, dict):
+            rest = dict(holder)
+            del holder[key]
+            Path("run/metrics.json").write_text(json.dumps(run), encoding="utf-8")
+            try:
+                document.read(Path("run"))
+            except UserError as error:
+                assert path in str(error)
+                missing.add(path)
+            holder.clear()
+            holder.update(rest)
+    assert missing == NEEDED
+
+
+def test_what_a_later_version_may_add_is_ignored(run: dict[str, Any]) -> None:
+    for part in (run, run["results"], run["provenance"], run["config"]):
+        part["new"] = {"a": 1}
+    Path("run/metrics.json").write_text(json.dumps(run), encoding="utf-8")
+
+    found = document.read(Path("run"))
+
+    [note] = found.notes
+    assert "new in run/metrics.json" in note
+
+
+def test_an_experiment_of_a_later_version(run: dict[str, Any]) -> None:
+    assert "'gan'" in refused(json.dumps(run | {"experiment": "gan"}))
+    assert "experiment" in refused(json.dumps(run | {"experiment": ["train"]}))
+
+
+def test_a_bug_in_what_shows_results_is_no_damage(
+    run: dict[str, Any], midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(config: object, results: Any) -> object:
+        return results["w"]
+
+    monkeypatch.setattr(fake_show, "draw", wrong)
+    with pytest.raises(TypeError, match="not subscriptable"):
+        midterm("draw", "run")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("draw",), ("compare",), ("check",), ("train", "--set", "epochs=0", "--lr-from")],
+    ids=lambda command: command[-1],
+)
+def test_each_reader_refuses_a_newer_version_and_reads_an_older_one(
+    command: tuple[str, ...], folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(EARLIER / "lr_sweep", "run")
+    text = Path("run/metrics.json").read_text(encoding="utf-8")
+    newer = text.replace('"schema_version": 1', '"schema_version": 2')
+    Path("run/metrics.json").write_text(newer, encoding="utf-8")
+
+    code, out, err = midterm(*command, "run")
+    assert (code, out) == (2, "")
+    assert "schema_version 2" in err
+    assert "upgrade midterm" in err
+
+    # For a midterm of later the same document is an older one.
+    monkeypatch.setattr(document, "SCHEMA_VERSION", 3)
+    assert "schema_version" not in midterm(*command, "run").err
+
+
+# ---- its schema
+
+_TINY = ("--dataset", "synthetic", "--set", "train_fraction=0.05", "--set", "hidden_sizes=[4]")
+_TRAIN = ("train", *_TINY, "--epochs", "1")
+_SWEEP = ("lr-sweep", *_TINY, "--seeds", "2")
 
 # Every experiment, small, and the turns that its results can take.
 RUNS: dict[str, list[tuple[str, ...]]] = {
@@ -32,14 +215,14 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
     ],
     "module": [("module", "grad"), ("module", "grad", "--dimension", "1", "--dtype", "float32")],
     "train": [
-        (*TRAIN, "--seeds", "2"),
-        (*TRAIN, "--seeds", "1", "--set", "ema_gamma=[]"),
-        (*TRAIN, "--activation", "identity", "--lr", "1"),
+        (*_TRAIN, "--seeds", "2"),
+        (*_TRAIN, "--seeds", "1", "--set", "ema_gamma=[]"),
+        (*_TRAIN, "--activation", "identity", "--lr", "1000"),
     ],
     "lr_sweep": [
-        (*SWEEP, "--sharpness"),
-        (*SWEEP, "--max-rates", "2"),
-        (*SWEEP, "--activation", "identity", "--start-lr", "10", "--max-rates", "2"),
+        (*_SWEEP, "--sharpness"),
+        (*_SWEEP, "--max-rates", "2"),
+        (*_SWEEP, "--activation", "identity", "--start-lr", "1000", "--max-rates", "2"),
     ],
     "conv": [("conv", "shape"), ("conv", "shape", "--set", "size=[500, 700]")],
     "conv_stride": [
@@ -50,22 +233,40 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
     "pool_min": [("pool", "min")],
 }
 
+# What others may rely on.
+CONTRACT: dict[str, set[str]] = {
+    "autodiff": {"x", "f", "derivative", "max_relative_error", "latex"},
+    "softt": {"threshold", "y", "f", "derivative"},
+    "module": {
+        *("threshold", "x", "M", "g", "phi", "grad_x", "grad_M", "grad_M_symmetric"),
+        *("condition_number", "checks"),
+    },
+    "train": {"history", "final", "outcome"},
+    "lr_sweep": {
+        *("trials", "rates", "last_stable_lr", "first_divergent_lr", "threshold_lr"),
+        "recommended_lr",
+    },
+    "conv": {"output_shape", "values", "macs", "steps"},
+    "conv_stride": set(),
+    "conv_stack": set(),
+    "pool": {"output_shape", "values", "operations", "steps"},
+    "pool_min": set(),
+}
+
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    schema = metrics_schema()
+    schema = document.schema()
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
 
-def mistakes(validator: Draft202012Validator, document: Any) -> list[str]:
-    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+def mistakes(validator: Draft202012Validator, values: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(values)]
 
 
-def test_every_experiment_has_a_schema_and_a_run_here() -> None:
-    files = {path.stem for path in paths.schema_dir().glob("*.yaml")}
-    assert files == {"metrics", *experiments.EXPERIMENTS}
-    assert set(RUNS) == set(experiments.EXPERIMENTS)
+def test_every_experiment_has_a_run_here() -> None:
+    assert set(RUNS) == set(CONTRACT) == set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize(
@@ -80,51 +281,51 @@ def test_what_a_command_writes_is_valid(
     validator: Draft202012Validator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(record, "to_png", lambda figure: b"")  # takes longer than all the rest
+    monkeypatch.setattr(figure, "to_png", lambda figure: b"")  # takes longer than all the rest
     answer = midterm(*arguments, "--json", "--quiet")
     assert answer.code == 0, answer.err
-    document = json.loads(answer.out)
+    written = json.loads(answer.out)
 
-    assert document["experiment"] == experiment
-    assert mistakes(validator, document) == []
+    assert written["experiment"] == experiment
+    assert mistakes(validator, written) == []
 
-    schema = metrics_schema([experiment])
+    schema = document.schema([experiment])
     alone = Draft202012Validator(schema)
-    assert alone.is_valid(document)
-    assert not alone.is_valid(document | {"experiment": "gan"})
-    contract = schema["$defs"][f"{experiment}.results"]["required"]
-    for part, keys in {
-        "results": contract,
-        "provenance": schema["properties"]["provenance"]["required"],
-    }.items():
+    assert alone.is_valid(written)
+    assert not alone.is_valid(written | {"experiment": "gan"})
+    required = {
+        "results": schema["$defs"][f"{experiment}.results"]["required"],
+        "provenance": schema["$defs"]["Provenance"]["required"],
+    }
+    assert set(required["results"]) >= CONTRACT[experiment]
+    for part, keys in required.items():
+        values = written[part]
         for key in keys:
-            values = document[part]
             rest = {name: value for name, value in values.items() if name != key}
-            assert not alone.is_valid(document | {part: rest}), key
-            spoilt = values | {key: spoiled(values[key])}
-            assert not alone.is_valid(document | {part: spoilt}), key
+            assert not alone.is_valid(written | {part: rest}), key
+            assert not alone.is_valid(written | {part: values | {key: spoilt(values[key])}}), key
     for key in ("seed", "device"):
-        spoilt = document["config"] | {key: spoiled(document["config"][key])}
-        assert not alone.is_valid(document | {"config": spoilt}), key
+        config = written["config"] | {key: spoilt(written["config"][key])}
+        assert not alone.is_valid(written | {"config": config}), key
 
 
-def spoiled(value: Any) -> Any:
+def spoilt(value: Any) -> Any:
     """A value in which the first number or null is the text "NaN", or the first text a number."""
     if isinstance(value, dict) and value:
         first = next(iter(value))
-        return value | {first: spoiled(value[first])}
+        return value | {first: spoilt(value[first])}
     if isinstance(value, list) and value:
-        return [spoiled(value[0]), *value[1:]]
+        return [spoilt(value[0]), *value[1:]]
     return 0 if isinstance(value, str) else "NaN"
 
 
-def test_what_the_envelope_refuses(folder: Path, midterm: Midterm) -> None:
-    validator = Draft202012Validator(json.loads(midterm("schema", "autodiff").out))
-    document = json.loads(midterm("autodiff", "--json", "--quiet").out)
-    assert mistakes(validator, document) == []
+def test_what_every_document_has(folder: Path, midterm: Midterm) -> None:
+    validator = Draft202012Validator(json.loads(midterm("schema", "softt").out))
+    written = json.loads(midterm("softt", "plot", "--json", "--quiet").out)
+    assert mistakes(validator, written) == []
 
     for key in ("schema_version", "experiment", "status", "config", "results", "provenance"):
-        assert mistakes(validator, {name: document[name] for name in document if name != key})
+        assert mistakes(validator, {name: written[name] for name in written if name != key})
     wrong: list[dict[str, Any]] = [
         {"schema_version": 2},
         {"schema_version": "1"},
@@ -134,83 +335,43 @@ def test_what_the_envelope_refuses(folder: Path, midterm: Midterm) -> None:
         {"results": []},
     ]
     for changes in wrong:
-        assert mistakes(validator, document | changes), changes
+        assert mistakes(validator, written | changes), changes
 
 
-def test_what_may_be_added_and_what_older_runs_lack(
-    folder: Path, midterm: Midterm, validator: Draft202012Validator
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_runs_of_earlier_and_of_later_versions_are_valid(
+    experiment: str, validator: Draft202012Validator
 ) -> None:
-    document = json.loads(midterm(*SWEEP, "--max-rates", "2", "--json", "--quiet").out)
+    written = json.loads((EARLIER / experiment / "metrics.json").read_text(encoding="utf-8"))
+    assert mistakes(validator, written) == []
 
-    # A run of before there was such a key, and one of after.
-    del document["config"]["sharpness"], document["results"]["sharpness"]
-    document["config"]["new_key"] = document["results"]["new_key"] = 1
-    document["provenance"]["new_key"] = 1
-    assert mistakes(validator, document) == []
-
-
-def test_a_nan_is_no_json_and_so_in_no_run(folder: Path) -> None:
-    document = {"schema_version": 1, "experiment": "train", "config": {}, "results": {"a": 0.5}}
-    Path("metrics.json").write_text(json.dumps(document), encoding="utf-8")
-    assert record.read_run(Path("metrics.json")) == document
-    for number in ("NaN", "Infinity", "-Infinity"):
-        Path("metrics.json").write_text(json.dumps(document).replace("0.5", number), "utf-8")
-        with pytest.raises(UserError, match=f"{number} is not strict JSON"):
-            record.read_run(Path("metrics.json"))
+    for key in list(written["config"]):
+        rest = {name: value for name, value in written["config"].items() if name != key}
+        assert mistakes(validator, written | {"config": rest}) == []
+    for part in ("config", "results", "provenance"):
+        written[part]["new_key"] = 1
+    assert mistakes(validator, written) == []
 
 
 def test_the_command_prints_one_document_that_refers_to_nothing_outside(midterm: Midterm) -> None:
     code, out, err = midterm("schema")
     assert (code, err) == (0, "")
     schema = json.loads(out)
-    assert schema == metrics_schema()
+    assert schema == document.schema()
     assert schema["$id"] == "urn:midterm:metrics:1"
-    identities = {part["$id"] for part in schema["$defs"].values()}
-    referred = {value for key, value in everything(schema) if key == "$ref"}
+    identities = {part["$id"] for part in schema["$defs"].values() if "$id" in part}
+    referred = {value for _, holder, key in places(schema) if key == "$ref" for value in [holder[key]]}
     assert {reference for reference in referred if not reference.startswith("#")} == identities
     assert "http" not in out.replace(schema["$schema"], "")
     assert json.loads(midterm("schema", "lr-sweep").out)["$id"] == "urn:midterm:metrics:1:lr_sweep"
 
 
-def everything(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at any depth."""
-    below = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in below:
-        yield str(key), inner
-        if isinstance(inner, dict | list):
-            yield from everything(inner)
+def test_every_description_is_text() -> None:
+    described = [
+        holder[key]
+        for _, holder, key in places(document.schema())
+        if key == "description" and "properties" not in holder.get("description", {})
+    ]
 
-
-def test_no_schema_for_what_is_no_experiment(midterm: Midterm) -> None:
-    answer = midterm("schema", "lr-sweeep")
-    assert (answer.code, answer.out) == (2, "")
-    assert "no experiment is named 'lr-sweeep': did you mean 'lr_sweep'?" in answer.err
-
-
-# ---- readers, and the version of what they read
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("draw",), ("compare",), ("check",), ("train", "--lr-from")],
-    ids=lambda command: command[-1],
-)
-def test_each_reader_refuses_a_newer_version_and_reads_an_older_one(
-    command: tuple[str, ...], folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document = {"schema_version": 2, "experiment": "lr_sweep", "config": {}, "results": {}}
-    Path("run").mkdir()
-    Path("run/metrics.json").write_text(json.dumps(document), encoding="utf-8")
-
-    code, out, err = midterm(*command, "run")
-    assert (code, out) == (2, "")
-    assert err == (
-        "Error: run/metrics.json has schema_version 2, this midterm reads up to 1: "
-        "upgrade midterm\n"
-    )
-
-    # With a midterm of later, the same document is an older one: what is wrong is what it says.
-    monkeypatch.setattr(record, "SCHEMA_VERSION", 3)
-    code, out, err = midterm(*command, "run")
-    assert (code, out) == (2, "")
-    assert "schema_version" not in err
+    assert len(described) > 100
+    assert all(isinstance(text, str) and text for text in described)

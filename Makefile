@@ -59,7 +59,7 @@ report: setup  ## one page of HTML from the runs in outputs/
 	@$(MIDTERM) report
 
 # In a folder of its own, so that it computes everything anew and leaves outputs/ alone.
-check-reference: setup  ## reproduce the publication, hold it against what is expected
+check-reference: setup  ## reproduce the publication, check it against what is expected
 	@$(MIDTERM) data fetch > /dev/null
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	  run() { name=$$1; shift; $(MIDTERM) "$$@" --quiet --output "$$folder/$$name" > /dev/null; }; \

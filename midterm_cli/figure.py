@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 SIGNATURE = b"Software\0midterm"
-"""What a PNG of ours holds, by which it is told from those of others."""
+"""The metadata by which a PNG of midterm is recognised."""
 
 
 def to_png(figure: Figure) -> bytes:

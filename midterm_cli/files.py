@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what is said when the file system refuses."""
+"""Files that are written whole or not at all, and the errors where the file system refuses."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from midterm_cli.text import printable
 
@@ -42,10 +42,17 @@ def _talk() -> Iterator[None]:
     try:
         yield
     except OSError:
-        # Python would try once more at its end, and exit with 120.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stderr.fileno())
-        os.close(null)
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send a stream that cannot be written to nowhere.
+
+    Python would otherwise try to flush it once more at its exit, and exit with 120.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def show(summary: Sequence[Table | str]) -> None:

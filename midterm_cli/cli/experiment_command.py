@@ -134,7 +134,11 @@ def _layers(
 
     names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     given = {key: value for key, value in values.items() if value not in (None, [], ())}
-    return [Layer(names[key], {key: value}) for key, value in {**given, **implied}.items()]
+    # An option of several values is a tuple to typer, and a list to a config.
+    return [
+        Layer(names[key], {key: list(value) if isinstance(value, tuple) else value})
+        for key, value in {**given, **implied}.items()
+    ]
 
 
 def experiment_command(

@@ -84,7 +84,7 @@ def softt_plot(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a derivative is wrong")] = False,
 ) -> None:
-    """Draw the soft-threshold and its derivative, by autograd and written out."""
+    """Draw the soft-threshold and its derivative, by autograd and in closed form (Part 2 A, B)."""
 
 
 @experiment_command("module", module_app, "grad")
@@ -96,7 +96,7 @@ def module_grad(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a gradient is wrong")] = False,
 ) -> Mapping[str, Any] | None:
-    """Compute the gradients of ‖x - g_T(x; M)‖² and hold them against three other ways."""
+    """Compute the gradients of ‖x - g_T(x; M)‖² checked in three other ways (Part 2 C to E)."""
     given = matrix is not None or x is not None
     return {"dimension": None} if given and dimension is None else None
 
@@ -110,7 +110,7 @@ def train(
             "--lr-from", metavar="RUN", help="Take the learning rate that this sweep recommends."
         ),
     ] = None,
-    epochs: Annotated[int | None, typed("N", "Passes over the training set.")] = None,
+    epochs: Annotated[int | None, typed("N", "Epochs of training.")] = None,
     batch_size: Annotated[int | None, typed("N", "Examples in a minibatch.")] = None,
     ema_gamma: Annotated[
         list[float] | None,
@@ -145,12 +145,12 @@ def lr_sweep(
         int | None, typed("N", "Budget: learning rates in all, each with all seeds.")
     ] = None,
     num_seeds: Annotated[int | None, typed("N", "Runs at each learning rate.", "--seeds")] = None,
-    epochs: Annotated[int | None, typed("N", "Passes of a run.")] = None,
+    epochs: Annotated[int | None, typed("N", "Epochs of a run.")] = None,
     sharpness: Annotated[
         bool | None,
         typer.Option(
             "--sharpness/--no-sharpness",
-            help="Draw 2/λ as well: λ the largest Hessian eigenvalue along a stable run.",
+            help="Draw 2/λ as well: λ is the largest Hessian eigenvalue along a stable run.",
         ),
     ] = None,
     activation: Activation = None,
@@ -174,7 +174,7 @@ _Padding = Annotated[str | None, typed("HxW", "Positions added on either side.")
 _Stride = Annotated[str | None, typed("HxW", "Inputs from one window to the next.")]
 _Dilation = Annotated[str | None, typed("HxW", "Inputs from one read to the next.")]
 _CEIL_MODE = typer.Option(
-    "--ceil-mode/--no-ceil-mode", help="Whether a last window may stand out beyond the padding."
+    "--ceil-mode/--no-ceil-mode", help="Whether a last window may extend beyond the padding."
 )
 
 
@@ -203,7 +203,7 @@ def conv_stride(
     padding: _Padding = None,
     strides: Annotated[
         list[str] | None,
-        typed("HxW", "A stride to hold against stride 1: 2, or 2x1. Repeatable.", "--stride"),
+        typed("HxW", "A stride to compare with stride 1: 2, or 2x1. Repeatable.", "--stride"),
     ] = None,
     in_channels: Annotated[int | None, typed("N", "Channels of the input.")] = None,
     out_channels: Annotated[int | None, typed("N", "Channels of the output.")] = None,
@@ -263,5 +263,5 @@ def pool_min(
     ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
     fail_on_failure: Annotated[bool, fail_when("a value or a gradient differs")] = False,
 ) -> Mapping[str, Any] | None:
-    """Take a minimum by -maxpool(-x), and hold it against a direct one (1c)."""
+    """Take a minimum by -maxpool(-x), checked against a direct minimum (1c)."""
     return {"size": None} if input is not None and size is None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import midterm_cli
+from midterm_cli import terminal
 from midterm_cli.errors import UserError
 
 DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
@@ -60,10 +60,7 @@ def print_out(content: str | bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Python would try once more at its end, and exit with 120.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        terminal.discard(sys.stdout)
         raise UserError(
             f"cannot write to stdout: {error.strerror}\n"
             "make room where stdout goes; a finished run is printed again with --resume"

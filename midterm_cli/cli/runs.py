@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from midterm_cli import terminal
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
@@ -61,20 +62,20 @@ def compare(
     from midterm_cli.files import replace_file
     from midterm_cli.run.document import to_json
     from midterm_cli.runs import compare as comparing
+    from midterm_cli.runs.compare_figure import draw
 
     comparison = comparing.compare(runs, by)
-    if comparison.has_curves:
+    terminal.say_all(f"Warning: {note}" for run in comparison.runs for note in run.notes)
+    if comparison.trainings:
         output = output or Path("outputs/compare/curves.png")
         require_png(output)
-        replace_file(output, to_png(comparing.draw(comparison)))
     elif output is not None:
         raise UserError("--output is for the curves of runs of train, and here are none")
-    if json:
-        print_out(to_json(comparison.document()))
-        return
-    print_out(comparison.table())
+    print_out(to_json(comparison.document()) if json else comparison.table())
     if output is not None:
-        print_path(output)
+        replace_file(output, to_png(draw(comparison)))
+        if not json:
+            print_path(output)
 
 
 @app.command("check")
@@ -99,11 +100,10 @@ def check(
         bool, typer.Option("--json", help="Print the findings as JSON, and nothing else.")
     ] = False,
 ) -> int:
-    """Hold finished runs against the published and measured numbers, by intervals.
+    """Check finished runs against the published and measured numbers, by intervals.
 
     The exit code is 3 where a run is not as expected, or cannot be read.
     """
-    from midterm_cli import terminal
     from midterm_cli.config.presets import expected_file
     from midterm_cli.run.document import to_json
     from midterm_cli.runs import check as checking
@@ -114,6 +114,8 @@ def check(
         report = checking.check_named(runs, wanted)
     else:
         report = checking.check_all(Path("outputs"), wanted)
+    terminal.say_all(f"Warning: {note}" for note in report.notes)
+    if not runs:
         for missing in report.without_run:
             name, command = map(printable, (missing.name, missing.command))
             terminal.say(f"No run for {name}: {command}")

@@ -49,7 +49,7 @@ def explain(
     Args:
         errors: what pydantic found.
         config_class: the model that was not met.
-        origin: where the value of a key, as a path of keys, comes from.
+        origin: where the value of a key, as a path of keys, comes from; "" where that is known.
     """
     # A union reports what each of its branches asks of one value: that is one mistake. Where a
     # branch has looked into a list, what the others ask in place of the list is none.
@@ -80,7 +80,8 @@ def _sentence(
     location, model = _location(error["loc"], config_class)
     keys = [part for part in location if isinstance(part, str)]
     key = printable(_written(location))
-    where = f" ({origin(keys)})" if keys else ""
+    place = origin(keys) if keys else ""
+    where = f" ({place})" if place else ""
     value = shown(error["input"])
     kind = error["type"]
     if kind in _MUST:

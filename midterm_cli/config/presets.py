@@ -19,7 +19,7 @@ def configs_dir() -> Path:
 
 
 def expected_file() -> Path:
-    """What `midterm check` checks runs against, unless it is told otherwise."""
+    """What `midterm check` checks runs against by default."""
     return configs_dir() / "reference" / "expected.yaml"
 
 

@@ -112,7 +112,7 @@ def complete(experiment: Experiment, stored: Mapping[str, Any], origin: str) -> 
 def _without_gone(
     experiment: Experiment, values: Mapping[str, Any], origin: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The values of a file without the keys of earlier versions, and what is said of these."""
+    """The values of a file without the keys of earlier versions, and a note on each of these."""
     gone = [key for key in values if key in experiment.config_class.GONE]
     kept = {key: value for key, value in values.items() if key not in gone}
     return kept, [_gone(experiment, key, origin) for key in gone]

@@ -1,7 +1,7 @@
 """Fashion-MNIST and its like: read and checked; the strip of examples.
 
-A dataset on disc is four IDX files: images and labels, to train
-and to test. Fashion-MNIST lies where torchvision keeps it, in FashionMNIST/raw below the data
+A dataset on disk is four IDX files: images and labels, for training and for testing. Fashion-MNIST
+lies where torchvision keeps it, in FashionMNIST/raw below the data
 folder, and beside it a manifest of what was hashed and when: a file whose size and times have not
 changed since is not hashed again.
 """
@@ -163,7 +163,7 @@ def load(dataset: str, data_dir: Path) -> Dataset:
 
     Returns:
         The dataset. Fashion-MNIST is hashed again only if a file's size or times have changed since
-        it was last hashed, so that decay of the disc is seen by `verify` alone; a folder is hashed
+        it was last hashed, so that decay of the disk is seen by `verify` alone; a folder is hashed
         each time.
 
     Raises:
@@ -424,7 +424,7 @@ def _inspect(path: Path) -> Finding:
 
 
 def _check_hashes(data_dir: Path) -> str:
-    """Hash Fashion-MNIST unless the manifest vouches for it; say where it is from.
+    """Hash Fashion-MNIST unless it is unchanged since its manifest; return where it is from.
 
     Besides the size and the time of the last change of the content, which a copy may carry over,
     the manifest holds the time of the last change of the file's state (ctime), which no program
@@ -454,7 +454,7 @@ def _entry(path: Path) -> dict[str, Any] | None:
 
 
 def _read_manifest(raw: Path) -> dict[str, Any]:
-    """The manifest; one that vouches for nothing if there is none, or none that can be read."""
+    """The manifest; an empty one if there is none, or none that can be read."""
     manifest: Any = None
     with suppress(OSError, ValueError):
         manifest = json.loads((raw / _MANIFEST).read_bytes())

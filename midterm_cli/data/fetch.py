@@ -74,7 +74,7 @@ def fetch(data_dir: Path, source: Path | None = None, report: Report = _silent) 
     for finding in _bad_files(data_dir, origin):
         raise UserError(
             f"{raw / finding.name} is damaged, although it was just written: {finding.problem}\n"
-            "another program writes there, or the disc is failing"
+            "another program writes there, or the disk is failing"
         )
     return f"Fashion-MNIST is in {raw}, from {origin}"
 
@@ -207,10 +207,10 @@ def _execute(command: Sequence[str], folder: Path, seconds: float) -> None:
     """Run a program, in bounded time.
 
     Raises:
-        Problem: it failed, with the last line of what it said, or it took too long.
+        Problem: it failed, with the last line of its stderr, or it took too long.
     """
     # To a file, not a pipe: a grandchild that lives on would hold a pipe open, and us with it.
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         try:
             done = subprocess.run(
                 command,
@@ -218,7 +218,7 @@ def _execute(command: Sequence[str], folder: Path, seconds: float) -> None:
                 env={**os.environ, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=log,
                 timeout=seconds,
                 check=False,
             )
@@ -226,8 +226,8 @@ def _execute(command: Sequence[str], folder: Path, seconds: float) -> None:
             raise idx.Problem(f"no end after {seconds} s") from error
         except OSError as error:
             raise idx.Problem(f"{command[0]}: {error.strerror or error}") from error
-        said.seek(0)
-        lines = said.read().decode(errors="replace").split("\n")
+        log.seek(0)
+        lines = log.read().decode(errors="replace").split("\n")
     if done.returncode != 0:
         # apt's warnings (W:) may follow its errors.
         telling = [line.strip() for line in lines if line.strip() and not line.startswith("W:")]

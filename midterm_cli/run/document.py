@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -105,7 +106,7 @@ class Run:
         """The folder, ready to print."""
         return printable(self.folder)
 
-    @property
+    @cached_property
     def json(self) -> str:
         """metrics.json as text."""
         return to_json(self.document)
@@ -185,7 +186,7 @@ def read(path: Path) -> Run:
     stored = resolve.complete(experiment, header.config, name)
     model = experiment.results_class
     results = (
-        header.results if model is None else _validated(model, header.results, name, "results")
+        header.results if model is None else _validated(model, header.results, name, "results.")
     )
     return Run(
         folder,
@@ -234,11 +235,9 @@ def _validated(model: type[_Model], values: Any, name: str, within: str = "") ->
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        mistakes = explain(error.errors(), model, lambda path: "")
-        first, *others = mistakes.splitlines()
-        key = f"{within}." * bool(within) + first
-        more = f" ({len(error.errors()) - 1} more)" * bool(others)
-        raise UserError(f"{name} is damaged: {key}{more}\n{_AFRESH}") from None
+        first, *others = explain(error.errors(), model, lambda path: "").splitlines()
+        more = f" ({len(others)} more like it)" if others else ""
+        raise UserError(f"{name} is damaged: {within}{first}{more}\n{_AFRESH}") from None
 
 
 def _refuse_constant(text: str) -> None:

@@ -133,6 +133,7 @@ def _finished(folder: Path, resolved: Resolved) -> Run:
             f"{run.name} was made with {changes}\n"
             "give the same settings, choose another --output, or replace it with --force"
         )
+    terminal.say_all(f"Warning: {note}" for note in run.notes)
     stage.drop_leftovers(run)
     return run
 
@@ -147,7 +148,7 @@ def draw(path: Path) -> list[Path]:
         UserError: there is no finished run, or it is damaged.
     """
     run = document.read(path)
-    terminal.say_all(run.notes)
+    terminal.say_all(f"Warning: {note}" for note in run.notes)
     drawn = _figures(run.experiment, run.config, run.results)
     for name, content in drawn.items():
         files.replace_file(run.folder / name, content)

@@ -1,7 +1,7 @@
-"""Finished runs held against what is expected of them, by intervals.
+"""Finished runs checked against expectations, by intervals.
 
 PyTorch is not bit-stable across machines, and training multiplies the last bit: on another machine
-the same seeds take other paths. So a mean over seeds is held against a prediction interval.
+the same seeds take other paths. So a mean over seeds is checked against a prediction interval.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from midterm_cli.text import aligned, differing, printable, shown
 SCHEMA_VERSION = 1
 
 _ABSENT = object()
-"""In place of a value where a path leads nowhere; equal to nothing that a file can ask for."""
+"""In place of a value where a path leads nowhere; equal to no expected value."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,14 @@ class Report:
     Attributes:
         runs: the checked ones.
         without_run: expectations that none of them was of.
-        unreadable: folder → why nothing can be said of the run in it.
+        notes: on keys of the stored configs, for the user.
+        unreadable: folder → why the run in it could not be read.
     """
 
     runs: Sequence[CheckedRun]
     without_run: Sequence[Expectation]
     unreadable: Mapping[str, str]
+    notes: Sequence[str]
 
     @property
     def ok(self) -> bool:
@@ -162,13 +164,15 @@ def check_named(paths: Sequence[Path], expected: Expected) -> Report:
         UserError: one is not there or damaged, or nothing is expected of it.
     """
     checked: list[CheckedRun] = []
+    notes: list[str] = []
     for path in paths:
         run = document.read(path)
+        notes += run.notes
         found = check_run(run, expected)
         if not found:
             raise UserError(_why_none(run, expected))
         checked += found
-    return _report(checked, expected, {})
+    return _report(checked, expected, {}, notes)
 
 
 def check_all(folder: Path, expected: Expected) -> Report:
@@ -179,6 +183,7 @@ def check_all(folder: Path, expected: Expected) -> Report:
     """
     checked: list[CheckedRun] = []
     unreadable: dict[str, str] = {}
+    notes: list[str] = []
     for path in _runs_below(folder):
         try:
             run = document.read(path)
@@ -186,12 +191,13 @@ def check_all(folder: Path, expected: Expected) -> Report:
             unreadable[printable(path)] = str(error)
         else:
             checked += check_run(run, expected)
+            notes += run.notes
     if not checked and not unreadable:
         raise UserError(
             f"no run below {printable(folder)}/ is one of which something is expected: make one, "
             f"such as by {printable(expected.runs[0].command)}, or name a run's folder"
         )
-    return _report(checked, expected, unreadable)
+    return _report(checked, expected, unreadable, notes)
 
 
 def _runs_below(folder: Path) -> list[Path]:
@@ -211,22 +217,26 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def _report(
-    checked: Sequence[CheckedRun], expected: Expected, unreadable: Mapping[str, str]
+    checked: Sequence[CheckedRun],
+    expected: Expected,
+    unreadable: Mapping[str, str],
+    notes: Sequence[str],
 ) -> Report:
     met = [run.expectation for run in checked]
     checked = sorted(checked, key=lambda run: expected.runs.index(run.expectation))
     missing = [expectation for expectation in expected.runs if expectation not in met]
-    return Report(checked, missing, unreadable)
+    return Report(checked, missing, unreadable, notes)
 
 
 def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
     """Check a run against each expectation that applies to it; none may."""
     config, results = plain(run.config), run.document["results"]
+    num_seeds = config.get("num_seeds")
     return [
         CheckedRun(
             run.name,
             expectation,
-            [judge(check, results, config, expected.coverage) for check in expectation.checks],
+            [judge(check, results, num_seeds, expected.coverage) for check in expectation.checks],
         )
         for expectation in expected.runs
         if expectation.experiment == run.experiment.name
@@ -249,22 +259,20 @@ def _why_none(run: Run, expected: Expected) -> str:
 # ---- one check
 
 
-def judge(
-    check: Check, results: Mapping[str, Any], config: Mapping[str, Any], coverage: float
-) -> Finding:
-    """Hold one expectation against a run's results.
+def judge(check: Check, results: Any, num_seeds: int | None, coverage: float) -> Finding:
+    """Check one expectation on a run's results.
 
     What is not there, is null, or is not a finite number where a number is expected, fails.
 
     Args:
         check: the expectation.
         results: of the run.
-        config: of the run; its num_seeds is how many values a mean must have.
+        num_seeds: of the run: how many values a mean over seeds must have.
         coverage: of the prediction interval for a mean over seeds.
     """
     values = reach(results, check.at)
     low, high = _interval(check, len(values), coverage)
-    problem = _problem(check, values, config)
+    problem = _problem(check, values, num_seeds)
     if problem:
         return Finding(check, low, high, (), problem, ok=False)
     if _is_exact(check):
@@ -281,7 +289,7 @@ def judge(
     return Finding(check, low, high, numbers, None, ok)
 
 
-def _problem(check: Check, values: Sequence[Any], config: Mapping[str, Any]) -> str | None:
+def _problem(check: Check, values: Sequence[Any], num_seeds: int | None) -> str | None:
     """Why values cannot be compared, or None."""
     if any(value is _ABSENT for value in values):
         return "not in the results"
@@ -289,13 +297,12 @@ def _problem(check: Check, values: Sequence[Any], config: Mapping[str, Any]) -> 
         return None if all(map(_is_plain, values)) else "not a plain value"
     if not all(map(_is_number, values)):
         return "null" if None in values else "not a number"
-    num_seeds = config.get("num_seeds")
     if check.mean_over_seeds and len(values) != num_seeds:
         return f"{len(values)} values for {shown(num_seeds)} seeds"
     return None
 
 
-def reach(results: Mapping[str, Any], path: Sequence[Step]) -> list[Any]:
+def reach(results: Any, path: Sequence[Step]) -> list[Any]:
     """Every value at a path; where it leads nowhere there is a mark that meets no expectation."""
     values: list[Any] = [results]
     for step in path:
@@ -319,7 +326,7 @@ def _below(value: Any, step: Step) -> Sequence[Any]:
     return found or [_ABSENT]
 
 
-def _has(row: Mapping[str, Any], wanted: Mapping[str, Scalar]) -> bool:
+def _has(row: Mapping[str, object], wanted: Mapping[str, Scalar]) -> bool:
     return all(_same(row.get(key, _ABSENT), value) for key, value in wanted.items())
 
 

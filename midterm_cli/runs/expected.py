@@ -1,4 +1,4 @@
-"""What finished runs are held against: configs/reference/expected.yaml, or a file like it."""
+"""The expectations on finished runs: configs/reference/expected.yaml, or a file like it."""
 
 from __future__ import annotations
 

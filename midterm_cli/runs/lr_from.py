@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from midterm_cli.config.resolve import Layer, plain
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
+from midterm_cli.part3.lr_sweep import schema as lr_sweep
 from midterm_cli.run import document
 from midterm_cli.text import differing, printable
 
@@ -22,12 +22,12 @@ class Recommendation(NamedTuple):
     Attributes:
         name: the sweep's run folder, ready to print.
         lr: the learning rate.
-        config: of the sweep, as plain data.
+        config: of the sweep.
     """
 
     name: str
     lr: float
-    config: Mapping[str, Any]
+    config: ExperimentConfig
 
     def layer(self) -> Layer:
         """The rate as a layer of a training run's config."""
@@ -35,11 +35,9 @@ class Recommendation(NamedTuple):
 
     def other_problem(self, training: ExperimentConfig) -> str:
         """Name what the sweep had otherwise than a training run, as "a=1, not 2"; or ""."""
-        config = plain(training)
-        shared = [key for key in config if key in self.config and key not in _MAY_DIFFER]
-        return differing(
-            {key: self.config[key] for key in shared}, {key: config[key] for key in shared}
-        )
+        ours, theirs = plain(self.config), plain(training)
+        shared = [key for key in theirs if key in ours and key not in _MAY_DIFFER]
+        return differing({key: ours[key] for key in shared}, {key: theirs[key] for key in shared})
 
 
 def read(sweep: Path) -> Recommendation:
@@ -50,15 +48,15 @@ def read(sweep: Path) -> Recommendation:
     """
     run = document.read(sweep)
     name = printable(sweep)
-    if run.experiment.name != "lr_sweep":
+    if not isinstance(run.results, lr_sweep.Results):
         raise UserError(
             f"{name} is a run of {run.experiment.name}, which recommends no learning "
             "rate: give a run of midterm lr-sweep"
         )
-    lr = run.document["results"]["recommended_lr"]
+    lr = run.results.recommended_lr
     if lr is None:
         raise UserError(
             f"{name} recommends no learning rate: training never both succeeded and failed in it\n"
             "sweep again from another start_lr or with more max_rates, or give --lr"
         )
-    return Recommendation(name, lr, plain(run.config))
+    return Recommendation(name, lr, run.config)

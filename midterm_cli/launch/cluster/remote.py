@@ -19,7 +19,7 @@ import torch
 from distributed import get_worker
 
 import midterm_cli
-from midterm_cli import paths, source
+from midterm_cli import source
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Job

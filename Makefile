@@ -30,30 +30,30 @@ DATASET = $$($(MIDTERM) data fetch > /dev/null && echo fashion_mnist \
        '*** The numbers below are not those of the exercise. ***' '' >&2; echo synthetic; })
 
 part1: setup  ## differentiate the function of Part 1 by every method
-	@$(MIDTERM) autodiff --resume
+	@$(MIDTERM) autodiff --resume --force
 
 part2: setup  ## draw the soft-threshold, check the gradients of the module
-	@$(MIDTERM) softt plot --resume
-	@$(MIDTERM) module grad --resume
+	@$(MIDTERM) softt plot --resume --force
+	@$(MIDTERM) module grad --resume --force
 
 part3: setup  ## find the divergent learning rate; train, follow averaged weights
 	@dataset=$(DATASET); \
-	  $(MIDTERM) lr-sweep --resume --dataset $$dataset && \
-	  $(MIDTERM) train --resume --dataset $$dataset
+	  $(MIDTERM) lr-sweep --resume --force --dataset $$dataset && \
+	  $(MIDTERM) train --resume --force --dataset $$dataset
 
 part4: setup  ## the arithmetic of convolution and pooling
-	@$(MIDTERM) conv shape --resume
-	@dataset=$(DATASET); $(MIDTERM) conv stride --resume --dataset $$dataset
-	@$(MIDTERM) conv stack --resume
-	@$(MIDTERM) conv stack --config text/conv_stack --resume
-	@$(MIDTERM) pool cost --resume
-	@$(MIDTERM) pool min --resume
+	@$(MIDTERM) conv shape --resume --force
+	@dataset=$(DATASET); $(MIDTERM) conv stride --resume --force --dataset $$dataset
+	@$(MIDTERM) conv stack --resume --force
+	@$(MIDTERM) conv stack --config text/conv_stack --resume --force
+	@$(MIDTERM) pool cost --resume --force
+	@$(MIDTERM) pool min --resume --force
 
 reference: setup  ## Parts 1 and 3 as they were published, Part 3 on a linear network
-	@$(MIDTERM) autodiff --config reference/autodiff --resume
+	@$(MIDTERM) autodiff --config reference/autodiff --resume --force
 	@dataset=$(DATASET); \
-	  $(MIDTERM) lr-sweep --config reference/lr_sweep --resume --dataset $$dataset && \
-	  $(MIDTERM) train --config reference/train --resume --dataset $$dataset
+	  $(MIDTERM) lr-sweep --config reference/lr_sweep --resume --force --dataset $$dataset && \
+	  $(MIDTERM) train --config reference/train --resume --force --dataset $$dataset
 
 report: setup  ## one page of HTML from the runs in outputs/
 	@$(MIDTERM) report

@@ -64,6 +64,11 @@ class ExperimentConfig(BaseModel):
         description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one",
     )
 
+    @property
+    def input_files(self) -> list[Path]:
+        """The files that the config names, beside a dataset: their content decides the results."""
+        return []
+
 
 class Record(BaseModel):
     """A part of the results: strict JSON, so no number in it is NaN or infinite.

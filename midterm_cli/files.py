@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def replace_file(path: Path, content: Content) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, content)
+
+
+def sha256(paths: Sequence[Path]) -> str:
+    """One digest of the contents of files, in their order.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def is_temporary(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -34,6 +35,43 @@ def digest(package: Path = PACKAGE) -> str:
 def loaded() -> str:
     """The digest as it was when it was first asked for in this process."""
     return digest()
+
+
+@cache
+def code_sha256(package: str) -> str:
+    """A digest of the code that computes an experiment; formatting and comments do not count.
+
+    That is its own folder and what stands beside it in its part, without what shows results, and
+    the data's.
+
+    Args:
+        package: of the experiment, such as midterm_cli.part3.train.
+    """
+    own = PACKAGE.parent.joinpath(*package.split("."))
+    paths = [*own.glob("*.py"), *own.parent.glob("*.py"), *(PACKAGE / "data").glob("*.py")]
+    whole = hashlib.sha256()
+    for path in sorted(paths):
+        if path.name != "show.py":
+            whole.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode())
+            whole.update(_normalised(path.read_text(encoding="utf-8")).encode())
+    return whole.hexdigest()
+
+
+def _normalised(text: str) -> str:
+    """Python code without comments, docstrings and formatting."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(line: ast.stmt) -> bool:
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )
 
 
 def git_commit() -> str | None:

@@ -108,11 +108,11 @@ def _run_experiment(
 
 def _recommendation(values: dict[str, Any]) -> Recommendation | None:
     """Take lr_from out of the values of the options, and read what it names."""
-    from midterm_cli.runs import lr_from
-
     sweep = values.pop("lr_from", None)
     if sweep is None:
         return None
+    from midterm_cli.runs import lr_from
+
     if values["lr"] is not None:
         raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
     return lr_from.read(sweep)

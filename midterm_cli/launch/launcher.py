@@ -1,10 +1,10 @@
-"""The one seam between an experiment and where its jobs are computed."""
+"""Chooses where the jobs of a run are computed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from midterm_cli.errors import UserError
@@ -21,18 +21,18 @@ class Launcher(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many at once."""
+        """How many jobs run at once."""
 
     @property
     def remote(self) -> bool:
-        """Whether the workers are elsewhere: see `Context.remote`."""
+        """Whether the workers are on other machines: see `Context.remote`."""
 
     @property
     def forked(self) -> int:
-        """How many processes of this machine have computed beside this one."""
+        """How many processes were forked on this machine."""
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Run jobs; yields what they say, or only their results, in order of arrival."""
+        """Run jobs; yields their events, or only their results, in order of arrival."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def launcher(device: torch.device, cluster: Cluster | None) -> Iterator[Launcher
             yield found
         return
     try:
-        from midterm_cli.launch.cluster.connect import connected
+        from midterm_cli.launch.dask import connected
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
             raise
@@ -65,7 +65,7 @@ def _cores(workers: int) -> Iterator[Launcher]:
         return
     from midterm_cli.launch.processes import Processes
 
-    with Processes(workers) as processes:
+    with closing(Processes(workers)) as processes:
         yield Cores(Threads(workers), processes)
 
 

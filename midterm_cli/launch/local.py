@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cores:
-    """Jobs on the cores of this machine: several in processes, one in a thread.
+class Done:
+    """The end of a job, after its events.
 
-    Threads compute as well where a product has threads of its own, which do not survive a fork, and
-    whose products are so large that they seldom meet at the interpreter's lock.
+    Attributes:
+        error: what it raised, if it did.
+    """
+
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Jobs on the cores of this machine: several in processes, a single one in a thread.
+
+    Threads are used as well where a matmul is split over intra-op threads: these do not survive a
+    fork, and matmuls so large seldom wait for the interpreter's lock.
     """
 
     threads: Threads
@@ -29,28 +40,27 @@ class Cores:
 
     @property
     def workers(self) -> int:
-        """How many at once."""
+        """How many jobs run at once."""
         return self.threads.workers
 
     @property
     def forked(self) -> int:
-        """How many processes have computed."""
+        """How many processes were forked so far."""
         return self.processes.forked
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Run jobs; yields what they say, in order of arrival."""
+        """Run jobs; yields their events in order of arrival."""
         import torch
 
-        forked = len(jobs) > 1 and torch.get_num_threads() == 1
-        return self.processes(jobs) if forked else self.threads(jobs)
+        use_processes = len(jobs) > 1 and torch.get_num_threads() == 1
+        return self.processes(jobs) if use_processes else self.threads(jobs)
 
 
 @dataclass(frozen=True)
 class Threads:
-    """Jobs side by side in this process; the arithmetic releases the interpreter's lock.
+    """Jobs side by side in this process: arithmetic releases the interpreter's lock.
 
-    Even a single job has a thread of its own: the one that signals reach is always free to hear
-    them.
+    A single job has a thread of its own, too, so that the main thread is free to handle signals.
     """
 
     workers: int
@@ -58,12 +68,12 @@ class Threads:
     forked: int = 0
 
     def __call__(self, jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Event]:
-        """Run jobs; yields what they say, in order of arrival.
+        """Run jobs; yields their events in order of arrival.
 
-        Closing the iterator, or an exception in a job, stops all jobs where they next say
-        something; the exception of a job is raised here.
+        Closing the iterator, or an exception in a job, stops each job at its next event; the
+        exception is raised here.
         """
-        said: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         stop = threading.Event()
 
         def work(index: int, job: Callable[[], Iterator[Any]]) -> None:
@@ -71,10 +81,10 @@ class Threads:
                 for event in job():
                     if stop.is_set():
                         return
-                    said.put((index, event))
-                said.put((index, _Done()))
-            except BaseException as error:  # carried to the caller, whatever it is
-                said.put((index, _Done(error)))
+                    events.put((index, event))
+                events.put((index, Done()))
+            except BaseException as error:  # raised in the main thread, whatever it is
+                events.put((index, Done(error)))
 
         # Jobs that are stopped are not waited for: a step of a large network takes seconds.
         pool = ThreadPoolExecutor(self.workers)
@@ -83,20 +93,13 @@ class Threads:
                 pool.submit(work, index, job)
             running = len(jobs)
             while running:
-                index, event = said.get()
-                if not isinstance(event, _Done):
+                index, event = events.get()
+                if not isinstance(event, Done):
                     yield Event(index, event)
-                    continue
-                if event.error is not None:
+                elif event.error is not None:
                     raise event.error
-                running -= 1
+                else:
+                    running -= 1
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Done:
-    """The end of a job."""
-
-    error: BaseException | None = None

@@ -1,16 +1,17 @@
 """Jobs side by side on the cores of this machine, in processes forked from this one.
 
-Threads would share the interpreter's lock, which a step takes for each of its operations: with few
-small networks a thread, a second thread gains little. A forked process has what this one has in
-memory, so that nothing is imported, read or copied a second time.
+Threads would share the interpreter's lock, which a training step takes for each of its operations:
+with few small models a thread, a second thread gains little. A forked process has what this one
+has in memory, so that nothing is imported, read or copied a second time.
 
-The first jobs fork a process for each core. Each that is idle is handed a job, its function by name
-and its arguments (the problem it has from the fork), and says what the job yields through a pipe.
-When the pipe is closed, whatever became of this end, it is gone.
+The first jobs fork a process for each core. A process that is idle is sent a job (its function by
+name, and its arguments; the problem it has from the fork) through a pipe, and sends back what the
+job yields. It ends when the pipe is closed, whatever has become of this end.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -20,17 +21,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Event, Job
+from midterm_cli.launch.local import Done
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Processes:
-    """Runs jobs of one problem in forked processes, which live until the context ends.
+    """Runs jobs of one problem in forked processes, which live until `close`.
 
     Args:
         workers: how many at once.
@@ -41,35 +45,26 @@ class Processes:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.forked = 0
         self._idle: list[_Worker] = []
         self._problem: Any = None
-        self.forked = 0
 
-    def __enter__(self) -> Processes:
-        """Nothing is forked yet."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End the processes."""
-        self._end(self._idle)
+        _kill(self._idle)
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Run jobs; yields what they say, in order of arrival.
+        """Run jobs; yields their events in order of arrival.
 
         Closing the iterator, or an exception in a job, ends all of them at once; the exception is
         raised here.
 
         Raises:
-            UserError: a process was killed from outside, as for want of memory.
+            UserError: a process was killed from outside, as when memory runs out.
         """
         problem = jobs[0].problem
         if problem is not self._problem:
-            self._end(self._idle)
+            _kill(self._idle)
             self._problem = problem
         while len(self._idle) < min(self.workers, len(jobs)):
             self._idle.append(_fork(problem))
@@ -85,8 +80,8 @@ class Processes:
                     worker.connection.send_bytes(pickle.dumps((job.work, job.arguments)))
                 for connection in cast(list[Connection], wait(list(working))):
                     worker, index = working[connection]
-                    event = worker.hear(jobs[index].name)
-                    if not isinstance(event, _Done):
+                    event = worker.receive(jobs[index].name)
+                    if not isinstance(event, Done):
                         yield Event(index, event)
                     elif event.error is not None:
                         raise event.error
@@ -94,25 +89,18 @@ class Processes:
                         self._idle.append(worker)
                         del working[connection]
         finally:
-            self._end([worker for worker, _ in working.values()])
-
-    @staticmethod
-    def _end(workers: list[_Worker]) -> None:
-        """Kill processes, idle or at work: they hold nothing that has to be put in order."""
-        for worker in workers:
-            worker.kill()
-        workers.clear()
+            _kill([worker for worker, _ in working.values()])
 
 
+@dataclass(frozen=True)
 class _Worker:
     """A forked process, and this end of the pipe to it."""
 
-    def __init__(self, pid: int, connection: Connection) -> None:
-        self.pid, self.connection = pid, connection
-        self._is_gone = False
+    process: ForkProcess
+    connection: Connection
 
-    def hear(self, job: str) -> Any:
-        """Wait for what it says next.
+    def receive(self, job: str) -> Any:
+        """Its next event, or the end of its job.
 
         Raises:
             UserError: it has died.
@@ -120,83 +108,73 @@ class _Worker:
         try:
             return pickle.loads(self.connection.recv_bytes())
         except (EOFError, ConnectionError):
+            self.process.join()
             raise UserError(
-                f"the process that computed {job} died ({self._bury()})\n"
-                "if memory ran out, go on with --resume and fewer at once: OMP_NUM_THREADS=1"
+                f"the process that computed {job} died ({_reason(self.process.exitcode)})\n"
+                "if memory ran out, resume with --resume and fewer at once: OMP_NUM_THREADS=1"
             ) from None
 
-    def kill(self) -> None:
-        """End it, if it has not died already."""
-        if not self._is_gone:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self._bury()
-        self.connection.close()
 
-    def _bury(self) -> str:
-        """Wait for its end; returns why it ended, in words."""
-        self._is_gone = True
-        try:
-            _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:  # we were started with SIGCHLD ignored
-            return "for a reason that was not kept"
-        code = os.waitstatus_to_exitcode(status)
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+def _reason(exit_code: int | None) -> str:
+    if exit_code is None:  # this process was started with SIGCHLD ignored
+        return "for a reason that was not kept"
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
 
-@dataclass(frozen=True)
-class _Done:
-    """The end of a job."""
-
-    error: BaseException | None = None
+def _kill(workers: list[_Worker]) -> None:
+    """End processes, idle or at work: they hold nothing that has to be put in order."""
+    for worker in workers:
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+    workers.clear()
 
 
 def _fork(problem: Any) -> _Worker:
-    here, there = Pipe()
-    with warnings.catch_warnings():
-        # From Python 3.12 on: another thread might hold a lock at this moment, which nobody would
-        # release over there. The one beside us draws the progress bar, which is not touched there.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        try:
-            _serve(problem, there)
-        finally:
-            # Past what is done at the end of a program: this is not the end of that one.
-            os._exit(1)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(problem, there), daemon=True)
+    # Until the new process has its own way with signals: the handlers here would raise in it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with warnings.catch_warnings():
+            # From Python 3.12 on: another thread might hold a lock at this moment, which would
+            # stay locked in the new process. The one here draws the progress bar, unused there.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
-    return _Worker(pid, here)
+    return _Worker(process, here)
 
 
 def _serve(problem: Any, connection: Connection) -> None:
-    """Work, in the forked process, for as long as there is somebody to work for."""
-    # Ctrl-C reaches every process of a terminal; what it means, the first one decides.
+    """Run jobs, in the forked process, until the pipe is closed."""
+    # Ctrl-C reaches every process of a terminal; the first process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     # Files of the first process: the lock of its run, the pipes to its other processes.
     for path in list(Path("/proc/self/fd").iterdir()):
         if (number := int(path.name)) > 2 and number != connection.fileno():
             with suppress(OSError):  # the listing itself has been closed
                 os.close(number)
-    try:
+    with suppress(EOFError, OSError):  # the first process is gone
         while True:
-            connection.send_bytes(_last_words(problem, connection.recv_bytes(), connection))
-    except (EOFError, OSError):  # nobody is there any more
-        return
+            _run_job(problem, connection.recv_bytes(), connection)
 
 
-def _last_words(problem: Any, task: bytes, connection: Connection) -> bytes:
-    """Do a job, saying what it yields, up to what is to be said at its end."""
+def _run_job(problem: Any, job: bytes, connection: Connection) -> None:
+    """Send the events of a job, and in the end `Done`."""
     try:
-        work, arguments = pickle.loads(task)
+        work, arguments = pickle.loads(job)
         for event in work(problem, *arguments):
             connection.send_bytes(pickle.dumps(event))
-        return pickle.dumps(_Done())
-    except ConnectionError:
-        raise
-    except BaseException as error:  # carried to the first process, whatever it is
+        done = pickle.dumps(Done())
+    except BaseException as error:  # raised in the first process, whatever it is
         error.add_note("".join(traceback.format_exception(error)))
         try:
-            return pickle.dumps(_Done(error))
-        except Exception:  # it does not travel; what it says does
-            return pickle.dumps(_Done(RuntimeError(repr(error))))
+            done = pickle.dumps(Done(error))
+        except Exception:  # it cannot be sent; its text can
+            done = pickle.dumps(Done(RuntimeError(repr(error))))
+    connection.send_bytes(done)

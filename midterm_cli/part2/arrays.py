@@ -1,10 +1,8 @@
-"""Vectors and matrices of the user: read from a file, and refused by name where they are wrong."""
+"""Vectors and matrices of the user: reading them from files, and checking them."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,8 @@ import torch
 from torch import Tensor
 
 from midterm_cli.errors import UserError
+from midterm_cli.part2.bounds import MAX_DIMENSION
 
-MAX_DIMENSION = 256
-"""The results hold three d × d lists of decimals, 4 MB at this d."""
 MAX_BYTES = 16 * 2**20
 """Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""
 
@@ -32,45 +29,54 @@ def read_array(key: str, path: str) -> Tensor:
     Raises:
         UserError: there is no such file, or it does not hold up to MAX_DIMENSION² finite numbers.
     """
-    file = Path(path)
+    what = f"{key} file {path}"
+    array = _load(key, Path(path), what)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{what} holds {array.dtype}: save it as real numbers")
+    if array.size == 0:
+        raise UserError(f"{what} holds no numbers: write some into it")
+    if array.size > MAX_DIMENSION**2:
+        raise UserError(
+            f"{what} has shape {array.shape}, dimensions up to {MAX_DIMENSION} are taken"
+        )
+    return _finite(what, torch.from_numpy(np.array(array, dtype=np.float64)))
+
+
+def _load(key: str, file: Path, what: str) -> np.ndarray:
+    if file.suffix not in (".npy", ".csv"):
+        raise UserError(
+            f"{what} is neither .npy nor .csv: "
+            f"convert it, or put the numbers under {key} in the config"
+        )
     try:
         size = file.stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{key} file {path} has {size:,} bytes, at most {MAX_BYTES:,} are read")
-        if file.suffix == ".npy":
-            array = _load_npy(file)
-        elif file.suffix == ".csv":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # no numbers: said below
-                array = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8")
-        else:
-            raise UserError(
-                f"{key} file {path} is neither .npy nor .csv: "
-                f"convert it, or put the numbers under {key} in the config"
-            )
+            raise UserError(f"{what} has {size:,} bytes, at most {MAX_BYTES:,} are read")
+        return _load_npy(file) if file.suffix == ".npy" else _load_csv(file)
     except OSError as error:
-        raise UserError(f"cannot read {key} file {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {what}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
-        # NumPy's advice to use another argument, and on unpickling, is not for our users.
         if file.suffix == ".npy":
             reason = "it is not a .npy file of plain numbers"
         else:
-            what = str(error).rstrip(".").partition("; use ")[0]
-            reason = f"{what}\nput a row on each line, its numbers separated by commas"
-        raise UserError(f"cannot read {key} file {path}: {reason}") from None
-    if array.dtype.kind not in "iuf":
-        raise UserError(f"{key} file {path} holds {array.dtype}: save it as real numbers")
-    if array.size == 0:
-        raise UserError(f"{key} file {path} holds no numbers: write some into it")
-    if array.size > MAX_DIMENSION**2:
-        raise UserError(
-            f"{key} file {path} has shape {array.shape}, dimensions up to {MAX_DIMENSION} are taken"
-        )
-    return _finite(f"{key} file {path}", torch.from_numpy(np.array(array, dtype=np.float64)))
+            # NumPy adds advice on its own arguments, which users of this program cannot set.
+            mistake = str(error).rstrip(".").partition("; use ")[0]
+            reason = f"{mistake}\nput a row on each line, its numbers separated by commas"
+        raise UserError(f"cannot read {what}: {reason}") from None
+
+
+def _load_csv(file: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no numbers: the caller refuses that
+        return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8")
 
 
 def _load_npy(file: Path) -> np.ndarray:
-    """Raise ValueError, for which the caller has the words, where the file is no plain array."""
+    """Load one plain array.
+
+    Raises:
+        ValueError: the file holds something else, or is damaged; the caller words the message.
+    """
     try:
         # Memory-mapped, so that a header that promises too much allocates nothing.
         loaded = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -130,11 +136,3 @@ def check_matrix(matrix: Tensor) -> None:
             f"M is singular: its smallest singular value is {float(singular[-1]):.3g} and its "
             f"largest {float(singular[0]):.3g}\ngive an invertible M"
         )
-
-
-def sha256_of_files(paths: Sequence[str]) -> str:
-    """One digest of the contents of the files, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return digest.hexdigest()

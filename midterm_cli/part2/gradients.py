@@ -1,10 +1,10 @@
-"""The gradients of ‖x - g_T(x; M)‖² by autograd, held against three other ways."""
+"""The gradients of φ = ‖x - g_T(x; M)‖² by autograd, checked in up to three other ways."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,16 +12,37 @@ from torch import Tensor
 from midterm_cli.part2.layer import (
     SofttModule,
     closed_form_gradients,
+    softt,
+    softt_derivative,
+    softt_second_derivative,
     squared_distance,
     symmetric_part,
 )
-from midterm_cli.part2.softt import softt, softt_derivative, softt_second_derivative
+from midterm_cli.part2.module.schema import Check, Checks, GradientChecks
 
 NUM_DIRECTIONS = 64
 """Directions of the finite differences where there are too many entries to take each."""
 
 
-def gradients_by_autograd(x: Tensor, matrix: Tensor, threshold: float) -> dict[str, Tensor]:
+class Gradients(NamedTuple):
+    """What autograd computes.
+
+    Attributes:
+        g: (d,).
+        phi: a scalar.
+        grad_x: (d,).
+        grad_M: (d, d), M free.
+        grad_M_symmetric: (d, d), M the symmetric parameter of the module.
+    """
+
+    g: Tensor
+    phi: Tensor
+    grad_x: Tensor
+    grad_M: Tensor
+    grad_M_symmetric: Tensor
+
+
+def gradients_by_autograd(x: Tensor, matrix: Tensor, threshold: float) -> Gradients:
     """Compute g, φ and its gradients, M both free and as the symmetric parameter of the module."""
     free_x, free_matrix = x.detach().requires_grad_(), matrix.detach().requires_grad_()
     phi = squared_distance(free_x, free_matrix, threshold)
@@ -29,73 +50,75 @@ def gradients_by_autograd(x: Tensor, matrix: Tensor, threshold: float) -> dict[s
     module = SofttModule(matrix, threshold)
     g = module(x)
     (grad_symmetric,) = torch.autograd.grad((x - g).square().sum(), module.M)
-    return {
-        "g": g.detach(),
-        "phi": phi.detach(),
-        "grad_x": grad_x,
-        "grad_M": grad_matrix,
-        "grad_M_symmetric": grad_symmetric,
-    }
+    return Gradients(g.detach(), phi.detach(), grad_x, grad_matrix, grad_symmetric)
 
 
 def check_gradients(
-    computed: Mapping[str, Tensor], x: Tensor, matrix: Tensor, threshold: float, seed: int
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Hold each gradient against the closed form, finite differences, and double precision.
+    computed: Gradients, x: Tensor, matrix: Tensor, threshold: float, seed: int
+) -> Checks:
+    """Check each gradient against the closed form, finite differences, and double precision.
 
     Args:
-        computed: grad_x, grad_M and grad_M_symmetric, in the dtype of `x`.
+        computed: in the dtype of `x`.
         x: (d,).
         matrix: M, (d, d), symmetric and invertible.
         threshold: T > 0.
         seed: of the directions of the finite differences.
-
-    Returns:
-        By gradient and by what it is held against: max_difference, relative (to the largest entry),
-        tolerance, agrees.
     """
     x64, matrix64 = x.double(), matrix.double()
     double = gradients_by_autograd(x64, matrix64, threshold)
     closed_x, closed_matrix = closed_form_gradients(x, matrix, threshold)
-    closed = {
-        "grad_x": closed_x,
-        "grad_M": closed_matrix,
-        "grad_M_symmetric": symmetric_part(closed_matrix),
-    }
-    rounding = _rounding(x64, matrix64, threshold, x.dtype)
+    rounding = rounding_bounds(x64, matrix64, threshold, x.dtype)
     quotients = _finite_differences(x64, matrix64, threshold, seed)
-    checks: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in closed:
-        scale, tolerance = float(double[name].abs().max()), rounding[name]
-        directions, quotient, error = quotients[name]
-        along = directions.flatten(1) @ computed[name].double().flatten()
-        checks[name] = {
-            "closed_form": _check(computed[name] - closed[name], scale, tolerance),
-            "finite_differences": _check(along - quotient, scale, tolerance + error),
-        }
-        if x.dtype != torch.float64:
-            difference = computed[name] - double[name]
-            checks[name]["double_precision"] = _check(difference, scale, tolerance)
-    return checks
+
+    def check(name: str, closed: Tensor) -> GradientChecks:
+        value, exact = getattr(computed, name), getattr(double, name)
+        scale, tolerance = float(exact.abs().max()), rounding[name]
+        along, quotient, error = quotients[name]
+        slope = along.flatten(1) @ value.double().flatten()
+        return GradientChecks(
+            closed_form=_check(value - closed, scale, tolerance),
+            finite_differences=_check(slope - quotient, scale, tolerance + error),
+            double_precision=(
+                None if x.dtype == torch.float64 else _check(value - exact, scale, tolerance)
+            ),
+        )
+
+    return Checks(
+        grad_x=check("grad_x", closed_x),
+        grad_M=check("grad_M", closed_matrix),
+        grad_M_symmetric=check("grad_M_symmetric", symmetric_part(closed_matrix)),
+    )
 
 
-def _check(difference: Tensor, scale: float, tolerance: float) -> dict[str, Any]:
+def _check(difference: Tensor, scale: float, tolerance: float) -> Check:
     largest = float(difference.abs().max())
-    return {
-        "max_difference": largest,
-        "relative": largest / scale if scale else None,
-        "tolerance": tolerance,
-        "agrees": largest <= tolerance,
-    }
+    return Check(
+        max_difference=largest,
+        relative=largest / scale if scale else None,
+        tolerance=tolerance,
+        agrees=largest <= tolerance,
+    )
 
 
-def _rounding(x: Tensor, matrix: Tensor, threshold: float, dtype: torch.dtype) -> dict[str, float]:
-    """How far rounding in `dtype` may move φ and the gradients.
+def rounding_bounds(
+    x: Tensor, matrix: Tensor, threshold: float, dtype: torch.dtype
+) -> dict[str, float]:
+    """Bounds on the rounding errors of φ and of each gradient, computed in `dtype`.
 
-    It acts on the terms before they cancel: so this follows the largest entry of each through the
-    closed form, with norms in place of M and M⁻¹. The error of z = M x, which is relative to |z|,
-    enters f_T(z) by its slope and f_T'(z) by its second derivative. A linear solve adds the
-    condition number.
+    Rounding acts on the terms before they cancel, so this follows the largest entry of each term
+    through the closed form, with norms in place of M and M⁻¹. The error of z = M x, which is
+    relative to |z|, enters f_T(z) by its slope and f_T'(z) by its second derivative. A linear solve
+    adds the condition number.
+
+    Args:
+        x: (d,), float64.
+        matrix: M, (d, d), float64.
+        threshold: T > 0.
+        dtype: of the computation.
+
+    Returns:
+        By name: phi, and of each gradient the bound of its largest error.
     """
     singular = torch.linalg.svdvals(matrix)
     norm, inverse_norm = float(singular[0]), 1 / float(singular[-1])
@@ -124,12 +147,12 @@ def _finite_differences(
     """Directional derivatives of φ in float64, by extrapolated central differences.
 
     Returns:
-        For each gradient the directions, (n, …); φ's derivative along each; and how far one of
-        them may be off, by truncation and by rounding.
+        For each gradient the directions, (n, …); φ's derivative along each, (n,); and a bound of
+        their errors, by truncation and by rounding.
     """
-    noise = _rounding(x, matrix, threshold, torch.float64)["phi"]
+    noise = rounding_bounds(x, matrix, threshold, torch.float64)["phi"]
     generator = torch.Generator().manual_seed(seed)
-    along_x, along_matrix = _directions(x, generator), _directions(matrix, generator)
+    along_x, along_matrix = directions(x, generator), directions(matrix, generator)
     singular = torch.linalg.svdvals(matrix)
     # f_T changes over lengths of T in M x; a step in M must stay small against M's inverse.
     step_x = 1e-3 * max(threshold / float(singular[0]), float(x.abs().max()))
@@ -147,14 +170,22 @@ def _finite_differences(
         "grad_M_symmetric": (of_matrix, matrix, symmetric_part(along_matrix), step_matrix),
     }
     found = {}
-    for name, (function, at, directions, step) in taken.items():
-        quotients, error = _quotients(function, at, directions, step)
-        found[name] = directions, quotients, error + noise / step
+    for name, (function, at, along, step) in taken.items():
+        quotients, error = extrapolated_quotients(function, at, along, step)
+        found[name] = along, quotients, error + noise / step
     return found
 
 
-def _directions(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Every entry where there are few, else random unit directions; (n, *like.shape)."""
+def directions(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Directions for finite differences: each entry where there are few, else random ones.
+
+    Args:
+        like: what is moved along them.
+        generator: on the CPU, of the random ones.
+
+    Returns:
+        Unit vectors, (n, *like.shape).
+    """
     if like.numel() <= NUM_DIRECTIONS:
         flat = torch.eye(like.numel(), dtype=like.dtype)
     else:
@@ -163,10 +194,20 @@ def _directions(like: Tensor, generator: torch.Generator) -> Tensor:
     return flat.reshape(-1, *like.shape).to(like.device)
 
 
-def _quotients(
+def extrapolated_quotients(
     function: Callable[[Tensor], Tensor], at: Tensor, directions: Tensor, step: float
 ) -> tuple[Tensor, float]:
-    """Derivatives of `function` from the steps h to h/8, and their largest estimated error."""
+    """Directional derivatives by central differences with steps h to h/8, extrapolated to 0.
+
+    Args:
+        function: takes a stack of points, (n, *at.shape), and gives (n,).
+        at: where.
+        directions: (n, *at.shape).
+        step: h.
+
+    Returns:
+        The derivatives, (n,), and an estimate of their largest error.
+    """
 
     def central(h: float) -> Tensor:
         return (function(at + h * directions) - function(at - h * directions)) / (2 * h)

@@ -1,12 +1,52 @@
-"""g_T(x; M) = M⁻¹ f_T(M x), as a function and as a module, and the gradients of φ written out."""
+"""f_T, and g_T(x; M) = M⁻¹ f_T(M x) as a function and as a module; derivatives in closed form."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
+from midterm_cli.errors import UserError
 from midterm_cli.part2.arrays import check_matrix
-from midterm_cli.part2.softt import softt, softt_derivative
+
+# The soft-threshold
+
+
+def softt(y: Tensor, threshold: float) -> Tensor:
+    """Soft-thresholding of this course: 0 on [-T, T], (y - T)² above, (y + T)³ below.
+
+    Branch-free: torch.where over the two powers overflows in the branch that it drops, and then
+    back-propagates NaN from there.
+
+    Args:
+        y: any shape, any floating-point dtype.
+        threshold: T > 0.
+
+    Returns:
+        The same shape. It is continuously differentiable: both one-sided derivatives at ±T are 0.
+        The second derivative jumps from 0 to 2 at +T, and is continuous at -T.
+
+    Raises:
+        UserError: the threshold is not a positive number.
+    """
+    if not 0 < threshold < math.inf:
+        raise UserError(f"threshold must be greater than 0 and finite, got {threshold}")
+    return relu(y - threshold).square() - relu(-y - threshold).pow(3)
+
+
+def softt_derivative(y: Tensor, threshold: float) -> Tensor:
+    """The derivative of `softt` in closed form: 2 (y - T) above T, 3 (y + T)² below -T, else 0."""
+    return 2 * relu(y - threshold) + 3 * relu(-y - threshold).square()
+
+
+def softt_second_derivative(y: Tensor, threshold: float) -> Tensor:
+    """The second derivative in closed form: 2 above T, 6 (y + T) below -T, else 0 (at +T too)."""
+    return 2 * (y > threshold).to(y.dtype) - 6 * relu(-y - threshold)
+
+
+# The layer
 
 
 def symmetric_part(matrix: Tensor) -> Tensor:
@@ -39,7 +79,7 @@ def squared_distance(x: Tensor, matrix: Tensor, threshold: float) -> Tensor:
 
 
 def closed_form_gradients(x: Tensor, matrix: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """∂φ/∂x and ∂φ/∂M, written out.
+    """∂φ/∂x and ∂φ/∂M in closed form.
 
     With r = x - g, D = diag f_T'(M x) and v = M⁻ᵀ r:
 
@@ -64,8 +104,7 @@ class SofttModule(nn.Module):
     """x ↦ M⁻¹ f_T(M x) with a symmetric, trainable M.
 
     The parameter `M` enters by its symmetric part. So its gradient is symmetric, M stays symmetric
-    under any optimiser, and what the module computes is that of a symmetric M even if somebody
-    writes another one into it.
+    under any optimiser, and the output is that of a symmetric M whatever is written into `M`.
     """
 
     def __init__(self, matrix: Tensor, threshold: float) -> None:

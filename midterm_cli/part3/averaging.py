@@ -5,35 +5,39 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
-from midterm_cli.part3.statistics import mean_and_sd, mean_interval, within_floats
-
-METRICS = {
-    "train_loss": "train loss (nats)",
-    "train_accuracy": "train accuracy",
-    "test_loss": "test loss (nats)",
-    "test_accuracy": "test accuracy",
-}
-"""What is measured after each pass: key of a row → label for people."""
-
-Row = dict[str, Any]
+from midterm_cli.part3.schema import METRICS, Interval, Metric
+from midterm_cli.part3.statistics import clamped, mean_and_sd, mean_interval
+from midterm_cli.part3.train.schema import AveragingEffect, FinalMetrics, HistoryRow, OverSeeds
 
 
-def select(history: Sequence[Row], gamma: float | None, metric: str) -> np.ndarray:
-    """(seeds, epochs + 1) values of a metric, of the raw weights for γ = None; NaN where null."""
-    rows = [row for row in history if row["gamma"] == gamma]
-    num_seeds = len({row["seed"] for row in rows})
-    return np.array([row[metric] for row in rows], dtype=float).reshape(num_seeds, -1)
+def select(
+    history: Sequence[HistoryRow], gamma: float | None, metric: Metric
+) -> tuple[np.ndarray, np.ndarray]:
+    """The curves of a metric.
+
+    Args:
+        history: rows of a training run.
+        gamma: of the average; None for the raw weights.
+        metric: which.
+
+    Returns:
+        (n,) epochs, and (seeds, n) values by rising seed; NaN where null.
+    """
+    rows = [row for row in history if row.gamma == gamma]
+    seeds, of_seed = np.unique([row.seed for row in rows], return_inverse=True)
+    epochs, of_epoch = np.unique([row.epoch for row in rows], return_inverse=True)
+    values = np.full((len(seeds), len(epochs)), np.nan)
+    values[of_seed, of_epoch] = np.array([getattr(row, metric) for row in rows], dtype=float)
+    return epochs, values
 
 
 def final_metrics(
-    history: Sequence[Row], gammas: Sequence[float], num_updates: int
-) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the seeds that are finite, after the last pass.
+    history: Sequence[HistoryRow], gammas: Sequence[float], num_updates: int
+) -> list[FinalMetrics]:
+    """Mean and standard deviation over the seeds that are finite, after the last epoch.
 
     Args:
         history: rows of a training run.
@@ -44,68 +48,80 @@ def final_metrics(
     Returns:
         An entry for the raw weights and one for each average.
     """
-    entries = []
-    for gamma in (None, *gammas):
-        entry: Row = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
-        if gamma is not None:
-            entry["half_life"] = half_life(gamma)
-            entry["weight_of_start"] = (1 - gamma) ** num_updates
-        for metric in METRICS:
-            last = select(history, gamma, metric)[:, -1]
-            values = last[np.isfinite(last)].tolist()
-            mean, sd = mean_and_sd(values) if values else (None, None)
-            entry[metric] = {"mean": mean, "sd": sd, "total": len(values)}
-        entries.append(entry)
-    return entries
+    return [
+        FinalMetrics(
+            weights="raw" if gamma is None else "ema",
+            gamma=gamma,
+            half_life=None if gamma is None else half_life(gamma),
+            weight_of_start=None if gamma is None else (1 - gamma) ** num_updates,
+            train_loss=_over_seeds(history, gamma, "train_loss"),
+            train_accuracy=_over_seeds(history, gamma, "train_accuracy"),
+            test_loss=_over_seeds(history, gamma, "test_loss"),
+            test_accuracy=_over_seeds(history, gamma, "test_accuracy"),
+        )
+        for gamma in (None, *gammas)
+    ]
+
+
+def _over_seeds(history: Sequence[HistoryRow], gamma: float | None, metric: Metric) -> OverSeeds:
+    last = select(history, gamma, metric)[1][:, -1]
+    values = last[np.isfinite(last)].tolist()
+    mean, sd = mean_and_sd(values) if values else (None, None)
+    return OverSeeds(mean=mean, sd=sd, total=len(values))
 
 
 def half_life(gamma: float) -> float:
-    """Updates after which an average has forgotten half of a value: ln 2 / -ln(1 - γ)."""
+    """Updates after which the weight of a value in an average has halved: ln 2 / -ln(1 - γ)."""
     if gamma == 1:
         return 0.0
-    return within_floats(math.log(2) / -math.log1p(-gamma))
+    return clamped(math.log(2) / -math.log1p(-gamma))
 
 
-def compare(history: Sequence[Row], gammas: Sequence[float], first: int) -> list[dict[str, Any]]:
+def averaging_effects(
+    history: Sequence[HistoryRow], gammas: Sequence[float], first_epoch: int
+) -> list[AveragingEffect]:
     """How much each average gains over the raw weights of the same seed, and how much smoother.
+
+    The gain is the difference after the last epoch, positive where the average is better (lower
+    loss, higher accuracy). The roughness ratio compares the mean absolute change from one epoch to
+    the next: above 1 the average is smoother; its mean over seeds is geometric. Both come with a
+    95 % interval over seeds, paired within each seed; None where there is nothing to compare.
 
     Args:
         history: rows of a training run.
         gammas: of its averages.
-        first: the first pass whose change to the next counts.
+        first_epoch: the first epoch whose change to the next counts.
 
     Returns:
-        For each average and metric a `gain` and a `roughness_ratio`, with a 95 % interval over
-        seeds, paired within each seed. The gain is the difference after the last pass, positive
-        where the average is better (lower loss, higher accuracy). The ratio compares the mean
-        absolute change from one pass to the next: above 1 the average is smoother; its mean over
-        seeds is geometric. None where there is nothing to compare.
+        An entry for each average and metric.
     """
-    comparison = []
-    for gamma in gammas:
-        for metric in METRICS:
-            raw, average = select(history, None, metric), select(history, gamma, metric)
-            finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
-            raw, average = raw[finite], average[finite]
-            sign = -1 if metric.endswith("loss") else 1
-            gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
-            changes = [_mean_change(curves[:, first:]) for curves in (raw, average)]
-            ratio = None
-            if changes[0].size and all((change > 0).all() for change in changes):
-                ratio = mean_interval((np.log(changes[0]) - np.log(changes[1])).tolist())
-            comparison.append(
-                {
-                    "gamma": gamma,
-                    "metric": metric,
-                    "gain": None if gain is None else asdict(gain),
-                    "roughness_ratio": None if ratio is None else asdict(ratio.map(_exp)),
-                }
-            )
-    return comparison
+    return [_effect(history, gamma, metric, first_epoch) for gamma in gammas for metric in METRICS]
+
+
+def _effect(
+    history: Sequence[HistoryRow], gamma: float, metric: Metric, first_epoch: int
+) -> AveragingEffect:
+    epochs, raw = select(history, None, metric)
+    _, average = select(history, gamma, metric)
+    finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
+    raw, average = raw[finite], average[finite]
+    sign = -1 if metric.endswith("loss") else 1
+    gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
+    first = np.searchsorted(epochs, first_epoch)
+    ratio = _roughness_ratio(raw[:, first:], average[:, first:])
+    return AveragingEffect(gamma=gamma, metric=metric, gain=gain, roughness_ratio=ratio)
+
+
+def _roughness_ratio(raw: np.ndarray, average: np.ndarray) -> Interval | None:
+    changes = [_mean_change(curves) for curves in (raw, average)]
+    if not changes[0].size or not all((change > 0).all() for change in changes):
+        return None
+    ratio = mean_interval((np.log(changes[0]) - np.log(changes[1])).tolist())
+    return None if ratio is None else ratio.map(_exp)
 
 
 def _mean_change(curves: np.ndarray) -> np.ndarray:
-    """Mean absolute change from one pass to the next, one a seed; none where there is no next."""
+    """Mean absolute change from one epoch to the next, one a seed; empty for a single epoch."""
     changes = np.abs(np.diff(curves))
     num_changes = changes.shape[1]
     # Each divided before the sum, which then cannot overflow.

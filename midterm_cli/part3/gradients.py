@@ -1,10 +1,10 @@
-"""One step of SGD for K networks at once, in two implementations of the same signature.
+"""One step of SGD for K models at once, in two implementations of the same signature.
 
     autograd      the reference: torch differentiates the loss
-    closed_form   the backward pass written out, with no graph, no allocation and one operation
-                  for each product: the gradient of a layer and its update are a single `baddbmm_`
+    closed_form   the backward pass in closed form, with no graph, no allocation and one operation
+                  for each matmul: the gradient of a layer and its update are a single `baddbmm_`
 
-Both subtract rate · ∇(mean cross-entropy) from the weights in place. With logits z, labels as
+Both subtract lr · ∇(mean cross-entropy) from the weights in place. With logits z, labels as
 one-hot rows Y, p = softmax(z) and h_l the input of layer l (its column of ones included):
 
     δ_L = (p - Y) / batch_size            δ_l = (δ_{l+1} W_{l+1}ᵀ) ⊙ f'(z_l)
@@ -15,46 +15,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from midterm_cli.part3.mlp import ALIGNMENT, Activation, Architecture, forward
+from midterm_cli.part3.network import ALIGNMENT, Architecture, forward
+from midterm_cli.part3.schema import Activation, GradientMethod
 
-Method = Literal["closed_form", "autograd"]
-Step = Callable[[Tensor, Tensor, Tensor], None]
+SGDStep = Callable[[Tensor, Tensor, Tensor], None]
 
 
 def make_step(
-    method: Method,
+    method: GradientMethod,
     weights: Sequence[Tensor],
-    rates: Tensor,
+    lrs: Tensor,
     architecture: Architecture,
     batch_size: int,
-) -> Step:
+) -> SGDStep:
     """A function that moves `weights` by one step of SGD.
 
     Args:
         method: which implementation.
         weights: (K, rows, fan_out) a layer; changed in place.
-        rates: (K,) learning rates.
+        lrs: (K,) learning rates.
         architecture: sizes and activation.
         batch_size: rows of a minibatch.
 
     Returns:
         step(x, x_transposed, targets): x is (K, batch_size, rows of layer 0), a minibatch for each
-        network with its column of ones and its padding, x_transposed = x.mT, a view that is made
+        model with its column of ones and its padding; x_transposed = x.mT, a view that is made
         once; targets (K, batch_size, classes), one-hot. To be called in torch.inference_mode().
     """
     make = _closed_form if method == "closed_form" else _autograd
-    return make(weights, rates, architecture, batch_size)
+    return make(weights, lrs, architecture, batch_size)
 
 
 def _autograd(
-    weights: Sequence[Tensor], rates: Tensor, architecture: Architecture, batch_size: int
-) -> Step:
-    scale = rates.view(-1, 1, 1)
+    weights: Sequence[Tensor], lrs: Tensor, architecture: Architecture, batch_size: int
+) -> SGDStep:
+    scale = lrs.view(-1, 1, 1)
     num_inputs = architecture.sizes[0]
 
     def step(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
@@ -70,16 +69,16 @@ def _autograd(
 
 
 def _closed_form(
-    weights: Sequence[Tensor], rates: Tensor, architecture: Architecture, batch_size: int
-) -> Step:
-    num_members = len(rates)
+    weights: Sequence[Tensor], lrs: Tensor, architecture: Architecture, batch_size: int
+) -> SGDStep:
+    num_models = len(lrs)
     *hidden_sizes, num_classes = architecture.sizes[1:]
 
     # All activations lie in one buffer, so that one operation gives all the derivatives. Each is
     # followed by its column of ones; the padding behind that is zero.
-    shapes = [(num_members, batch_size, architecture.rows(i + 1)) for i in range(len(hidden_sizes))]
-    lengths = [members * rows * columns for members, rows, columns in shapes]
-    activations, slopes = rates.new_zeros(2, sum(lengths)).unbind()
+    shapes = [(num_models, batch_size, architecture.rows(i + 1)) for i in range(len(hidden_sizes))]
+    lengths = [math.prod(shape) for shape in shapes]
+    activations, slopes = lrs.new_zeros(2, sum(lengths)).unbind()
     hidden = [h.view(s) for h, s in zip(activations.split(lengths), shapes, strict=True)]
     for h, size in zip(hidden, hidden_sizes, strict=True):
         h[..., size] = 1
@@ -89,10 +88,11 @@ def _closed_form(
         for s, shape, size in zip(slopes.split(lengths), shapes, hidden_sizes, strict=True)
     ]
     *deltas, last = (
-        _aligned(rates, num_members, batch_size, size) for size in (*hidden_sizes, num_classes)
+        _aligned_buffer(lrs, num_models, batch_size, size) for size in (*hidden_sizes, num_classes)
     )
-    # The step's sign and size enter here, once, in the smallest tensor; the rest is linear in it.
-    scale = (-rates / batch_size).view(-1, 1, 1)
+    # The sign and the learning rate enter here, once, in the smallest tensor: all that follows is
+    # linear in it.
+    scale = (-lrs / batch_size).view(-1, 1, 1)
     activate, differentiate = _activation_into(architecture.activation)
 
     # For each layer, first to last: what the step needs of it, views made once.
@@ -126,19 +126,19 @@ def _closed_form(
     return step
 
 
-def _aligned(like: Tensor, num_members: int, batch_size: int, size: int) -> Tensor:
-    """An uninitialised (K, batch_size, size), each network's part on a boundary of its own."""
+def _aligned_buffer(like: Tensor, num_models: int, batch_size: int, size: int) -> Tensor:
+    """An uninitialised (K, batch_size, size), each model's part aligned as ALIGNMENT says."""
     length = math.ceil(batch_size * size / ALIGNMENT) * ALIGNMENT
-    flat = like.new_empty(num_members, length)[:, : batch_size * size]
-    return flat.view(num_members, batch_size, size)
+    flat = like.new_empty(num_models, length)[:, : batch_size * size]
+    return flat.view(num_models, batch_size, size)
 
 
 def _activation_into(
     activation: Activation,
 ) -> tuple[Callable[[Tensor, Tensor], object], Callable[[Tensor, Tensor], object] | None]:
-    """activate(z, out) and differentiate(f(z), out), the derivative by way of the value.
+    """activate(z, out), and differentiate(f(z), out), which computes f'(z) from f(z).
 
-    The derivative of the identity is None: there is nothing to multiply by.
+    The latter is None for the identity: there is nothing to multiply by.
     """
     if activation == "relu":
         return (

@@ -1,30 +1,38 @@
-"""The verdict on a training run: did it train, collapse, or leave the finite numbers?
+"""The verdict on a training run: did it train, collapse, or become NaN or infinite?
 
 A rule that looks for NaN alone misses the usual failure of a ReLU network, whose units die: its
-loss is finite and stays where a constant guess would put it. "Worse than at the start" misses it
-too, since the inputs are not scaled and the loss starts far above ln(classes).
+loss is finite and stays at that of a constant guess. "Worse than at the start" misses it too, since
+the inputs are not scaled and the loss starts far above ln(classes).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import NamedTuple
 
-Outcome = Literal["trained", "collapsed", "non_finite"]
+from midterm_cli.part3.schema import Outcome
 
-# A network that gives this share of the examples one and the same class has stopped looking at
-# them, even if its loss is still a little below the constant guess. Where one class holds most of
-# the labels, that says nothing.
+# A model that gives this share of the examples one and the same class ignores its input, even if
+# its loss is still a little below the constant guess. Where one class holds most of the labels,
+# that says nothing.
 _ONE_PREDICTION, _ONE_LABEL = 0.99, 0.9
+
+
+class Attempt(NamedTuple):
+    """One training run: its learning rate, its seed, and whether it failed."""
+
+    lr: float
+    seed: int
+    failed: bool
 
 
 def constant_guess_loss(class_counts: Sequence[int]) -> float:
     """Loss of predicting the class frequencies whatever the input: their entropy, in nats.
 
-    It is the least loss that any constant prediction can have, so a network that ignores its
-    input cannot be below it, and one that is below it has learnt something. For C equally
-    frequent classes it is ln C.
+    It is the least loss of any constant prediction, so a model that ignores its input cannot be
+    below it, and one that is below it has learnt something. For C equally frequent classes it is
+    ln C.
     """
     total = sum(class_counts)
     shares = [count / total for count in class_counts if count]
@@ -32,14 +40,14 @@ def constant_guess_loss(class_counts: Sequence[int]) -> float:
 
 
 def classify(
-    train_loss: float | None, predicted: Sequence[int], class_counts: Sequence[int]
+    train_loss: float | None, predicted_counts: Sequence[int], class_counts: Sequence[int]
 ) -> Outcome:
     """The outcome of a run, from its state at the end, or when it was found that it cannot recover.
 
     Args:
         train_loss: mean cross-entropy over the training subset, in nats; None, NaN or infinite
             where it (or a weight) is not finite.
-        predicted: how often each class is predicted on the training subset.
+        predicted_counts: how often each class is predicted on the training subset.
         class_counts: how often each class occurs there.
 
     Returns:
@@ -48,10 +56,10 @@ def classify(
     """
     if train_loss is None or not math.isfinite(train_loss):
         return "non_finite"
-    # Written so that anything that compares as False is a failure.
+    # Negated, so that a comparison with NaN counts as a failure.
     if not train_loss < constant_guess_loss(class_counts):
         return "collapsed"
-    one_prediction = max(predicted) >= _ONE_PREDICTION * sum(predicted)
+    one_prediction = max(predicted_counts) >= _ONE_PREDICTION * sum(predicted_counts)
     one_label = max(class_counts) >= _ONE_LABEL * sum(class_counts)
     return "collapsed" if one_prediction and not one_label else "trained"
 

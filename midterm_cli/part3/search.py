@@ -1,8 +1,8 @@
-"""Which learning rates to try next, given the trials so far.
+"""Which learning rates to try next, given the attempts so far.
 
-Double the rate until training fails, halve it where it fails at once; then narrow the gap around
-the rate at which half of the seeds fail. A pure function of the trials: a sweep that is continued
-asks the same questions, and a test can ask them of a made-up failure curve.
+Double the learning rate until training fails, halve it where it fails at once; then narrow the gap
+around the one at which half of the seeds fail. These are pure functions of the attempts: a resumed
+sweep tries the same learning rates as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from midterm_cli.part3.threshold import Trial
+from midterm_cli.part3.lr_sweep.schema import HIGHEST_LR, LOWEST_LR
+from midterm_cli.part3.outcome import Attempt
 
-LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
-
-# A threshold is not to be extrapolated: above a first failure that could as well be half of the
-# seeds by chance, one more rate is tried.
+# The threshold should not be extrapolated: where the share of failures at the highest learning rate
+# is below this, it could be one half by chance, and one more learning rate is tried above it.
 _CLEARLY_FAILING = 0.75
 
 
@@ -25,9 +24,10 @@ class Bracket:
     """Neighbours on the doubling grid, by the published convention: double until it fails.
 
     Attributes:
-        last_stable: the grid's last rate below `first_divergent` that trains; None if none does.
-        first_divergent: its first rate, above one that trains, at which half of the seeds or more
-            fail. A rate that is too low to learn in the passes that it is given does not count.
+        last_stable: the last learning rate of the grid below `first_divergent` at which training
+            works; None if there is none.
+        first_divergent: the first above one at which training works, at which half of the seeds
+            or more fail. One that is too low to learn anything in the epochs given does not count.
     """
 
     last_stable: float | None
@@ -39,25 +39,25 @@ class Bracket:
         return self.last_stable is not None and self.first_divergent is not None
 
 
-def failure_shares(trials: Sequence[Trial]) -> dict[float, float]:
-    """Share of the seeds that fail at each rate, by rising rate."""
+def failure_shares(attempts: Sequence[Attempt]) -> dict[float, float]:
+    """Share of the seeds that fail at each learning rate, in rising order."""
     shares = {}
-    for lr in sorted({trial.lr for trial in trials}):
-        failures = [trial.failed for trial in trials if trial.lr == lr]
+    for lr in sorted({attempt.lr for attempt in attempts}):
+        failures = [attempt.failed for attempt in attempts if attempt.lr == lr]
         shares[lr] = sum(failures) / len(failures)
     return shares
 
 
-def find_bracket(trials: Sequence[Trial], start: float) -> Bracket:
-    """The bracket on the grid start · 2^k; rates between the grid's are left out."""
-    grid = {lr: share for lr, share in failure_shares(trials).items() if _on_grid(lr, start)}
+def find_bracket(attempts: Sequence[Attempt], start: float) -> Bracket:
+    """The bracket on the grid start · 2^k; learning rates between those are left out."""
+    grid = {lr: share for lr, share in failure_shares(attempts).items() if _on_grid(lr, start)}
     first = first_failing(grid)
     stable = [lr for lr, share in grid.items() if share < 0.5 and (first is None or lr < first)]
     return Bracket(max(stable, default=None), first)
 
 
 def first_failing(shares: dict[float, float]) -> float | None:
-    """The lowest rate at which half of the seeds fail, above one at which they do not."""
+    """The lowest learning rate at which half of the seeds fail, above one at which they do not."""
     lowest_stable = min((lr for lr, share in shares.items() if share < 0.5), default=math.inf)
     failing = [lr for lr, share in shares.items() if share >= 0.5 and lr > lowest_stable]
     return min(failing, default=None)
@@ -68,23 +68,23 @@ def _on_grid(lr: float, start: float) -> bool:
     return abs(steps - round(steps)) < 1e-6
 
 
-def next_rates(
-    trials: Sequence[Trial], start: float, tolerance: float, max_rates: int
+def next_lrs(
+    attempts: Sequence[Attempt], start: float, tolerance: float, max_rates: int
 ) -> list[float]:
-    """The next rates to try, each with all seeds; two at once where that is cheaper than in turn.
+    """The next learning rates to try with all seeds; two at once where that is cheaper.
 
     Args:
-        trials: so far.
+        attempts: so far.
         start: where the doubling begins.
         tolerance: neighbours around half failures may differ by this share, e.g. 0.2.
-        max_rates: budget of rates in all.
+        max_rates: budget of learning rates in all.
 
     Returns:
         Nothing when the gap is narrow enough or the budget is used up.
     """
-    shares = failure_shares(trials)
-    wanted = _wanted(shares, find_bracket(trials, start), start, tolerance)
-    new = [lr for lr in wanted if lr not in shares and LOWEST_RATE <= lr <= HIGHEST_RATE]
+    shares = failure_shares(attempts)
+    wanted = _wanted(shares, find_bracket(attempts, start), start, tolerance)
+    new = [lr for lr in wanted if lr not in shares and LOWEST_LR <= lr <= HIGHEST_LR]
     return new[: max_rates - len(shares)]
 
 
@@ -95,11 +95,11 @@ def _wanted(
         return [start, 2 * start]
     lowest, highest = min(shares), max(shares)
     if bracket.last_stable is None:
-        # Too high to be stable, or too low to learn anything? Only other rates can tell.
+        # Too high to be stable, or too low to learn anything? Only other learning rates can tell.
         return [lowest / 2, 2 * highest]
     if bracket.first_divergent is None:
         return [2 * highest, 4 * highest]
-    # Shares need not rise steadily: the gap is the one below the first rate that fails.
+    # Shares need not be monotone: the gap is the one below the first failure.
     above = first_failing(shares) or bracket.first_divergent
     below = max(lr for lr in shares if lr < above)
     wanted = [math.sqrt(below * above)] if above / below > 1 + tolerance else []

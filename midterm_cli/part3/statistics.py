@@ -1,38 +1,26 @@
-"""Intervals over seeds."""
+"""Means and intervals over seeds."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+from midterm_cli.part3.schema import Interval
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its two-sided 95 % interval.
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share, whose coverage is near nominal also near 0 and 1.
 
-    The ends are None for a single value; where they are beyond the floats, the last float.
-    """
-
-    estimate: float
-    low: float | None
-    high: float | None
-    total: int
-
-    def map(self, function: Callable[[float], float]) -> Interval:
-        """The interval of an increasing function of the quantity, such as exp of a logarithm."""
-        ends = [None if end is None else function(end) for end in (self.low, self.high)]
-        return Interval(function(self.estimate), ends[0], ends[1], self.total)
-
-
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """Share of successes with Wilson's score interval, which holds its promise near 0 and 1.
+    Source: Wilson (1927), Journal of the American Statistical Association 22, 209-212.
 
     Args:
         successes: out of `total`.
         total: at least 1.
         confidence: two-sided.
+
+    Returns:
+        (low, high), within [0, 1].
     """
     from scipy.special import ndtri
 
@@ -40,14 +28,14 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
     share = successes / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard deviation (of a sample: over n - 1) of finite values, at least one.
 
-    Squares and sums of finite values may be beyond the floats: they are formed after a division by
-    a power of two, which is exact. The deviation is None for a single value.
+    Squares and sums of finite values may overflow: they are formed after a division by a power of
+    two, which is exact. The deviation is None for a single value.
     """
     total = len(values)
     scale = 2.0 ** (math.frexp(max(map(abs, values)))[1] - 1)
@@ -56,11 +44,11 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     if total == 1:
         return values[0], None
     variance = math.fsum((value - mean) ** 2 for value in scaled) / (total - 1)
-    return scale * mean, within_floats(scale * math.sqrt(variance))
+    return scale * mean, clamped(scale * math.sqrt(variance))
 
 
-def within_floats(number: float) -> float:
-    """The number, or the last float where it is infinite: JSON has no infinity."""
+def clamped(number: float) -> float:
+    """The number, or the largest float where it is infinite: JSON has no infinity."""
     return max(-sys.float_info.max, min(sys.float_info.max, number))
 
 
@@ -72,22 +60,20 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
         confidence: two-sided.
 
     Returns:
-        None when there are no values.
+        None when there are no values. An end that overflows is the largest float.
     """
     total = len(values)
     if total == 0:
         return None
     mean, sd = mean_and_sd(values)
     if sd is None:
-        return Interval(mean, None, None, 1)
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(total - 1, (1 + confidence) / 2)) * sd / math.sqrt(total)
-    return Interval(mean, within_floats(mean - half), within_floats(mean + half), total)
+        return Interval(estimate=mean, low=None, high=None, total=1)
+    half = _t_quantile(total - 1, confidence) * sd / math.sqrt(total)
+    return Interval(estimate=mean, low=clamped(mean - half), high=clamped(mean + half), total=total)
 
 
 def prediction_interval(
-    mean: float, total: int, sd: float, sd_total: int, future: int, confidence: float
+    mean: float, total: int, sd: float, sd_total: int, future: int, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Where the mean of `future` more seeds falls: mean ± t · sd · √(1/total + 1/future).
 
@@ -101,8 +87,11 @@ def prediction_interval(
         future: at least 1.
         confidence: two-sided.
     """
+    half = _t_quantile(sd_total - 1, confidence) * sd * math.sqrt(1 / total + 1 / future)
+    return mean - half, mean + half
+
+
+def _t_quantile(degrees_of_freedom: int, confidence: float) -> float:
     from scipy.special import stdtrit
 
-    quantile = float(stdtrit(sd_total - 1, (1 + confidence) / 2))
-    half = quantile * sd * math.sqrt(1 / total + 1 / future)
-    return mean - half, mean + half
+    return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))

@@ -3,8 +3,8 @@
 Every quantity comes twice: as a number, and as a line of text that shows the formula with the
 numbers put in. Axes are independent: a `Window` is how a kernel moves along one of them.
 
-One convention throughout: a MAC is a multiplication with its addition, products with padding
-count, the bias does not.
+One convention throughout: a MAC is a multiplication with its addition; those with padding are
+counted, the bias is not.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from midterm_cli.errors import UserError
+from midterm_cli.part4.results import Operations
+from midterm_cli.part4.sizes import per_axis
 
 AXES = {1: ("length",), 2: ("height", "width")}
 """Names of the axes of an input, by their number."""
@@ -30,7 +30,7 @@ class Window:
         stride: inputs from one output's window to the next one's.
         padding: positions added on either side.
         dilation: inputs from one read to the next.
-        ceil_mode: whether a last window may stand out beyond the padding on the right.
+        ceil_mode: whether a last window may extend beyond the padding on the right.
     """
 
     kernel_size: int
@@ -43,6 +43,43 @@ class Window:
     def span(self) -> int:
         """Inputs from the first read to the last, both included."""
         return self.dilation * (self.kernel_size - 1) + 1
+
+
+def make_windows(
+    num_axes: int,
+    *,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> tuple[Window, ...]:
+    """The window along each axis.
+
+    Args:
+        num_axes: of the input.
+        kernel_size: one number for every axis, or one for each; the others too.
+        stride: None for kernel_size.
+        padding: see Window.
+        dilation: see Window.
+        ceil_mode: see Window.
+
+    Raises:
+        UserError: there are more numbers, or fewer, than axes.
+    """
+    numbers = {
+        "kernel_size": kernel_size,
+        "stride": kernel_size if stride is None else stride,
+        "padding": padding,
+        "dilation": dilation,
+    }
+    kernels, strides, paddings, dilations = (
+        per_axis(key, value, num_axes) for key, value in numbers.items()
+    )
+    return tuple(
+        Window(*along, ceil_mode=ceil_mode)
+        for along in zip(kernels, strides, paddings, dilations, strict=True)
+    )
 
 
 # The size of an output
@@ -84,9 +121,9 @@ def output_sizes(sizes: Sequence[int], windows: Sequence[Window]) -> tuple[int, 
 
 
 def output_size_steps(sizes: Sequence[int], windows: Sequence[Window]) -> list[str]:
-    """The formula of `output_size` with its numbers, a line for each axis or for all if equal.
+    """The formula of `output_size` with the numbers put in, equal axes in one line.
 
-    Where rounding changes the result, the line says what it would be without, and what is lost.
+    Where rounding changes the result, the line gives the unrounded value and what is left out.
     """
     return _by_axis(list(map(_output_size_step, sizes, windows)))
 
@@ -117,7 +154,7 @@ def _output_size_step(size: int, window: Window) -> str:
             f"{window.padding} + {size}"
         )
     if lost and window.ceil_mode:
-        text += ": the last window stands out beyond the padding"
+        text += ": the last window extends beyond the padding"
     elif lost:
         text += f": the last {lost} of {size + 2 * window.padding} padded positions left out"
     return text
@@ -129,8 +166,13 @@ def product_step(name: str, factors: Sequence[int]) -> str:
 
 
 def dotted(factors: Iterable[int]) -> str:
-    """A product as it is written: 16·6·6."""
+    """A product with its factors: 16·6·6."""
     return "·".join(map(str, factors))
+
+
+def crossed(numbers: Sequence[int]) -> str:
+    """A number for each axis: 2×1, or 2 where they are equal."""
+    return "×".join(map(str, dict.fromkeys(numbers)))
 
 
 # The cost of a convolution and of a linear layer
@@ -229,31 +271,31 @@ def _mac_steps(product: str, macs: int) -> tuple[str, str]:
 # The cost of pooling
 
 
-def max_pool_operations(values: int, kernel: Sequence[int]) -> dict[str, int]:
-    """A maximum of n numbers takes n - 1 comparisons (whole windows, padding included)."""
-    return {"comparisons": values * (prod(kernel) - 1)}
+def pool_cost(kind: str, values: int, kernel: Sequence[int]) -> tuple[Operations, list[str]]:
+    """Operations of a pooling, whole windows with their padding, and their formulas.
 
+    A maximum of n numbers takes n - 1 comparisons; a mean takes n - 1 additions and a division.
 
-def average_pool_operations(values: int, kernel: Sequence[int]) -> dict[str, int]:
-    """A mean of n numbers takes n - 1 additions and a division (whole windows)."""
-    return {"additions": values * (prod(kernel) - 1), "divisions": values}
-
-
-def pool_steps(values: int, kernel: Sequence[int], operations: dict[str, int]) -> list[str]:
-    """The formulas of the two functions above with the numbers put in."""
-    return [
-        f"{name}: {values}, one a value"
-        if name == "divisions"
-        else f"{name}: {values}·({dotted(kernel)} - 1) = {count}"
-        for name, count in operations.items()
-    ]
+    Args:
+        kind: max or average.
+        values: of the output.
+        kernel: kernel_size along each axis.
+    """
+    combined = values * (prod(kernel) - 1)
+    formula = f"{values}·({dotted(kernel)} - 1) = {combined}"
+    if kind == "max":
+        return Operations(comparisons=combined), [f"comparisons: {formula}"]
+    return (
+        Operations(additions=combined, divisions=values),
+        [f"additions: {formula}", f"divisions: {values}, one a value"],
+    )
 
 
 # What an output reads
 
 
 @dataclass(frozen=True)
-class Field:
+class ReceptiveField:
     """The receptive field along one axis, from an output back to the network's input.
 
     Output i can depend on inputs start + i·jump to start + i·jump + size - 1 and on no others.
@@ -270,17 +312,17 @@ class Field:
     jump: int = 1
     start: int = 0
 
-    def through(self, window: Window) -> Field:
+    def through(self, window: Window) -> ReceptiveField:
         """The field of an output of the next layer."""
-        return Field(
+        return ReceptiveField(
             self.size + (window.span - 1) * self.jump,
             self.jump * window.stride,
             self.start - window.padding * self.jump,
         )
 
-    def through_all(self, outputs: int) -> Field:
+    def through_all(self, outputs: int) -> ReceptiveField:
         """The field of what reads all outputs along the axis, as a linear layer does."""
-        return Field(self.size + (outputs - 1) * self.jump, 0, self.start)
+        return ReceptiveField(self.size + (outputs - 1) * self.jump, 0, self.start)
 
     @property
     def centre(self) -> float:
@@ -293,14 +335,14 @@ class Field:
         return max(0, self.size - self.jump)
 
 
-def field_steps(fields: Sequence[Field], windows: Sequence[Window]) -> list[str]:
-    """The formulas of `Field.through` with their numbers, a line for each axis or for all."""
+def field_steps(fields: Sequence[ReceptiveField], windows: Sequence[Window]) -> list[str]:
+    """The formulas of `ReceptiveField.through` with the numbers put in, equal axes in one line."""
     return [
         f"receptive field, {step}" for step in _by_axis(list(map(_field_step, fields, windows)))
     ]
 
 
-def _field_step(before: Field, window: Window) -> str:
+def _field_step(before: ReceptiveField, window: Window) -> str:
     after = before.through(window)
     reach = f"{window.dilation}·({window.kernel_size} - 1)"
     return (
@@ -318,17 +360,6 @@ def reads(position: int, size: int, window: Window) -> range:
         # The first read that is not padding.
         first += -(first // window.dilation) * window.dilation
     return range(first, max(first, end), window.dilation)
-
-
-def reads_of_all(positions: Sequence[int], size: int, window: Window) -> list[int]:
-    """Inputs that any of these outputs reads, in order."""
-    starts = np.array(positions, dtype=np.int64) * window.stride - window.padding
-    reached = np.zeros(size, dtype=bool)
-    for offset in range(0, window.span, window.dilation):
-        inputs = starts + offset
-        reached[inputs[(inputs >= 0) & (inputs < size)]] = True
-    found: list[int] = reached.nonzero()[0].tolist()
-    return found
 
 
 def num_in_padding(sizes: Sequence[int], windows: Sequence[Window]) -> int:

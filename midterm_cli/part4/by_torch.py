@@ -1,9 +1,9 @@
-"""The same quantities as PyTorch finds them, to hold the arithmetic against."""
+"""The same quantities as PyTorch finds them, to check the arithmetic against."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from midterm_cli.experiment import Record
 from midterm_cli.part4.arithmetic import Window
 
-# Above this many products or numbers PyTorch is asked on its meta device, which computes shapes
-# alone but takes a second or two to load.
 MAX_REAL = 10_000_000
+"""With more multiplications or numbers PyTorch is asked on its meta device, which computes shapes
+alone but takes a second or two to load."""
 
 
 def convolution(
@@ -51,8 +52,8 @@ def count_products(
 ) -> int:
     """MACs of a two-dimensional convolution by brute force.
 
-    With all inputs, paddings and weights 1 and no bias, an output is the number of products that
-    it sums.
+    With all inputs, paddings and weights 1 and no bias, an output is the number of products in its
+    sum.
     """
     vertical, horizontal = windows
     padded = (size + 2 * window.padding for size, window in zip(sizes, windows, strict=True))
@@ -85,18 +86,13 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def disagreements(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """A line for each key whose value PyTorch finds to be another."""
+def disagreements(ours: Record, theirs: Record) -> list[str]:
+    """A line for each field of two records of one type in which PyTorch finds another value."""
     return [
-        f"{key.replace('_', ' ')}: the formula gives {ours[key]}, PyTorch {value}"
-        for key, value in theirs.items()
-        if ours[key] != value
+        f"{key.replace('_', ' ')}: the formula gives {getattr(ours, key)}, PyTorch {value}"
+        for key, value in theirs
+        if getattr(ours, key) != value
     ]
-
-
-def verdict(theirs: Mapping[str, Any], wrong: Sequence[str], how: str) -> dict[str, Any]:
-    """What the results say of a comparison with PyTorch."""
-    return {**theirs, "how": how, "agrees": not wrong}
 
 
 # Pooling
@@ -114,7 +110,7 @@ def pool(x: Tensor, windows: Sequence[Window], outputs: Sequence[int], kind: str
         x: (batch, channels, height, width).
         windows: along height and width.
         outputs: number of windows along height and width; needed where PyTorch refuses the padding,
-            since ceil_mode takes a written-out padding for input and may make one more.
+            since ceil_mode takes the padding for input then, and may make one more window.
         kind: max or average; the average counts padding in, as PyTorch does unless told otherwise.
     """
     if not refuses(windows):
@@ -146,7 +142,7 @@ def pooling(windows: Sequence[Window], kind: str) -> nn.Module:
 def windows_of(
     x: Tensor, windows: Sequence[Window], outputs: Sequence[int], fill: float, beyond: float
 ) -> Tensor:
-    """All windows of an input, with the padding written out.
+    """All windows of an input, with the padding as values.
 
     Args:
         x: (..., height, width).

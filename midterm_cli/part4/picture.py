@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_DRAWN = 64
-"""A larger padded input has no pixels that can be told apart."""
+"""The pixels of a larger padded input cannot be told apart."""
 
 
 def draw_windows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -20,29 +21,28 @@ Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
 def _split(value: Any) -> Any:
-    """Read "20x30" as (20, 30)."""
+    """Read "20x30" as [20, 30]."""
     if isinstance(value, str) and (pair := re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", value)):
-        return int(pair[1]), int(pair[2])
-    return tuple(value) if isinstance(value, list) else value
+        return [int(pair[1]), int(pair[2])]
+    return value
 
 
 def _kind(value: Any) -> str:
-    return "each" if isinstance(value, tuple) else "all"
+    return "each" if isinstance(value, list) else "all"
 
 
 _T = TypeVar("_T")
 
 # Told apart by hand: a plain union would report a wrong number in a list as no integer, too.
 PerAxis: TypeAlias = Annotated[
-    Annotated[_T, Tag("all")]
-    | Annotated[tuple[_T, ...], Field(min_length=1, max_length=2), Tag("each")],
+    Annotated[_T, Tag("all")] | Annotated[list[_T], Field(min_length=1, max_length=2), Tag("each")],
     Discriminator(_kind),
     BeforeValidator(_split),
 ]
 """One number for every axis, or a list [h, w] or text "hxw"; [n] for an input with one axis."""
 
 
-def per_axis(key: str, value: int | tuple[int, ...], num_axes: int) -> tuple[int, ...]:
+def per_axis(key: str, value: int | Sequence[int], num_axes: int) -> tuple[int, ...]:
     """The number for each axis.
 
     Args:
@@ -58,4 +58,4 @@ def per_axis(key: str, value: int | tuple[int, ...], num_axes: int) -> tuple[int
     if len(value) != num_axes:
         wanted = "a single number" if num_axes == 1 else "one number, or two as [h, w]"
         raise UserError(f"{key} is {list(value)}, but the input has {num_axes} axes: give {wanted}")
-    return value
+    return tuple(value)

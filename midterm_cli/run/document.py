@@ -55,6 +55,12 @@ class Provenance(BaseModel):
     data_sha256: Sha256 | None = Field(description="null where no data was read")
     started_at: Time = Field(description="UTC, ISO 8601")
     wall_time_s: NotNegative = Field(description="seconds, those before a --resume included")
+    code_sha256: Sha256 | None = Field(
+        None, description="of the code that computes; formatting and comments do not count"
+    )
+    inputs_sha256: Sha256 | None = Field(
+        None, description="of the files of numbers that the config names; null where it names none"
+    )
     processes: Count | None = Field(
         None, description="forked to compute side by side; absent where there were none"
     )

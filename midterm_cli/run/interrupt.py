@@ -1,12 +1,10 @@
 """Ctrl-C and SIGTERM: what they do to the process, and how it ends by them.
 
-Three answers, by what there is to be put in order:
-
-    at once     before a run has a stage, while libraries are imported: an exception would come out
-                of their insides as a traceback, or be lost there
-    unwinding   while there is a stage or a temporary folder: an exception, so that it is left in
-                order; a second signal ends the process on the spot, which loses nothing either
-    none        once the command is done
+    end_at_once    before a run has a stage, while libraries are imported: an exception raised
+                   inside them would show as a traceback, or be swallowed
+    unwinding      while there is a stage or a temporary folder: an exception, so that these are
+                   cleaned up; a second signal ends the process at once, which loses nothing either
+    end_silently   once the command is done
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_at_once() -> None:
-    """From here on a signal ends the process on the spot, with a line that says so."""
+    """From here on a signal ends the process at once, with a line that says so."""
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         # Past Python's buffers, whose lock the interrupted code may hold.
@@ -39,13 +37,13 @@ def end_at_once() -> None:
 
 
 def end_silently() -> None:
-    """From here on a signal does what it does to any process: the command has had its say."""
+    """From here on a signal does what it does by default: the command is done."""
     _handle(signal.SIG_DFL)
 
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """In here the first signal raises KeyboardInterrupt, or Terminated; the second ends it all."""
+    """The first signal raises KeyboardInterrupt, or Terminated; a second ends the process."""
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         end_silently()
@@ -62,7 +60,7 @@ def unwinding() -> Iterator[None]:
 
 def _handle(handler: signal._HANDLER) -> None:
     for number in _SIGNALS:
-        # What starts us in the background of a script, or under nohup, wants signals ignored.
+        # A background job of a script, or a command under nohup, is started with signals ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
@@ -70,8 +68,8 @@ def _handle(handler: signal._HANDLER) -> None:
 def end(number: int) -> NoReturn:
     """End this process because of a signal, without waiting for its threads.
 
-    By SIGINT itself, which a shell reports as 130: a process that exits with 130 has dealt with
-    Ctrl-C, as far as a shell can see, and its loop goes on with the next command.
+    By SIGINT itself, which a shell reports as 130: after a process that exits with 130, a loop in
+    a shell script runs the next command, as if Ctrl-C had been handled.
     """
     if number == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

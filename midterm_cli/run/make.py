@@ -10,6 +10,7 @@ import midterm_cli
 from midterm_cli import figure, files, source, terminal
 from midterm_cli.config import resolve
 from midterm_cli.config.resolve import Resolved
+from midterm_cli.data import datasets
 from midterm_cli.data.datasets import data_dir as find_data
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, ExperimentConfig, Output
@@ -46,8 +47,9 @@ def make(
         output: the run folder, or None for outputs/<experiment>/<name>.
         data_dir: the folder that holds FashionMNIST/raw, or None to look for it.
         quiet: no progress and no summary.
-        force: replace a finished run.
-        resume: continue an unfinished run; a finished one is returned as it is.
+        force: replace a finished run; with `resume`, only one that is not what would be computed.
+        resume: continue an unfinished run, and return a finished one, if code and inputs are those
+            that would be used now.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
@@ -56,8 +58,13 @@ def make(
     """
     experiment = resolved.experiment
     folder = output or Path("outputs", experiment.name, run_name(resolved))
-    if resume and not force and document.is_finished(folder):
-        return _finished(folder, resolved)
+    if resume and document.is_finished(folder):
+        try:
+            return _finished(folder, resolved, find_data(data_dir))
+        except UserError as error:
+            if not force:
+                raise
+            terminal.say(f"{str(error).splitlines()[0]}: computed again")
     device = _device(resolved.config.device, cluster)
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})
@@ -65,7 +72,7 @@ def make(
     # What other code has begun is not continued: its numbers may be others.
     identity = {
         "version": midterm_cli.__version__,
-        "code": source.loaded(),
+        "code": source.code_sha256(experiment.package),
         "experiment": experiment.name,
         **resolve.plain(config),
     }
@@ -94,6 +101,8 @@ def make(
                 facts |= {
                     "started_at": staged.saved.started_at,
                     "wall_time_s": round(staged.saved.wall_time(), 3),
+                    "code_sha256": source.code_sha256(experiment.package),
+                    "inputs_sha256": _inputs_sha256(config),
                     **found.provenance,
                 }
                 run = document.make(
@@ -117,9 +126,28 @@ def _device(name: str, cluster: Cluster | None) -> torch.device:
     return resolve_device("cpu")
 
 
-def _finished(folder: Path, resolved: Resolved) -> Run:
-    """The finished run of a folder, if it is the one that is asked for."""
+def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
+    """The finished run of a folder.
+
+    Raises:
+        UserError: it is damaged, or not what would be computed now.
+    """
     run = document.read(folder)
+    if changes := _changes(run, resolved, data):
+        raise UserError(
+            f"{run.name} was made with {changes}\n"
+            "give the same settings, choose another --output, or add --force to replace it"
+        )
+    terminal.say_all(f"Warning: {note}" for note in run.notes)
+    stage.drop_leftovers(run)
+    return run
+
+
+def _changes(run: Run, resolved: Resolved, data: Path) -> str:
+    """Name what a finished run was made with that is not so now; empty if it is what is asked.
+
+    What an earlier version did not record counts as unchanged.
+    """
     if run.experiment != resolved.experiment:
         raise UserError(
             f"{run.name} holds a run of {run.experiment.name}, not of {resolved.experiment.name}: "
@@ -128,14 +156,27 @@ def _finished(folder: Path, resolved: Resolved) -> Run:
     asked = resolved.config
     if matches(asked.device, run.config.device):
         asked = asked.model_copy(update={"device": run.config.device})
-    if changes := differing(resolve.plain(run.config), resolve.plain(asked)):
-        raise UserError(
-            f"{run.name} was made with {changes}\n"
-            "give the same settings, choose another --output, or replace it with --force"
-        )
-    terminal.say_all(f"Warning: {note}" for note in run.notes)
-    stage.drop_leftovers(run)
-    return run
+    changes = [differing(resolve.plain(run.config), resolve.plain(asked))]
+    recorded = run.provenance
+    if recorded.code_sha256 not in (None, source.code_sha256(run.experiment.package)):
+        changes.append("other code")
+    if recorded.inputs_sha256 not in (None, _inputs_sha256(asked)):
+        changes.append(f"another content of {', '.join(map(printable, asked.input_files))}")
+    dataset = getattr(asked, "dataset", None)
+    if dataset and recorded.data_sha256 not in (None, datasets.sha256(dataset, data)):
+        changes.append(f"another content of the dataset {printable(dataset)}")
+    return "; ".join(filter(None, changes))
+
+
+def _inputs_sha256(config: ExperimentConfig) -> str | None:
+    """The digest of the files that a config names; None where it names none."""
+    paths = config.input_files
+    if not paths:
+        return None
+    try:
+        return files.sha256(paths)
+    except OSError as error:
+        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from error
 
 
 def draw(path: Path) -> list[Path]:

@@ -133,7 +133,8 @@ def stage(
         folder: the run folder to be.
         identity: config and device, as plain data.
         started_at: the time, for a run that is not a continued one.
-        force: replace a finished run when the new one is whole.
+        force: replace a finished run when the new one is whole; with `resume`, also discard what
+            was saved by other settings or other code.
         resume: continue from what an earlier process saved.
 
     Raises:
@@ -148,16 +149,26 @@ def stage(
         _settle(partial, folder)
         require_free(folder, force)  # what another process finished since
         if resume:
-            saved.resume()
+            _resume(saved, force)
         elif saved.exists():
-            where = printable(partial)
-            say(f"Discarded an unfinished run ({where}): --resume would have continued it")
+            say(f"Discarded an unfinished run ({printable(partial)}), since --resume is not given")
             with writing(folder, _REMEDY):
                 saved.discard()
         try:
             yield Stage(folder, partial, saved)
         finally:
             _settle(partial, folder)
+
+
+def _resume(saved: Saved, force: bool) -> None:
+    """Take up what was saved; with `force`, discard what cannot be continued."""
+    try:
+        saved.resume()
+    except UserError as error:
+        if not force:
+            raise
+        say(f"{str(error).splitlines()[0]}: started again")
+        saved.discard()
 
 
 def is_begun(folder: Path) -> bool:

@@ -118,7 +118,7 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
             f"{runs[0].name} is a run of {runs[0].experiment.name}, but {odd.name} of "
             f"{odd.experiment.name}: compare runs of one experiment"
         )
-    first, *others = configs = [plain(run.config) for run in runs]
+    first, *others = [plain(run.config) for run in runs]
     if by is not None and by not in first:
         raise UserError(f"no run has the key '{printable(by)}': {did_you_mean(by, first)}")
     differing = [key for key in first if any(other[key] != first[key] for other in others)]
@@ -164,9 +164,9 @@ def _sweep_row(results: lr_sweep.Results) -> Row:
     return {
         "last_stable_lr": results.last_stable_lr,
         "first_divergent_lr": results.first_divergent_lr,
-        "threshold_lr": threshold and threshold.estimate,
-        "threshold_low": threshold and threshold.low,
-        "threshold_high": threshold and threshold.high,
+        "threshold_lr": threshold.estimate if threshold else None,
+        "threshold_low": threshold.low if threshold else None,
+        "threshold_high": threshold.high if threshold else None,
         "recommended_lr": results.recommended_lr,
     }
 

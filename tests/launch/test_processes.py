@@ -1,4 +1,4 @@
-"""Jobs in forked processes: what they say arrives, and none of them outlives its use."""
+"""Jobs in forked processes: their events arrive, and no process outlives its use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ import pytest
 import torch
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Job, Event
-from midterm_cli.part3.problem import arithmetic
+from midterm_cli.experiment import Event, Job
 from midterm_cli.launch.local import Cores, Threads
 from midterm_cli.launch.processes import Processes
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def processes() -> Iterator[Processes]:
-    with Processes(2) as found:
+    with closing(Processes(2)) as found:
         yield found
 
 
@@ -40,12 +40,12 @@ def count_to(problem: str, number: int) -> Iterator[tuple[str, int]]:
         yield problem, i
 
 
-def test_every_job_is_heard_to_its_end_in_its_own_order(processes: Processes) -> None:
+def test_all_events_of_every_job_arrive_in_order(processes: Processes) -> None:
     numbers = (3, 0, 200, 1, 7)
-    said = list(processes(jobs(count_to, *numbers)))
+    events = list(processes(jobs(count_to, *numbers)))
     for index, number in enumerate(numbers):
-        assert [s.event for s in said if s.job == index] == [("p", i) for i in range(number)]
-    assert all(s.worker is None for s in said)
+        assert [e.value for e in events if e.job == index] == [("p", i) for i in range(number)]
+    assert all(e.worker is None for e in events)
 
 
 def own_pid(problem: Any, number: int) -> Iterator[int]:
@@ -53,8 +53,8 @@ def own_pid(problem: Any, number: int) -> Iterator[int]:
     yield os.getpid()
 
 
-def pids(said: Iterator[Event]) -> set[int]:
-    return {s.event for s in said}
+def pids(events: Iterator[Event]) -> set[int]:
+    return {event.value for event in events}
 
 
 def is_alive(pid: int) -> bool:
@@ -73,7 +73,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def test_processes_are_kept_for_the_next_jobs_of_a_problem_and_no_longer() -> None:
-    with Processes(2) as processes:
+    with closing(Processes(2)) as processes:
         first = pids(processes(jobs(own_pid, 1, 2, 3)))
         assert len(first) == 2
         assert os.getpid() not in first
@@ -113,51 +113,52 @@ class Unpicklable(Exception):
 def test_what_a_job_raises_is_raised_here_and_ends_the_others(
     number: int, kind: type[Exception], message: str, processes: Processes
 ) -> None:
-    heard: set[int] = set()
+    seen: set[int] = set()
     with pytest.raises(kind, match=message) as raised:
-        heard.update(said.event for said in processes(jobs(fail, 0, number)))
-    assert not any(map(is_alive, heard))
+        seen.update(event.value for event in processes(jobs(fail, 0, number)))
+    assert not any(map(is_alive, seen))
     if number == 2:  # where in the job it was, for those who look for the bug
         assert "in fail" in "".join(raised.value.__notes__)
-    assert pids(processes(jobs(own_pid, 1, 2))) & heard == set()  # fresh ones do the next
+    assert pids(processes(jobs(own_pid, 1, 2))) & seen == set()  # fresh ones do the next
 
 
 def test_closing_the_iterator_ends_the_jobs(processes: Processes) -> None:
-    said = processes(jobs(fail, 0, 0))
-    heard = {next(said).event, next(said).event}
-    said.close()  # type: ignore[attr-defined]  # a generator, which its type does not say
-    assert not any(map(is_alive, heard))
+    events = processes(jobs(fail, 0, 0))
+    assert isinstance(events, Generator)
+    seen = {next(events).value, next(events).value}
+    events.close()
+    assert not any(map(is_alive, seen))
 
 
 def test_a_process_that_is_killed_is_named_with_a_remedy(processes: Processes) -> None:
-    said = processes(jobs(fail, 0, 0))
-    os.kill(next(said).event, signal.SIGKILL)
+    events = processes(jobs(fail, 0, 0))
+    os.kill(next(events).value, signal.SIGKILL)
     with pytest.raises(UserError) as raised:
-        list(said)
+        list(events)
     first, second = str(raised.value).split("\n")
     assert first == "the process that computed job 0 died (SIGKILL)"  # both have that name
     assert "--resume" in second
 
 
-def test_who_ignores_the_end_of_processes_gets_the_same(processes: Processes) -> None:
-    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some programs leave it to others
+def test_with_sigchld_ignored_only_the_reason_is_lost(processes: Processes) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # some programs start others like this
     try:
-        said = processes(jobs(fail, 0, 0))
-        os.kill(next(said).event, signal.SIGKILL)
+        events = processes(jobs(fail, 0, 0))
+        os.kill(next(events).value, signal.SIGKILL)
         with pytest.raises(UserError, match="not kept"):
-            list(said)
+            list(events)
         assert len(pids(processes(jobs(own_pid, 1, 2)))) == 2
     finally:
         signal.signal(signal.SIGCHLD, before)
 
 
 def test_ctrl_c_is_left_to_the_first_process(processes: Processes) -> None:
-    heard = set()
-    for said in processes(jobs(count_a_little, 1, 2)):
-        if said.event not in heard:
-            os.kill(said.event, signal.SIGINT)
-        heard.add(said.event)
-    assert len(heard) == 2
+    seen = set()
+    for event in processes(jobs(count_a_little, 1, 2)):
+        if event.value not in seen:
+            os.kill(event.value, signal.SIGINT)
+        seen.add(event.value)
+    assert len(seen) == 2
 
 
 def count_a_little(problem: Any, number: int) -> Iterator[int]:
@@ -166,43 +167,55 @@ def count_a_little(problem: Any, number: int) -> Iterator[int]:
         yield os.getpid()
 
 
-# A process that holds a lock, forks, and prints the numbers of those that it forked.
+# A process that holds a lock, forks, and prints the ids of the processes that it forked.
 _FIRST = """
-import fcntl, os, sys, time
+import atexit, fcntl, os, sys, time
+from contextlib import closing
 from midterm_cli.experiment import Job
 from midterm_cli.launch.processes import Processes
 
-def work(problem, number):
-    while True:
+def work(problem, endless):
+    yield os.getpid()
+    time.sleep(0.1)
+    while endless:
         time.sleep(0.02)
         yield os.getpid()
 
 if __name__ == "__main__":
     lock = open(sys.argv[1], "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with Processes(2) as processes:
+    atexit.register(print, "the end", flush=True)
+    with closing(Processes(2)) as processes:
         seen = set()
-        for said in processes([Job(str(i), work, None, (i,)) for i in range(2)]):
-            if said.event not in seen:
-                print(said.event, flush=True)
-                seen.add(said.event)
+        for event in processes([Job(str(i), work, None, (sys.argv[2] == "at work",)) for i in range(2)]):
+            if event.value not in seen:
+                print(event.value, flush=True)
+                seen.add(event.value)
+        time.sleep(60)
 """
 
 
-def test_when_the_first_process_is_killed_the_others_go_and_hold_no_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["at work", "idle"])
+def test_when_the_first_process_is_killed_the_others_end_and_hold_no_lock(
+    when: str, tmp_path: Path
+) -> None:
     import fcntl
 
     script, lock = tmp_path / "first.py", tmp_path / "lock"
     script.write_text(_FIRST)
     with subprocess.Popen(
-        [sys.executable, script, lock], stdout=subprocess.PIPE, text=True
+        [sys.executable, script, lock, when],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as first:
         assert first.stdout is not None
         forked = [int(first.stdout.readline()) for _ in range(2)]
         first.kill()
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    wait_until(lambda: not any(map(is_alive, forked)))
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        wait_until(lambda: not any(map(is_alive, forked)))
+        assert first.stdout.read() == ""  # nor do they run what it has registered for its end
 
 
 def how_it_computes(problem: Any, number: int) -> Iterator[tuple[int, int, float]]:
@@ -210,12 +223,29 @@ def how_it_computes(problem: Any, number: int) -> Iterator[tuple[int, int, float
     yield os.getpid(), torch.get_num_threads(), float(denormal)
 
 
-def test_cores_fork_for_several_jobs_of_small_products_alone(processes: Processes) -> None:
-    launch = Cores(Threads(2), processes)
-    assert launch.workers == 2
-    for threads, numbers, forked in ((1, (1, 2), True), (1, (1,), False), (2, (1, 2), False)):
-        with arithmetic(threads):
-            events = [said.event for said in launch(jobs(how_it_computes, *numbers))]
-        assert [(pid != os.getpid(), *rest) for pid, *rest in events] == (
-            [(forked, threads, 0.0)] * len(numbers)
-        )
+@contextmanager
+def arithmetic(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("threads", "num_jobs", "forks"), [(1, 2, True), (1, 1, False), (2, 2, False)]
+)
+def test_cores_fork_for_several_jobs_of_small_matmuls_alone(
+    threads: int, num_jobs: int, forks: bool, processes: Processes
+) -> None:
+    cores = Cores(Threads(2), processes)
+    with arithmetic(threads):
+        values = [event.value for event in cores(jobs(how_it_computes, *range(num_jobs)))]
+    assert cores.workers == 2
+    assert cores.forked == (2 if forks else 0)
+    assert [(pid != os.getpid(), *rest) for pid, *rest in values] == (
+        [(forks, threads, 0.0)] * num_jobs
+    )

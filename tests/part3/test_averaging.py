@@ -1,27 +1,36 @@
 """What averaging gains, from histories that are made up so that the answer is known."""
 
-import json
 import math
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
 
-from midterm_cli.part3.averaging import METRICS, compare, final_metrics, half_life, select
+from midterm_cli.part3.averaging import averaging_effects, final_metrics, half_life, select
+from midterm_cli.part3.schema import METRICS, Interval
+from midterm_cli.part3.train.schema import HistoryRow, OverSeeds
 
 GAMMA = 0.25
 
 
-def history(curves: dict[float | None, list[list[float | None]]]) -> list[dict[str, Any]]:
-    """Rows as training writes them: by γ and seed a value each pass, for all metrics."""
+def history(curves: dict[float | None, list[list[float | None]]]) -> list[HistoryRow]:
+    """Rows as training writes them: by γ and seed a value each epoch, for all metrics.
+
+    They are not validated: here the value of an accuracy may be above 1, too.
+    """
     rows = [
-        {"seed": seed, "epoch": epoch, "gamma": gamma, **dict.fromkeys(METRICS, value)}
+        HistoryRow.model_construct(
+            seed=seed,
+            epoch=epoch,
+            weights="raw" if gamma is None else "ema",
+            gamma=gamma,
+            **dict.fromkeys(METRICS, value),
+        )
         for gamma, seeds in curves.items()
         for seed, values in enumerate(seeds)
         for epoch, value in enumerate(values)
     ]
-    return sorted(rows, key=lambda row: (row["seed"], row["epoch"]))
+    return sorted(rows, key=lambda row: (row.seed, row.epoch))
 
 
 TWO_SEEDS = history(
@@ -33,11 +42,21 @@ TWO_SEEDS = history(
 
 
 def test_select_takes_the_rows_of_one_average_by_seed() -> None:
-    assert select(TWO_SEEDS, None, "train_loss").tolist() == [[9, 5, 3, 4], [9, 6, 5, 7]]
-    assert select(TWO_SEEDS, GAMMA, "test_loss").tolist() == [[9, 4, 3, 2.5], [9, 5, 5.5, 5]]
-    gap = select(history({None: [[1.0, None]]}), None, "test_accuracy")
+    epochs, raw = select(TWO_SEEDS, None, "train_loss")
+    assert epochs.tolist() == [0, 1, 2, 3]
+    assert raw.tolist() == [[9, 5, 3, 4], [9, 6, 5, 7]]
+    _, average = select(TWO_SEEDS, GAMMA, "test_loss")
+    assert average.tolist() == [[9, 4, 3, 2.5], [9, 5, 5.5, 5]]
+    _, gap = select(history({None: [[1.0, None]]}), None, "test_accuracy")
     assert gap[0, 0] == 1
     assert np.isnan(gap[0, 1])
+
+
+def test_select_tells_rows_by_what_they_say_and_not_by_their_order() -> None:
+    rows = [row for row in TWO_SEEDS if (row.seed, row.epoch) != (1, 2)]
+    epochs, values = select(rows[::-1], None, "train_loss")
+    assert epochs.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(values, [[9, 5, 3, 4], [9, 6, np.nan, 7]])
 
 
 def test_half_life_is_when_half_is_forgotten() -> None:
@@ -48,45 +67,52 @@ def test_half_life_is_when_half_is_forgotten() -> None:
     assert math.isfinite(half_life(5e-324))
 
 
-def test_final_metrics_are_of_the_last_pass_and_of_finite_seeds() -> None:
+def test_final_metrics_are_of_the_last_epoch_and_of_finite_seeds() -> None:
     raw_curves: list[list[float | None]] = [[9.0, 3.0, 2.0], [9.0, 3.0, 5.0], [9.0, 3.0, None]]
     averages: list[list[float | None]] = [[9.0, 3.0, 1.0], [9.0, 3.0, None], [9.0, 3.0, None]]
     rows = history({None: raw_curves, GAMMA: averages})
     raw, average = final_metrics(rows, [GAMMA], num_updates=3)
-    assert (raw["weights"], raw["gamma"]) == ("raw", None)
-    assert "half_life" not in raw
-    assert "weight_of_start" not in raw
+    assert (raw.weights, raw.gamma, raw.half_life, raw.weight_of_start) == ("raw", None, None, None)
+    assert (average.weights, average.gamma) == ("ema", GAMMA)
+    assert average.half_life == pytest.approx(math.log(0.5) / math.log(0.75))
+    assert average.weight_of_start == 0.75**3
     for metric in METRICS:
-        assert raw[metric] == {"mean": 3.5, "sd": pytest.approx(math.sqrt(4.5)), "total": 2}
-        assert average[metric] == {"mean": 1.0, "sd": None, "total": 1}
-    assert (average["weights"], average["gamma"]) == ("ema", GAMMA)
-    assert average["half_life"] == half_life(GAMMA)
-    assert average["weight_of_start"] == 0.75**3
+        found: OverSeeds = getattr(raw, metric)
+        assert (found.mean, found.total) == (3.5, 2)
+        assert found.sd == pytest.approx(math.sqrt(4.5))
+        assert getattr(average, metric) == OverSeeds(mean=1.0, sd=None, total=1)
     nothing = final_metrics(history({None: [[1.0, None]]}), [], 1)[0]
-    assert nothing["train_loss"] == {"mean": None, "sd": None, "total": 0}
+    assert nothing.train_loss == OverSeeds(mean=None, sd=None, total=0)
 
 
 def test_the_gain_is_paired_and_positive_where_the_average_is_better() -> None:
-    entries = compare(TWO_SEEDS, [GAMMA], first=1)
-    assert [(entry["gamma"], entry["metric"]) for entry in entries] == [(GAMMA, m) for m in METRICS]
+    effects = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=1)
+    assert [(effect.gamma, effect.metric) for effect in effects] == [(GAMMA, m) for m in METRICS]
     # The average ends 1.5 and 2 below the raw weights: t(0.975, 1) = 12.7062 in any table.
     half = 12.7062 * 0.25
-    for entry in entries:
-        sign = 1 if entry["metric"].endswith("loss") else -1
-        gain = entry["gain"]
-        assert gain["estimate"] == pytest.approx(sign * 1.75)
-        assert gain["total"] == 2
-        assert gain["high"] - gain["low"] == pytest.approx(2 * half, rel=1e-4)
+    for effect in effects:
+        sign = 1 if effect.metric.endswith("loss") else -1
+        gain = effect.gain
+        assert gain is not None
+        assert gain.estimate == pytest.approx(sign * 1.75)
+        assert gain.total == 2
+        assert (gain.low, gain.high) == pytest.approx(
+            (sign * 1.75 - half, sign * 1.75 + half), rel=1e-4
+        )
 
 
-def test_the_roughness_ratio_compares_changes_from_the_first_pass_shown() -> None:
-    (entry, *_) = compare(TWO_SEEDS, [GAMMA], first=1)
-    # From pass 1 on the raw curves change by 1.5 a pass on average, the averages by 0.75 and 0.5.
-    ratios = [1.5 / 0.75, 1.5 / 0.5]
-    assert entry["roughness_ratio"]["estimate"] == pytest.approx(math.sqrt(math.prod(ratios)))
-    assert entry["roughness_ratio"]["low"] < entry["roughness_ratio"]["estimate"]
-    (later, *_) = compare(TWO_SEEDS, [GAMMA], first=2)
-    assert later["roughness_ratio"]["estimate"] == pytest.approx(math.sqrt(1 / 0.5 * 2 / 0.5))
+def test_the_roughness_ratio_compares_changes_from_the_first_epoch_shown() -> None:
+    ratio = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=1)[0].roughness_ratio
+    # From epoch 1 on the raw curves change by 1.5 on average, the averages by 0.75 and 0.5.
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(math.sqrt(1.5 / 0.75 * 1.5 / 0.5))
+    # t(0.975, 1) = 12.7062, and the standard error of two values is half of their difference.
+    half = 12.7062 * math.log(3 / 2) / 2
+    assert ratio.low == pytest.approx(ratio.estimate * math.exp(-half), rel=1e-4)
+    assert ratio.high == pytest.approx(ratio.estimate * math.exp(half), rel=1e-4)
+    later = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=2)[0].roughness_ratio
+    assert later is not None
+    assert later.estimate == pytest.approx(math.sqrt(1 / 0.5 * 2 / 0.5))
 
 
 @pytest.mark.parametrize(
@@ -94,32 +120,38 @@ def test_the_roughness_ratio_compares_changes_from_the_first_pass_shown() -> Non
     [
         ([9.0, 5.0, 4.0], [9.0, 9.0, 9.0], 0),  # an average that does not move
         ([9.0, 9.0, 9.0], [9.0, 5.0, 4.0], 0),
-        ([9.0, 5.0, 4.0], [9.0, 6.0, 5.0], 2),  # a single pass has no change
+        ([9.0, 5.0, 4.0], [9.0, 6.0, 5.0], 2),  # a single epoch has no change
     ],
 )
 def test_without_changes_there_is_no_ratio(
     raw: list[float | None], average: list[float | None], first: int
 ) -> None:
-    for entry in compare(history({None: [raw], GAMMA: [average]}), [GAMMA], first):
-        assert entry["roughness_ratio"] is None
-        assert entry["gain"]["total"] == 1
+    effects = averaging_effects(history({None: [raw], GAMMA: [average]}), [GAMMA], first)
+    assert len(effects) == 4
+    for effect in effects:
+        assert effect.roughness_ratio is None
+        assert effect.gain is not None
+        assert effect.gain.total == 1
 
 
 def test_one_seed_without_changes_leaves_no_ratio() -> None:
     rows = history({None: [[9.0, 5.0], [9.0, 9.0]], GAMMA: [[9.0, 6.0], [9.0, 8.0]]})
-    assert all(entry["roughness_ratio"] is None for entry in compare(rows, [GAMMA], first=0))
+    effects = averaging_effects(rows, [GAMMA], first_epoch=0)
+    assert [effect.roughness_ratio for effect in effects] == [None] * 4
 
 
 def test_a_seed_that_is_not_finite_at_the_end_is_left_out_of_the_pairs() -> None:
     left: list[list[float | None]] = [[9.0, 5.0, 4.0], [9.0, 5.0, None], [9.0, 5.0, 4.0]]
     right: list[list[float | None]] = [[9.0, 5.0, 3.0], [9.0, 5.0, 3.0], [9.0, 5.0, None]]
-    (entry, *_) = compare(history({None: left, GAMMA: right}), [GAMMA], first=0)
-    assert entry["gain"] == {"estimate": 1.0, "low": None, "high": None, "total": 1}
-    (entry, *_) = compare(history({None: [[1.0, None]], GAMMA: [[1.0, 1.0]]}), [GAMMA], first=0)
-    assert (entry["gain"], entry["roughness_ratio"]) == (None, None)
+    effect, *_ = averaging_effects(history({None: left, GAMMA: right}), [GAMMA], first_epoch=0)
+    assert effect.gain == Interval(estimate=1.0, low=None, high=None, total=1)
+    no_pairs = history({None: [[1.0, None]], GAMMA: [[1.0, 1.0]]})
+    effect, *_ = averaging_effects(no_pairs, [GAMMA], first_epoch=0)
+    assert (effect.gain, effect.roughness_ratio) == (None, None)
 
 
-def test_losses_near_the_largest_float_leave_finite_numbers() -> None:
+def test_losses_near_the_largest_float_do_not_overflow() -> None:
+    """A record refuses NaN and infinity, so that it suffices to make one."""
     largest = sys.float_info.max
     sizes = (1.0, 0.5, 0.25)
     huge = history(
@@ -128,11 +160,11 @@ def test_losses_near_the_largest_float_leave_finite_numbers() -> None:
             GAMMA: [[1e-300 * size * (epoch % 2) for epoch in range(4)] for size in sizes],
         }
     )
-    final, comparison = final_metrics(huge, [GAMMA], 10), compare(huge, [GAMMA], 0)
-    json.dumps([final, comparison], allow_nan=False)
-
-    entry = final[0]["train_loss"]
-    assert entry["mean"] == pytest.approx(largest / 12 * 1.75)
-    assert entry["sd"] == pytest.approx(largest * np.std([0.25, 0.125, 0.0625], ddof=1))
-    assert comparison[0]["gain"]["estimate"] == pytest.approx(largest / 12 * 1.75)
-    assert comparison[0]["roughness_ratio"]["estimate"] == pytest.approx(largest)
+    final = final_metrics(huge, [GAMMA], 10)[0].train_loss
+    effect, *_ = averaging_effects(huge, [GAMMA], first_epoch=0)
+    assert final.mean == pytest.approx(largest / 12 * 1.75)
+    assert final.sd == pytest.approx(largest * np.std([0.25, 0.125, 0.0625], ddof=1))
+    assert effect.gain is not None
+    assert effect.gain.estimate == pytest.approx(largest / 12 * 1.75)
+    assert effect.roughness_ratio is not None
+    assert effect.roughness_ratio.estimate == pytest.approx(largest)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from midterm_cli.part3.evaluate import Examples, evaluate, has_dead_layer
-from midterm_cli.part3.mlp import Architecture, initial_weights
+from midterm_cli.part3.network import Architecture, initial_weights
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.integers(0, 256, (2345, 12), dtype=np.uint8)
@@ -15,15 +15,15 @@ ARCHITECTURE = Architecture((12, 9, 4), "tanh")
 MEAN = IMAGES.mean(0)
 
 
-def networks(num: int) -> list[list[torch.Tensor]]:
+def models(num: int) -> list[list[torch.Tensor]]:
     return [
         [torch.from_numpy(weight) for weight in initial_weights(ARCHITECTURE, seed)]
         for seed in range(num)
     ]
 
 
-def in_numpy(network: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
-    first, second = (weight.numpy() for weight in network)
+def in_numpy(model: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
+    first, second = (weight.numpy() for weight in model)
     hidden = np.tanh((images - MEAN) @ first[:12] + first[12])
     logits = hidden @ second[:9] + second[9]
     return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
@@ -32,48 +32,48 @@ def in_numpy(network: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("rows", [None, np.arange(0, 2345, 2), np.array([7])])
 def test_loss_accuracy_and_histogram(rows: np.ndarray | None) -> None:
     images, labels = (IMAGES, LABELS) if rows is None else (IMAGES[rows], LABELS[rows])
-    nets = networks(3)
+    three = models(3)
     found = evaluate(
-        nets,
+        three,
         EXAMPLES,
         torch.from_numpy(MEAN),
         "tanh",
         None if rows is None else torch.from_numpy(rows),
     )
-    for network, measured in zip(nets, found, strict=True):
-        log_p = in_numpy(network, images)
+    for model, evaluation in zip(three, found, strict=True):
+        log_p = in_numpy(model, images)
         classes = log_p.argmax(1)
         loss = -log_p[np.arange(len(labels)), labels].mean()
-        assert measured.loss == pytest.approx(loss, rel=1e-12)
-        assert measured.accuracy == (classes == labels).mean()
-        assert measured.predicted == tuple(np.bincount(classes, minlength=4))
+        assert evaluation.loss == pytest.approx(loss, rel=1e-12)
+        assert evaluation.accuracy == (classes == labels).mean()
+        assert evaluation.predicted_counts == tuple(np.bincount(classes, minlength=4))
 
 
-def test_a_network_is_measured_alike_alone_and_beside_others() -> None:
-    nets = [[weight.float() for weight in network] for network in networks(4)]
+def test_a_model_has_the_same_numbers_alone_and_beside_others() -> None:
+    four = [[weight.float() for weight in model] for model in models(4)]
     mean = torch.from_numpy(MEAN).float()
-    together = evaluate(nets, EXAMPLES, mean, "relu")
-    assert evaluate([nets[2]], EXAMPLES, mean, "relu") == [together[2]]
+    together = evaluate(four, EXAMPLES, mean, "relu")
+    assert evaluate([four[2]], EXAMPLES, mean, "relu") == [together[2]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_none_and_spoils_no_other(value: float) -> None:
-    nets = networks(2)
-    nets[0][1][0, 0] = value
-    bad, good = evaluate(nets, EXAMPLES, torch.from_numpy(MEAN), "tanh")
+    two = models(2)
+    two[0][1][0, 0] = value
+    bad, good = evaluate(two, EXAMPLES, torch.from_numpy(MEAN), "tanh")
     assert (bad.loss, bad.accuracy) == (None, None)
-    assert good == evaluate([nets[1]], EXAMPLES, torch.from_numpy(MEAN), "tanh")[0]
+    assert good == evaluate([two[1]], EXAMPLES, torch.from_numpy(MEAN), "tanh")[0]
 
 
-def test_a_dead_layer_is_found_and_a_layer_that_lives_for_one_example_is_not() -> None:
-    network = [torch.from_numpy(w) for w in initial_weights(Architecture((12, 9, 5, 4), "relu"), 0)]
+def test_a_layer_that_is_active_for_one_example_is_not_dead() -> None:
+    model = [torch.from_numpy(w) for w in initial_weights(Architecture((12, 9, 5, 4), "relu"), 0)]
     mean, rows = torch.from_numpy(MEAN), torch.arange(2000)
-    assert not has_dead_layer(network, EXAMPLES, mean, rows)
-    dead = [weight.clone() for weight in network]
+    assert not has_dead_layer(model, EXAMPLES, mean, rows)
+    dead = [weight.clone() for weight in model]
     dead[1][:9] = -dead[1][:9].abs()  # inputs are not negative: a negative bias then kills
     dead[1][9] = -1
     assert has_dead_layer(dead, EXAMPLES, mean, rows)
     h = (torch.from_numpy(IMAGES[:2000]) - mean) @ dead[0][:12] + dead[0][12]
     smallest = (h.relu() @ dead[1][:9]).max(1).values.max()
-    dead[1][9] = -smallest + 1e-9  # now a single unit lives for a single example
+    dead[1][9] = -smallest + 1e-9  # now a single unit is active for a single example
     assert not has_dead_layer(dead, EXAMPLES, mean, rows)

@@ -1,10 +1,11 @@
-"""The verdict on made-up ends of training, on any number of classes."""
+"""The verdict on made-up final states, with any number of classes."""
 
 import math
 
 import pytest
 
-from midterm_cli.part3.outcome import Outcome, classify, constant_guess_loss, worst
+from midterm_cli.part3.outcome import classify, constant_guess_loss, worst
+from midterm_cli.part3.schema import Outcome
 
 TEN = [600] * 10
 SPREAD = [590, 610, 600, 605, 595, 600, 600, 600, 580, 620]
@@ -38,7 +39,7 @@ def test_the_constant_guess_itself_is_no_better_than_the_constant_guess(
     assert classify(constant_guess_loss(counts), counts, counts) == "collapsed"
 
 
-def test_a_network_that_says_one_class_has_collapsed_whatever_its_loss() -> None:
+def test_a_model_that_predicts_one_class_has_collapsed_whatever_its_loss() -> None:
     assert classify(2.25, ONE_CLASS, TEN) == "collapsed"
     assert classify(2.25, [5950, 50] + [0] * 8, TEN) == "collapsed"
     assert classify(2.25, [5000, 1000] + [0] * 8, TEN) == "trained"

@@ -8,37 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from answer import Answer
+from packaged import config, run
 from torch import nn
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Output, Table
-from midterm_cli.part4 import conv_stack
+from midterm_cli.experiment import Table
 from midterm_cli.part4.arithmetic import Window
+from midterm_cli.part4.conv_stack import run as stack_run
+from midterm_cli.part4.conv_stack.show import draw, summarize
 
 Midterm = Callable[..., Answer]
-CONFIGS = Path(__file__).parents[2] / "configs"
 CONV = {"type": "conv", "out_channels": 4, "kernel_size": 3}
 FLAT = {"type": "flatten"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def config(*names: str, **changes: Any) -> conv_stack.Config:
-    values: dict[str, Any] = {}
-    for name in ("conv_stack.yaml", *names):
-        values |= yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
-    return conv_stack.Config.model_validate_json(json.dumps(values | changes), strict=True)
-
-
-def run(*names: str, **changes: Any) -> Output:
-    output = conv_stack.run(config(*names, **changes), Context(torch.device("cpu")))
-    json.dumps(output.results, allow_nan=False)
-    return output
 
 
 def test_the_packaged_network_is_lenet(folder: Path, midterm: Midterm) -> None:
@@ -70,15 +52,16 @@ def test_the_packaged_network_is_lenet(folder: Path, midterm: Midterm) -> None:
         assert row["parameters"] == sum(p.numel() for p in module.parameters())
     assert results["parameters"] == 61_706
     assert results["macs"] == 117_600 + 240_000 + 48_000 + 10_080 + 840
-    assert results["operations"] == {"comparisons": 4704 + 1176 * 3 + 1600 + 400 * 3 + 120 + 84}
+    comparisons = 4704 + 1176 * 3 + 1600 + 400 * 3 + 120 + 84
+    assert results["operations"] == {"comparisons": comparisons, "additions": 0, "divisions": 0}
     assert [row["receptive_field"] for row in results["layers"][5:8]] == [[16, 16]] * 2 + [[32, 32]]
     assert [row["jump"] for row in results["layers"][5:8]] == [[4, 4], [4, 4], None]
     assert (folder / "outputs/conv_stack/default/conv_stack.png").is_file()
 
 
 def test_the_trace_is_where_gradients_of_the_network_are() -> None:
-    results = run().results
-    assert results["trace"]["position"] == [2, 2]
+    results = run("conv_stack").results
+    assert results.trace.position == [2, 2]
     network = nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.AvgPool2d(2)
     ).double()
@@ -86,11 +69,11 @@ def test_the_trace_is_where_gradients_of_the_network_are() -> None:
         nn.init.uniform_(parameter, 0.5, 1.5)
     x = torch.ones(1, 1, 28, 28, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(x)[0, 3, 2, 2], x)
-    rows, columns = results["trace"]["levels"][0]["positions"]
+    rows, columns = results.trace.levels[0].positions
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     assert torch.equal(gradient[0, 0] > 0, expected)
-    assert [level["receptive_field"][0] for level in results["trace"]["levels"]] == [
+    assert [level.receptive_field[0] for level in results.trace.levels] == [
         1,
         5,
         6,
@@ -130,13 +113,13 @@ def test_a_sentence_and_a_position_of_ones_own(folder: Path, midterm: Midterm) -
 
 def test_dilation_skips_inputs_inside_the_field() -> None:
     layers = [{**CONV, "dilation": 2}, {**CONV, "dilation": 4}]
-    results = run(size=[30], layers=layers, position=3).results
-    top = results["trace"]["levels"][-1]
-    assert top["receptive_field"] == [13]
-    reached = results["trace"]["levels"][0]["positions"][0]
+    results = run("conv_stack", size=[30], layers=layers, position=3).results
+    top = results.trace.levels[-1]
+    assert top.receptive_field == [13]
+    reached = results.trace.levels[0].positions[0]
     assert reached == [3 + a + b for a in (0, 4, 8) for b in (0, 2, 4) if b < 4 or a == 8]
-    assert results["torch"]["agrees"]
-    assert results["stride_one"] is None
+    assert results.torch.agrees
+    assert results.stride_one is None
 
 
 def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
@@ -150,10 +133,10 @@ def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
         {"type": "linear", "out_features": 2},
     ]
     for size in ([20], 20, [20, 15]):
-        output = run(size=size, channels=2, layers=layers)
+        output = run("conv_stack", size=size, channels=2, layers=layers)
         assert not output.failed, output.warnings
-        divisions = output.results["layers"][1]["values"]
-        assert output.results["operations"]["divisions"] == divisions
+        divisions = output.results.layers[1].values
+        assert output.results.operations.divisions == divisions
 
 
 @pytest.mark.parametrize(
@@ -177,20 +160,20 @@ def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
 )
 def test_an_impossible_layer_is_named(layers: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(size=7, layers=layers)
+        run("conv_stack", size=7, layers=layers)
 
 
 def test_maps_stay_within_what_pytorch_can_describe() -> None:
     layer = CONV | {"out_channels": 65536, "padding": 4096, "stride": 1}
     with pytest.raises(UserError, match=r"layer 2 .* map has 20,476 positions .* lower padding"):
-        run(size=4096, layers=[layer, layer])
+        run("conv_stack", size=4096, layers=[layer, layer])
     # With stride 1 its maps would grow too large, which is no mistake of the network itself.
     large = {"size": 4096, "layers": [layer | {"stride": 2, "kernel_size": 512}] * 3}
-    output = run(**large)
+    output = run("conv_stack", **large)
     assert not output.failed
-    assert output.results["stride_one"] is None
-    assert output.results["macs"] > 2**63
-    conv_stack.draw(config(**large), output.results)
+    assert output.results.stride_one is None
+    assert output.results.macs > 2**63
+    draw(config("conv_stack", **large), output.results)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +189,7 @@ def test_maps_stay_within_what_pytorch_can_describe() -> None:
 )
 def test_mistakes_of_conv_stack(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(**changes)
+        run("conv_stack", **changes)
 
 
 @pytest.mark.parametrize(
@@ -236,21 +219,21 @@ def test_a_mistake_in_a_layer_names_its_key(
 
 
 def test_a_wrong_trace_and_a_wrong_shape_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conv_stack, "reads_of_all", lambda positions, size, window: [0])
-    output = run()
+    monkeypatch.setattr(stack_run, "reads_of_all", lambda positions, size, window: [0])
+    output = run("conv_stack")
     assert output.failed
     assert (
         "along the height the output depends on inputs [0], by gradients on" in output.warnings[0]
     )
     monkeypatch.undo()
     monkeypatch.setattr(Window, "span", property(lambda window: window.kernel_size + 1))
-    output = run(layers=[{**CONV, "padding": 1}])
+    output = run("conv_stack", layers=[{**CONV, "padding": 1}])
     assert output.failed
     assert output.warnings[0].startswith("layer 1: output shape: the formula gives [4, 27, 27]")
 
 
 def test_the_summary_says_formulas_first_then_totals() -> None:
-    lines = conv_stack.summarize(json.loads(json.dumps(run().results)))
+    lines = summarize(run("conv_stack").results)
     assert str(lines[0]).startswith("layer 1 (conv), height and width: floor((28 + 2·2")
     table = next(line for line in lines if isinstance(line, Table))
     assert table.rows[-1][:4] == ["total", "", "61,706", "416,520"]
@@ -258,40 +241,42 @@ def test_the_summary_says_formulas_first_then_totals() -> None:
 
 def test_stride_one_is_told_where_a_stride_is_not_one() -> None:
     for stride, told in ((1, False), (2, True)):
-        results = json.loads(json.dumps(run(layers=[CONV | {"stride": stride}, CONV]).results))
-        titles = [item.title for item in conv_stack.summarize(results) if isinstance(item, Table)]
+        results = run("conv_stack", layers=[CONV | {"stride": stride}, CONV]).results
+        titles = [item.title for item in summarize(results) if isinstance(item, Table)]
         assert any(title.endswith(", every stride 1") for title in titles) == told
 
 
 def test_the_cone_is_drawn_over_the_words() -> None:
-    results = json.loads(json.dumps(run("text/conv_stack.yaml").results))
-    above, below = conv_stack.draw(config("text/conv_stack.yaml"), results)["conv_stack"].axes
-    for axes, traced in ((above, results["stride_one"]), (below, results["trace"])):
+    results = run("conv_stack", "text/conv_stack").results
+    plain, configured = draw(config("conv_stack", "text/conv_stack"), results)["conv_stack"].axes
+    for axes, traced in ((plain, results.stride_one), (configured, results.trace)):
         words = axes.get_xticklabels()
-        assert [word.get_text() for word in words] == results["words"]
+        assert [word.get_text() for word in words] == results.words
         bold = [word.get_text() for word in words if word.get_fontweight() == "bold"]
-        assert bold == traced["words"]
+        assert bold == traced.words
         inside = [np.asarray(path.vertices) for path in axes.collections[1].get_paths()]
         ends = {round(x) for (x, y), _ in inside if y == 0}
-        assert sorted(ends) == traced["levels"][0]["positions"][0]
+        assert sorted(ends) == traced.levels[0].positions[0]
 
 
 def test_fields_are_drawn_on_the_image_and_a_long_sequence_is_not_drawn() -> None:
-    results = json.loads(json.dumps(run().results))
-    fields, parameters, macs = conv_stack.draw(config(), results)["conv_stack"].axes
+    results = run("conv_stack").results
+    fields, parameters, macs = draw(config("conv_stack"), results)["conv_stack"].axes
     # Patches here are rectangles, which their type does not say.
     sizes = [(patch.get_width(), patch.get_height()) for patch in fields.patches]  # type: ignore[attr-defined]
     assert sizes == [(28, 28), (5, 5), (6, 6), (14, 14), (16, 16)]
-    for axes, key in ((parameters, "parameters"), (macs, "macs")):
-        assert [bar.get_width() for bar in axes.patches] == [row[key] for row in results["layers"]]  # type: ignore[attr-defined]
-    long = run(size=[65], layers=[CONV])
-    assert conv_stack.draw(config(size=[65], layers=[CONV]), long.results) == {}
+    rows = results.layers
+    widths = [bar.get_width() for bar in parameters.patches]  # type: ignore[attr-defined]
+    assert widths == [row.parameters for row in rows]
+    assert [bar.get_width() for bar in macs.patches] == [row.macs for row in rows]  # type: ignore[attr-defined]
+    long = run("conv_stack", size=[65], layers=[CONV])
+    assert draw(config("conv_stack", size=[65], layers=[CONV]), long.results) == {}
 
 
 def test_a_sequence_that_only_padding_makes_long_is_not_drawn() -> None:
     """Each of its thousands of outputs would be a mark of the figure."""
     wide = {"size": [8], "layers": [CONV | {"padding": 1000}]}
-    assert conv_stack.draw(config(**wide), run(**wide).results) == {}
+    assert draw(config("conv_stack", **wide), run("conv_stack", **wide).results) == {}
 
 
 def test_windows_that_take_minutes_to_be_traced_are_refused() -> None:
@@ -300,4 +285,4 @@ def test_windows_that_take_minutes_to_be_traced_are_refused() -> None:
         r"layer 2 \(conv, layers\[1\]\): its 4,095 windows along an axis read 2,048 inputs each"
     )
     with pytest.raises(UserError, match=message):
-        run(size=4096, layers=layers)
+        run("conv_stack", size=4096, layers=layers)

@@ -1,0 +1,91 @@
+"""What `midterm module grad` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from midterm_cli import experiment
+from midterm_cli.experiment import ExperimentConfig, NotNegative, Positive, Record
+from midterm_cli.part2.bounds import MAX_DIMENSION, Threshold
+
+Vector = Annotated[list[float], Field(min_length=1)]
+Matrix = Annotated[list[Vector], Field(min_length=1)]
+
+
+class Config(ExperimentConfig):
+    """Which threshold, M and x, and in which arithmetic."""
+
+    dtype: Literal["float64", "float32"] = Field(description="arithmetic of the module")
+    threshold: Threshold = Field(description="T of the soft-threshold")
+    dimension: int | None = Field(
+        ge=1, le=MAX_DIMENSION, description="d; null to take it from matrix or x"
+    )
+    max_condition_number: float = Field(
+        ge=1, le=1e15, description="a random M stays within it, a given M above it is warned about"
+    )
+    matrix: str | list[list[float]] | None = Field(
+        description="M: a .npy or .csv file, the rows themselves, or null for a random one"
+    )
+    x: str | list[float] | None = Field(
+        description="x: a .npy or .csv file, the values themselves, or null for a random one"
+    )
+
+    @property
+    def input_files(self) -> list[Path]:
+        """The files of M and x."""
+        return [Path(given) for given in (self.matrix, self.x) if isinstance(given, str)]
+
+
+class Check(Record):
+    """A gradient by autograd against another way to compute it."""
+
+    max_difference: NotNegative
+    relative: NotNegative | None = Field(
+        description="to the largest entry of the gradient; null where that is 0"
+    )
+    tolerance: NotNegative
+    agrees: bool
+
+
+class GradientChecks(Record):
+    """One gradient by autograd against each other way."""
+
+    closed_form: Check
+    finite_differences: Check
+    double_precision: Check | None = Field(None, description="null where the dtype is float64")
+
+
+class Checks(Record):
+    """Each gradient by autograd against each other way."""
+
+    grad_x: GradientChecks
+    grad_M: GradientChecks
+    grad_M_symmetric: GradientChecks
+
+    def each(self) -> Iterator[tuple[str, str, Check]]:
+        """The gradient, what it is checked against, and the check."""
+        for gradient, checks in self:
+            for way, check in checks:
+                if check is not None:
+                    yield gradient, way.replace("_", " "), check
+
+
+class Results(experiment.Results):
+    """Vectors of length d, and matrices as lists of d rows."""
+
+    threshold: Positive
+    dtype: Literal["float64", "float32"]
+    x: Vector
+    M: Matrix
+    Mx: Vector
+    g: Vector
+    phi: NotNegative
+    grad_x: Vector
+    grad_M: Matrix = Field(description="M free")
+    grad_M_symmetric: Matrix = Field(description="on symmetric matrices")
+    condition_number: NotNegative
+    checks: Checks

@@ -1,0 +1,125 @@
+"""Evaluate the soft-threshold and its derivatives, in closed form and by autograd."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Output
+from midterm_cli.part2.layer import softt, softt_derivative, softt_second_derivative
+from midterm_cli.part2.softt.schema import Agreement, Checks, Config, OneSided, Results, Values
+
+
+def run(config: Config, context: Context) -> Output:
+    """Evaluate f_T, f_T' and f_T'' on a grid, and compare autograd with the closed forms.
+
+    Raises:
+        UserError: threshold or range is beyond the largest number of the dtype.
+    """
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    _require_representable(config, dtype)
+    low, high = config.range
+    y = torch.linspace(low, high, config.num_points, dtype=torch.float64).to(context.device, dtype)
+    first, second = autograd_derivatives(y, config.threshold)
+    closed_first = softt_derivative(y, config.threshold)
+    closed_second = softt_second_derivative(y, config.threshold)
+    checks = Checks(
+        derivative=agreement(first, closed_first),
+        second_derivative=agreement(second, closed_second),
+    )
+    results = Results(
+        threshold=config.threshold,
+        y=y.tolist(),
+        f=_finite(softt(y, config.threshold)),
+        derivative=_finite(closed_first),
+        derivative_autograd=_finite(first),
+        second_derivative=_finite(closed_second) if config.second_derivative else None,
+        one_sided=one_sided_derivatives(config.threshold),
+        checks=checks,
+    )
+    wrong = [
+        f"autograd and the closed form of the {name} differ by {check.max_relative_difference}"
+        for name, check in (
+            ("derivative", checks.derivative),
+            ("second derivative", checks.second_derivative),
+        )
+        if not check.agrees
+    ]
+    overflows = results.f.count(None)
+    notes = []
+    if overflows:
+        notes.append(
+            f"f is beyond the largest {config.dtype} at {overflows} of {len(y)} points: null there"
+        )
+    return Output(results, failed=bool(wrong), warnings=[*notes, *wrong])
+
+
+def _require_representable(config: Config, dtype: torch.dtype) -> None:
+    low, high = config.range
+    largest = torch.finfo(dtype).max
+    for key, value in (("threshold", config.threshold), ("range", low), ("range", high)):
+        if abs(value) > largest:
+            raise UserError(
+                f"{key} = {value:g} is beyond the largest {config.dtype}, {largest:g}: "
+                "lower it, or take another dtype"
+            )
+
+
+def autograd_derivatives(y: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """First and second derivative of `softt` by torch.autograd.
+
+    Args:
+        y: any shape.
+        threshold: T > 0.
+
+    Returns:
+        Two tensors of the same shape.
+    """
+    y = y.detach().requires_grad_()
+    (first,) = torch.autograd.grad(softt(y, threshold).sum(), y, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), y)
+    return first.detach(), second
+
+
+def one_sided_derivatives(threshold: float) -> list[OneSided]:
+    """First and second derivative at -T and +T from either side, by difference quotients.
+
+    Quotients of f and of f' with steps h, h/2 and h/4 in float64, extrapolated to step 0, which
+    is exact for cubics.
+    """
+    h = threshold / 1024
+
+    def limit(values: Tensor, steps: Tensor) -> float:
+        far, middle, near = ((values[1:] - values[0]) / steps[1:]).tolist()
+        return float(8 * near - 6 * middle + far) / 3
+
+    found = []
+    for point in (-threshold, threshold):
+        first, second = [], []
+        for step in (-h, h):
+            steps = step * torch.tensor([0, 1, 1 / 2, 1 / 4], dtype=torch.float64)
+            y = point + steps
+            first.append(limit(softt(y, threshold), steps))
+            second.append(limit(softt_derivative(y, threshold), steps))
+        found.append(OneSided(y=point, derivative=first, second_derivative=second))
+    return found
+
+
+def agreement(value: Tensor, reference: Tensor) -> Agreement:
+    """Whether two tensors agree to 8 units of rounding; infinities agree with equal infinities."""
+    scale = reference.abs().double().clamp(min=torch.finfo(torch.float64).tiny)
+    difference = (value.double() - reference.double()).abs() / scale
+    difference = difference.masked_fill(value == reference, 0.0)
+    largest = float(difference.max())
+    return Agreement(
+        max_relative_difference=largest if math.isfinite(largest) else None,
+        agrees=bool((difference <= 8 * torch.finfo(value.dtype).eps).all()),
+    )
+
+
+def _finite(values: Tensor) -> Values:
+    """None in place of infinity, which JSON does not have."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

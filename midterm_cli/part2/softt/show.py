@@ -1,0 +1,91 @@
+"""The soft-threshold and its derivatives as curves, and what happens at ±T as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from midterm_cli.experiment import Table
+from midterm_cli.part2.softt.schema import Agreement, Config, OneSided, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def summarize(results: Results) -> Sequence[Table | str]:
+    """What happens at ±T, and whether autograd agrees with the derivatives in closed form."""
+    rounding = 1e-6 * max(1.0, results.threshold)
+    rows = []
+    for name, point in zip(("-T", "+T"), results.one_sided, strict=True):
+        for quantity, (below, above) in (
+            ("derivative", point.derivative),
+            ("second derivative", point.second_derivative),
+        ):
+            verdict = "continuous" if abs(above - below) <= rounding else "jumps"
+            numbers = [f"{value:.4f}".replace("-0.0000", "0.0000") for value in (below, above)]
+            rows.append([f"{name} = {point.y:g}", quantity, *numbers, verdict])
+    columns = ["y", "quantity", "from below", "from above", "verdict"]
+    return [
+        Table("one-sided derivatives by difference quotients", columns, rows),
+        f"derivative by autograd: {_verdict(results.checks.derivative)}",
+        f"second derivative by autograd: {_verdict(results.checks.second_derivative)}",
+    ]
+
+
+def _verdict(check: Agreement) -> str:
+    if check.agrees:
+        return f"agrees, largest relative difference {check.max_relative_difference:.2g}"
+    return f"DIFFERS, by up to {check.max_relative_difference}"
+
+
+def draw(config: Config, results: Results) -> Mapping[str, Figure]:
+    """Draw f_T and f_T', and f_T'' where it was asked for, with ±T marked."""
+    from matplotlib.figure import Figure
+
+    threshold = results.threshold
+    num_panels = 2 if results.second_derivative is None else 3
+    width = 4.4 * num_panels
+    figure = Figure(figsize=(width, 4))
+    # Set by hand: a layout engine draws everything twice, a good part of the whole command's time.
+    margins = {"left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.13, "top": 0.96}
+    panels = figure.subplots(1, num_panels, gridspec_kw={**margins, "wspace": 0.3})
+    y = results.y
+    panels[0].plot(y, _gaps(results.f), color="black", label="$f_T$")
+    panels[0].set(ylabel="$f_T(y)$")
+    closed, autograd = _gaps(results.derivative), _gaps(results.derivative_autograd)
+    panels[1].plot(y, closed, color="silver", linewidth=5, label="$f_T'$ in closed form")
+    panels[1].plot(y, autograd, color="black", linestyle="--", label="$f_T'$ by autograd")
+    panels[1].set(ylabel="$f_T'(y)$")
+    if results.second_derivative is not None:
+        _draw_second(panels[2], y, _gaps(results.second_derivative), results.one_sided[1])
+    for panel in panels:
+        for i, edge in enumerate((-threshold, threshold)):
+            label = None if i else rf"$\pm T = \pm {threshold:g}$"
+            panel.axvline(edge, color="tab:red", linestyle=":", label=label)
+        panel.set(xlabel="$y$", xlim=config.range)
+        panel.ticklabel_format(axis="y", scilimits=(-3, 4))  # longer numbers have no room
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    return {"softt": figure}
+
+
+def _draw_second(
+    panel: Axes, y: Sequence[float], second: Sequence[float], at_threshold: OneSided
+) -> None:
+    """Two pieces, so that no line joins the two ends of the jump at +T."""
+    threshold, (below, above) = at_threshold.y, at_threshold.second_derivative
+    split = sum(value <= threshold for value in y)
+    left = [*y[:split], threshold], [*second[:split], below]
+    right = [threshold, *y[split:]], [above, *second[split:]]
+    panel.plot(*left, color="black", label="$f_T''$")
+    panel.plot(*right, color="black")
+    ends = [threshold] * 2, [below, above], "ko"
+    panel.plot(*ends, markersize=4, markerfacecolor="white", label="jump at $+T$")
+    panel.set(ylabel="$f_T''(y)$")
+
+
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    """NaN in place of None: a gap in the curve."""
+    return [math.nan if value is None else value for value in values]

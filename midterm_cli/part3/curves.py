@@ -1,0 +1,44 @@
+"""The looks of training curves: one figure has those of a run, another those of several runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midterm_cli.part3.schema import METRICS, Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def weights_name(gamma: float | None) -> str:
+    """What files and tables call a kind of weights: the raw ones, or the average with this γ."""
+    return "raw" if gamma is None else f"ema_{gamma!r}"
+
+
+def weights_label(gamma: float | None) -> str:
+    """What people read for it."""
+    return "raw weights" if gamma is None else f"average, γ = {gamma:g}"
+
+
+def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:
+    """An empty 2 × 2 figure over the epochs: train and test side by side, loss above accuracy.
+
+    Args:
+        title: of the figure, taken literally: a $ in it is a $.
+        height: in inches; the width is 10.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, height), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True)
+    axes: dict[Metric, Axes] = dict(zip(METRICS, grid.T.flat, strict=True))
+    for metric, axis in axes.items():
+        axis.set_ylabel(METRICS[metric])
+        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axis in grid[1]:
+        axis.set_xlabel("epoch")
+    figure.suptitle(title, parse_math=False)
+    return figure, axes

@@ -1,0 +1,297 @@
+"""Try learning rates with all seeds, until it is known well enough at which half of them fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from midterm_cli.experiment import Context, Job, Output, Record
+from midterm_cli.part3.ensemble import CHECKS_PER_EPOCH, Ensemble
+from midterm_cli.part3.evaluate import Evaluation
+from midterm_cli.part3.lr_sweep.schema import Config, FailureRate, Results, Sharpness, Trial
+from midterm_cli.part3.outcome import Attempt, classify, constant_guess_loss
+from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
+from midterm_cli.part3.search import failure_shares, find_bracket, next_lrs
+from midterm_cli.part3.sharpness import along_run, sharpness_of_run
+from midterm_cli.part3.statistics import wilson_interval
+from midterm_cli.part3.threshold import estimate_threshold
+
+Model = tuple[float, int]  # learning rate and seed
+
+# Moments of a run at which its sharpness is measured: all at which the weights are checked, if
+# they are fewer.
+_MAX_POINTS = 40
+
+
+class _FinishedGroup(Record):
+    """Models that were trained together: a record of the journal.
+
+    Attributes:
+        num_groups: among which the learning rates were divided.
+        trials: one a model.
+        data_sha256: of the data.
+        worker: who trained them; None for this process.
+    """
+
+    num_groups: int
+    trials: list[Trial]
+    data_sha256: str
+    worker: dict[str, str] | None
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Learning rate and seed of each."""
+        return tuple((trial.lr, trial.seed) for trial in self.trials)
+
+
+Finished = Mapping[tuple[Model, ...], _FinishedGroup]
+
+
+def run(config: Config, context: Context) -> Output:
+    """Try learning rates until the one at which half of the seeds fail is known well enough.
+
+    Raises:
+        UserError: the data is missing or damaged, or not that of the sweep that is resumed.
+    """
+    problem = Problem(config, context)
+    finished = _read_journal(problem, context)
+    done: list[_FinishedGroup] = []
+    trials: list[Trial] = []
+    threads = 1
+    while lrs := _next_lrs(trials, config):
+        text = "learning rate " + ", ".join(f"{lr:.3g}" for lr in lrs)
+        groups = _groups(problem, config, context, lrs, finished)
+        cores = len(groups) if context.remote else context.workers
+        with arithmetic(problem.threads(len(groups), cores)) as of_each:
+            threads = max(threads, of_each * min(len(groups), context.workers))
+            for group in _run_groups(problem, config, context, groups, finished):
+                done.append(group)
+                trials += group.trials
+                context.progress(len(trials), _expected_trials(trials, config), text)
+    trials.sort(key=lambda trial: (trial.lr, trial.seed))
+    # What a constant guess scores, for the figure; nearly the same for every seed.
+    guess = constant_guess_loss(problem.class_counts(config.seed))
+    with arithmetic(problem.threads(1, context.workers)):
+        results = results_of(trials, config.start_lr, guess)
+        if config.sharpness and results.recommended_lr is not None:
+            sharpness = _sharpness(problem, config, results.recommended_lr)
+            results = results.model_copy(update={"sharpness": sharpness})
+    shares = ((group.worker, group.models) for group in done)
+    return Output(
+        results,
+        provenance=problem.provenance | {"threads": threads} | computed_by("trials", shares),
+        failed=not results.bracketed,
+        warnings=_warnings(results, config),
+    )
+
+
+def _next_lrs(trials: Sequence[Trial], config: Config) -> list[float]:
+    attempts = [trial.attempt for trial in trials]
+    return next_lrs(attempts, config.start_lr, config.tolerance, config.max_rates)
+
+
+def _expected_trials(trials: Sequence[Trial], config: Config) -> int:
+    """Trials in all, if training fails at the next learning rate that is not known to be stable."""
+    num_lrs = len({trial.lr for trial in trials})
+    missing = len(_next_lrs(trials, config))
+    if not find_bracket([trial.attempt for trial in trials], config.start_lr).closed:
+        missing += math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
+    return max(len(trials), (num_lrs + missing) * config.num_seeds)
+
+
+# ---- groups of models
+
+
+def _read_journal(problem: Problem, context: Context) -> Finished:
+    """The groups that a sweep that is resumed has finished."""
+    groups = [_FinishedGroup.model_validate(record) for record in context.journal.records()]
+    for group in groups:
+        problem.require_same_data(group.data_sha256)
+    return {group.models: group for group in groups}
+
+
+def _groups(
+    problem: Problem, config: Config, context: Context, lrs: Sequence[float], finished: Finished
+) -> list[tuple[Model, ...]]:
+    """Learning rates with all seeds, divided into groups.
+
+    Those that were begun continue in the same groups, however many workers there are by now: the
+    last bits of a model may depend on its group.
+    """
+    models = [(lr, seed) for lr in lrs for seed in config.seeds]
+    new = set(models)
+    begun = (group.num_groups for group in finished.values() if group.models[0] in new)
+    return problem.groups(models, next(begun, context.workers))
+
+
+def _run_groups(
+    problem: Problem,
+    config: Config,
+    context: Context,
+    groups: Sequence[tuple[Model, ...]],
+    finished: Finished,
+) -> Iterator[_FinishedGroup]:
+    """Run groups; yields each when it is finished, those of the journal at once."""
+    yield from (finished[group] for group in groups if group in finished)
+    missing = [group for group in groups if group not in finished]
+    jobs = [Job(_group_name(group), _run_group, problem, (config, group)) for group in missing]
+    for _, trials, worker in context.launch(jobs):
+        if trials is not None:
+            group = _FinishedGroup(
+                num_groups=len(groups),
+                trials=trials,
+                data_sha256=problem.dataset.sha256,
+                worker=worker and dict(worker),
+            )
+            context.journal.append(group.model_dump(mode="json"))
+            yield group
+
+
+def _group_name(models: Sequence[Model]) -> str:
+    lrs = ", ".join(f"{lr:.3g}" for lr in sorted({lr for lr, _ in models}))
+    seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed in models}))
+    return f"learning rate {lrs}, seeds {seeds}"
+
+
+def _run_group(
+    problem: Problem, config: Config, models: Sequence[Model]
+) -> Iterator[list[Trial] | None]:
+    """Train fresh models; yields None while at work, in the end a trial for each model."""
+    seeds = [seed for _, seed in models]
+    ensemble = problem.ensemble(seeds, [lr for lr, _ in models])
+    before = _first_layers(ensemble)
+    for epoch in range(1, config.epochs + 1):
+        for done in ensemble.train(epoch):
+            yield None
+            if done % ensemble.check_every == 0 and config.activation == "relu":
+                ensemble.freeze(_dead(problem, ensemble, before))
+                before = _first_layers(ensemble)
+    evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {}
+    for state in (ensemble.state, *ensemble.frozen.values()):
+        evaluations |= problem.evaluate(state, seeds, ("train",))
+    trials = []
+    for model, (lr, seed) in enumerate(models):
+        train = evaluations[model][None]["train"]
+        trials.append(
+            Trial(
+                lr=lr,
+                seed=seed,
+                outcome=classify(train.loss, train.predicted_counts, problem.class_counts(seed)),
+                train_loss=train.loss,
+                train_accuracy=train.accuracy,
+            )
+        )
+    yield trials
+
+
+def _first_layers(ensemble: Ensemble) -> tuple[tuple[int, ...], Tensor]:
+    """The models in training, and the weights of their first layers, copied."""
+    return ensemble.models, ensemble.layers()[0].clone()
+
+
+def _dead(
+    problem: Problem, ensemble: Ensemble, before: tuple[tuple[int, ...], Tensor]
+) -> list[int]:
+    """Positions of the models that are certain to have collapsed, long before the run's end.
+
+    A first layer that has not moved at all since the last check is the cheap sign; the proof is a
+    layer that is zero for every example of the model's training subset.
+    """
+    layers = ensemble.layers()
+    models, earlier = before
+    still_there = [models.index(model) for model in ensemble.models]
+    # One comparison for all models: on a GPU each would wait for the queued work.
+    is_still = (layers[0] == earlier[still_there]).flatten(1).all(1).tolist()
+    return [
+        position
+        for position, model in enumerate(ensemble.models)
+        if is_still[position]
+        and problem.has_dead_layer(ensemble.seeds[model], [layer[position] for layer in layers])
+    ]
+
+
+def _sharpness(problem: Problem, config: Config, lr: float) -> Sharpness:
+    """Sharpness of the first seed along a run."""
+    num_points = min(CHECKS_PER_EPOCH * config.epochs, _MAX_POINTS)
+    points = along_run(problem, lr, config.seed, config.epochs, num_points)
+    return sharpness_of_run(lr, config.seed, points)
+
+
+# ---- what the trials say
+
+
+def results_of(trials: Sequence[Trial], start_lr: float, guess: float) -> Results:
+    """What the trials of a sweep say, all but the sharpness.
+
+    Args:
+        trials: sorted by learning rate and seed.
+        start_lr: where the doubling began.
+        guess: loss of a constant guess, in nats.
+    """
+    attempts = [trial.attempt for trial in trials]
+    bracket = find_bracket(attempts, start_lr)
+    threshold = recommended = None
+    if bracket.last_stable is not None and bracket.first_divergent is not None:
+        # Learning rates too low to learn in so few epochs say nothing about the upper end.
+        lowest = min(lr for lr, share in failure_shares(attempts).items() if share < 0.5)
+        threshold = estimate_threshold([attempt for attempt in attempts if attempt.lr >= lowest])
+        # As published: half of the last at which training works.
+        recommended = bracket.last_stable / 2
+    return Results(
+        trials=list(trials),
+        rates=[_failure_rate(lr, trials) for lr in sorted({trial.lr for trial in trials})],
+        last_stable_lr=bracket.last_stable,
+        first_divergent_lr=bracket.first_divergent,
+        threshold_lr=threshold,
+        recommended_lr=recommended,
+        bracketed=bracket.closed,
+        non_monotone_seeds=_non_monotone_seeds(attempts),
+        nan_rule_divergent_lr=_nan_rule(trials, start_lr),
+        constant_guess_loss=guess,
+    )
+
+
+def _failure_rate(lr: float, trials: Sequence[Trial]) -> FailureRate:
+    outcomes = [trial.outcome for trial in trials if trial.lr == lr]
+    failed = sum(outcome != "trained" for outcome in outcomes)
+    low, high = wilson_interval(failed, len(outcomes))
+    return FailureRate(
+        lr=lr,
+        failed=failed,
+        total=len(outcomes),
+        low=low,
+        high=high,
+        collapsed=outcomes.count("collapsed"),
+        non_finite=outcomes.count("non_finite"),
+    )
+
+
+def _non_monotone_seeds(attempts: Sequence[Attempt]) -> list[int]:
+    """Seeds that train at a learning rate above one at which they fail."""
+    has_failed, flagged = set[int](), set[int]()
+    for attempt in sorted(attempts):
+        if attempt.failed:
+            has_failed.add(attempt.seed)
+        elif attempt.seed in has_failed:
+            flagged.add(attempt.seed)
+    return sorted(flagged)
+
+
+def _nan_rule(trials: Sequence[Trial], start_lr: float) -> float | None:
+    """What the usual rule, which knows only NaN, calls the first divergent learning rate."""
+    nan_only = [Attempt(t.lr, t.seed, t.outcome == "non_finite") for t in trials]
+    return find_bracket(nan_only, start_lr).first_divergent
+
+
+def _warnings(results: Results, config: Config) -> list[str]:
+    if results.bracketed:
+        return []
+    lrs = [rate.lr for rate in results.rates]
+    if results.last_stable_lr is None:
+        found = f"training fails at every learning rate from {lrs[0]:.3g} to {lrs[-1]:.3g}"
+    else:
+        found = f"no learning rate up to {lrs[-1]:.3g} is high enough to fail"
+    remedy = f"choose another start_lr, or raise max_rates (now {config.max_rates})"
+    return [f"no bracket: {found}: {remedy}"]

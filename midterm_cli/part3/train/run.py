@@ -1,0 +1,328 @@
+"""Train the seeds in groups, evaluate raw and averaged weights after every epoch, compare them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Job, Output
+from midterm_cli.part3.averaging import averaging_effects, final_metrics
+from midterm_cli.part3.curves import weights_name
+from midterm_cli.part3.ensemble import EnsembleState
+from midterm_cli.part3.evaluate import Evaluation
+from midterm_cli.part3.network import linear_layers
+from midterm_cli.part3.outcome import classify, worst
+from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
+from midterm_cli.part3.statistics import mean_and_sd
+from midterm_cli.part3.train.schema import Config, Final, HistoryRow, Results, SeedOutcome
+
+_SAVE_EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Seeds that are trained together, and how far they are.
+
+    Attributes:
+        seeds: of the models.
+        epoch: the last epoch that was evaluated; -1 before the start was.
+        state: of the models in training after that epoch; None before the start was evaluated.
+        frozen: of those whose weights became NaN or infinite, by position among the seeds.
+        predicted_counts: of the raw weights on the training subset, for each seed.
+        history: rows by epoch. An event of a job has those of one epoch, its result those of all
+            epochs of the job.
+        worker: who trained it; None for this process.
+    """
+
+    seeds: tuple[int, ...]
+    epoch: int = -1
+    state: EnsembleState | None = None
+    frozen: Mapping[int, EnsembleState] = field(default_factory=dict)
+    predicted_counts: dict[int, Sequence[int]] = field(default_factory=dict)
+    history: dict[int, list[HistoryRow]] = field(default_factory=dict)
+    worker: Mapping[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"seeds {', '.join(map(str, self.seeds))}"
+
+    def states(self) -> list[EnsembleState]:
+        """The weights of all models."""
+        return [*([self.state] if self.state else []), *self.frozen.values()]
+
+
+def run(config: Config, context: Context) -> Output:
+    """Train all seeds; evaluate raw and averaged weights at the start and after every epoch.
+
+    Raises:
+        UserError: the data is missing or damaged, or not that of the run that is resumed.
+    """
+    problem = Problem(config, context)
+    groups = _saved_groups(problem, context) or [
+        _Group(seeds) for seeds in problem.groups(config.seeds, context.workers)
+    ]
+    made = [_updates(problem, group) for group in groups]
+    total = config.num_seeds * config.epochs * problem.num_updates
+    unfinished = [i for i, group in enumerate(groups) if group.epoch < config.epochs]
+    overlap = not context.remote and len(groups) < context.workers
+    jobs = [
+        Job(group.name, _train_group, problem, (config, replace(group, history={}), overlap))
+        for group in (groups[i] for i in unfinished)
+    ]
+    save = partial(_save, problem, context, groups)
+    save_at = time.monotonic() + _SAVE_EVERY_SECONDS
+    cores = len(groups) if context.remote else context.workers
+    with arithmetic(problem.threads(len(groups), cores)) as threads:
+        try:
+            for index, event, worker in context.launch(jobs):
+                at = unfinished[index]
+                if isinstance(event, int):
+                    made[at] += event
+                else:
+                    history = groups[at].history
+                    history.update(event.history)
+                    groups[at] = replace(event, history=history, worker=worker)
+                    made[at] = max(made[at], _updates(problem, event))
+                    if time.monotonic() > save_at:
+                        save_at = save()
+                context.progress(sum(made), total, _progress_text(groups, config))
+        except UserError:
+            if any(group.epoch >= 0 for group in groups):
+                save()
+            raise
+    threads *= min(len(groups) + overlap, context.workers)
+    return _output(problem, config, groups, threads)
+
+
+def _updates(problem: Problem, group: _Group) -> int:
+    """Updates that a group has made, over all its models."""
+    return len(group.seeds) * max(0, group.epoch) * problem.num_updates
+
+
+def _progress_text(groups: Sequence[_Group], config: Config) -> str:
+    epoch = min(group.epoch for group in groups)
+    losses = [
+        row.train_loss
+        for group in groups
+        for row in group.history.get(group.epoch, ())
+        if row.weights == "raw" and row.train_loss is not None
+    ]
+    text = f"epoch {min(epoch + 1, config.epochs)}/{config.epochs}"
+    return f"{text}, train loss {mean_and_sd(losses)[0]:.4g}" if losses else text
+
+
+# ---- a group
+
+
+def _train_group(
+    problem: Problem, config: Config, group: _Group, overlap: bool
+) -> Iterator[int | _Group]:
+    """Train a group to the end.
+
+    Args:
+        problem: what is learned.
+        config: of the run.
+        group: where to continue from, without its history.
+        overlap: evaluate an epoch while the next one is trained, on a core that is idle.
+
+    Yields:
+        The number of updates made (over all models), now and then; after each epoch the group
+        with the rows of that epoch, at last with those of all epochs.
+    """
+    history: dict[int, list[HistoryRow]] = {}
+
+    def event(evaluated: _Group) -> _Group:
+        history.update(evaluated.history)
+        is_last = evaluated.epoch == config.epochs
+        return replace(evaluated, history=history) if is_last else evaluated
+
+    ensemble = problem.ensemble(group.seeds, [config.lr] * len(group.seeds), config.ema_gamma)
+    if group.state is not None:
+        ensemble.restore(group.state, group.frozen)
+    pending: Future[_Group] | None = None
+    with ThreadPoolExecutor(1) as helper:
+        for epoch in range(group.epoch + 1, config.epochs + 1):
+            before = 0
+            for after in ensemble.train(epoch) if epoch > 0 else ():
+                yield (after - before) * len(group.seeds)
+                before = after
+            if pending is not None:
+                yield event(pending.result())
+            reached = replace(group, epoch=epoch, frozen=dict(ensemble.frozen))
+            pending = helper.submit(_evaluate, problem, ensemble.state.copied(), reached)
+            if not overlap or epoch == config.epochs:
+                yield event(pending.result())
+                pending = None
+
+
+_FROZEN: dict[SetName, Evaluation] = dict.fromkeys(("train", "test"), Evaluation(None, None, ()))
+
+
+def _evaluate(problem: Problem, state: EnsembleState, group: _Group) -> _Group:
+    """A group whose models in training have reached a state, with the rows of its epoch."""
+    evaluations = problem.evaluate(state, group.seeds, ("train", "test"))
+    group = replace(group, state=state, history={group.epoch: []}, predicted_counts={})
+    for model, seed in enumerate(group.seeds):
+        for gamma in state.by_gamma():
+            found = evaluations[model][gamma] if model in evaluations else _FROZEN
+            row = HistoryRow(
+                seed=seed,
+                epoch=group.epoch,
+                weights="raw" if gamma is None else "ema",
+                gamma=gamma,
+                train_loss=found["train"].loss,
+                train_accuracy=found["train"].accuracy,
+                test_loss=found["test"].loss,
+                test_accuracy=found["test"].accuracy,
+            )
+            group.history[group.epoch].append(row)
+            if gamma is None:
+                group.predicted_counts[seed] = found["train"].predicted_counts
+    return group
+
+
+# ---- what is saved, to resume from
+
+
+def _save(problem: Problem, context: Context, groups: Sequence[_Group]) -> float:
+    """Save how far the groups are; returns the time of the monotonic clock for doing it again."""
+    begun = time.monotonic()
+    packed = [_pack(group) for group in groups]
+    context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
+    # A long history takes long to save: never more than a twentieth of the time.
+    return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
+
+
+def _saved_groups(problem: Problem, context: Context) -> list[_Group]:
+    """The groups of the run that is resumed; none at a fresh start."""
+    saved = context.state.load()
+    if saved is None:
+        return []
+    problem.require_same_data(saved["data_sha256"])
+    return [_unpack(group) for group in saved["groups"]]
+
+
+def _pack(group: _Group) -> dict[str, Any]:
+    """A group as plain data and tensors."""
+    return {
+        "seeds": group.seeds,
+        "epoch": group.epoch,
+        "state": group.state and vars(group.state),
+        "frozen": {model: vars(state) for model, state in group.frozen.items()},
+        "predicted_counts": group.predicted_counts,
+        "history": {
+            epoch: [row.model_dump() for row in rows] for epoch, rows in group.history.items()
+        },
+        "worker": group.worker and dict(group.worker),
+    }
+
+
+def _unpack(saved: Mapping[str, Any]) -> _Group:
+    return _Group(
+        seeds=saved["seeds"],
+        epoch=saved["epoch"],
+        state=saved["state"] and EnsembleState(**saved["state"]),
+        frozen={model: EnsembleState(**state) for model, state in saved["frozen"].items()},
+        predicted_counts=saved["predicted_counts"],
+        history={
+            epoch: [HistoryRow(**row) for row in rows] for epoch, rows in saved["history"].items()
+        },
+        worker=saved["worker"],
+    )
+
+
+# ---- what a run gives
+
+
+def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads: int) -> Output:
+    history = [row for group in groups for rows in group.history.values() for row in rows]
+    history.sort(key=lambda row: (row.seed, row.epoch))  # stable: raw, then the averages
+    num_updates = problem.num_updates * config.epochs
+    outcomes = _outcomes(problem, config, groups)
+    failed = [entry for entry in outcomes if entry.outcome != "trained"]
+    results = Results(
+        history=history,
+        final=Final(
+            epoch=config.epochs,
+            weights=final_metrics(history, config.ema_gamma, num_updates),
+        ),
+        comparison=averaging_effects(history, config.ema_gamma, config.first_epoch_shown),
+        outcome=worst([entry.outcome for entry in outcomes]),
+        outcomes=outcomes,
+        num_updates=problem.num_updates,
+        num_parameters=problem.architecture.num_parameters,
+    )
+    warnings = [
+        f"{len(failed)} of {len(outcomes)} seeds did not train: "
+        + ", ".join(f"seed {entry.seed} {entry.outcome}" for entry in failed[:5])
+        + ("…" if len(failed) > 5 else "")
+    ]
+    return Output(
+        results,
+        checkpoint=_checkpoint(problem, groups),
+        provenance=problem.provenance
+        | {"threads": threads}
+        | computed_by("seeds", ((group.worker, group.seeds) for group in groups)),
+        failed=bool(failed),
+        warnings=warnings if failed else (),
+    )
+
+
+def _outcomes(problem: Problem, config: Config, groups: Sequence[_Group]) -> list[SeedOutcome]:
+    """The verdict on each seed's raw weights at the end."""
+    outcomes = [
+        SeedOutcome(
+            seed=row.seed,
+            outcome=classify(
+                row.train_loss, group.predicted_counts[row.seed], problem.class_counts(row.seed)
+            ),
+        )
+        for group in groups
+        for row in group.history[config.epochs]
+        if row.weights == "raw"
+    ]
+    return sorted(outcomes, key=lambda entry: entry.seed)
+
+
+def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> dict[str, torch.Tensor]:
+    """All that is needed to use the models, stacked over seeds.
+
+    All on the CPU. Weights as torch.nn.Linear lays them out, (seeds, fan_out, fan_in), and the
+    mean image, (seeds, pixels), which is to be subtracted from every input.
+    """
+    by_seed: dict[int, dict[str, torch.Tensor]] = {}
+    for group in groups:
+        for state in group.states():
+            parameters = _named_parameters(problem, state)
+            for position, model in enumerate(state.models):
+                by_seed[group.seeds[model]] = {
+                    name: tensor[position] for name, tensor in parameters.items()
+                }
+    seeds = sorted(by_seed)
+    return {
+        "seeds": torch.tensor(seeds),
+        "mean": torch.from_numpy(np.stack([problem.subset(seed).mean for seed in seeds])),
+        **{
+            name: torch.stack([by_seed[seed][name] for seed in seeds]) for name in by_seed[seeds[0]]
+        },
+    }
+
+
+def _named_parameters(problem: Problem, state: EnsembleState) -> dict[str, torch.Tensor]:
+    """Weights and biases of the models in a state, on the CPU: (K, …) each."""
+    parameters = {}
+    for gamma, flat in state.by_gamma().items():
+        layers = linear_layers(flat.cpu(), problem.architecture, len(state.models))
+        for i, (weight, bias) in enumerate(layers):
+            parameters[f"{weights_name(gamma)}.{i}.weight"] = weight
+            parameters[f"{weights_name(gamma)}.{i}.bias"] = bias
+    return parameters

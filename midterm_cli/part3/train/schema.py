@@ -1,0 +1,122 @@
+"""What `midterm train` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from midterm_cli import experiment
+from midterm_cli.experiment import Count, NotNegative, Record, Share
+from midterm_cli.part3.schema import Interval, Metric, Outcome, ProblemConfig
+
+Gamma = Annotated[float, Field(gt=0, le=1)]
+Weights = Literal["raw", "ema"]
+
+
+class Config(ProblemConfig):
+    """Keys of `midterm train`."""
+
+    lr: float = Field(gt=0, le=1e6, description="learning rate of SGD")
+    epochs: int = Field(ge=1, le=100_000, description="of round(n / batch_size) updates each")
+    ema_gamma: list[Gamma] = Field(
+        max_length=32,
+        description="weight of the new value in each average of the weights, in (0, 1]",
+    )
+    skip_passes: int = Field(ge=0, description="epochs that the figure leaves out at the start")
+
+    @field_validator("ema_gamma", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("ema_gamma")
+    @classmethod
+    def _no_repeats(cls, value: list[float]) -> list[float]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"has a value twice: {', '.join(f'{gamma:g}' for gamma in value)}")
+        return value
+
+    @property
+    def first_epoch_shown(self) -> int:
+        """The first epoch of the figure: after the skipped ones, if there are any after them."""
+        return min(self.skip_passes + 1, self.epochs)
+
+
+class HistoryRow(Record):
+    """One kind of weights of one seed after one epoch; null where they or a loss are not finite."""
+
+    seed: Count
+    epoch: Count = Field(description="0 is the start")
+    weights: Weights
+    gamma: float | None = Field(description="of the average; null for the raw weights")
+    train_loss: NotNegative | None
+    train_accuracy: Share | None
+    test_loss: NotNegative | None
+    test_accuracy: Share | None
+
+
+class OverSeeds(Record):
+    """A metric over the seeds whose value is finite."""
+
+    mean: float | None = Field(description="null where there is no such seed")
+    sd: NotNegative | None = Field(description="of a sample; null for fewer than two seeds")
+    total: Count = Field(description="seeds")
+
+
+class FinalMetrics(Record):
+    """One kind of weights after the last epoch."""
+
+    weights: Weights
+    gamma: float | None = Field(description="of the average; null for the raw weights")
+    half_life: NotNegative | None = Field(None, description="of an average, in updates")
+    weight_of_start: Share | None = Field(
+        None, description="of the initial weights in an average, after the last update"
+    )
+    train_loss: OverSeeds
+    train_accuracy: OverSeeds
+    test_loss: OverSeeds
+    test_accuracy: OverSeeds
+
+
+class Final(Record):
+    """What there is after the last epoch."""
+
+    epoch: int = Field(ge=1)
+    weights: list[FinalMetrics] = Field(
+        min_length=1, description="the raw weights, then each average"
+    )
+
+
+class AveragingEffect(Record):
+    """What an average changes in one metric; null where there is nothing to compare."""
+
+    gamma: float
+    metric: Metric
+    gain: Interval | None = Field(
+        description="after the last epoch, paired within each seed; positive where it is better"
+    )
+    roughness_ratio: Interval | None = Field(
+        description="above 1 where the average is smoother than the raw weights of the same seed"
+    )
+
+
+class SeedOutcome(Record):
+    """The verdict on one seed."""
+
+    seed: Count
+    outcome: Outcome
+
+
+class Results(experiment.Results):
+    """What training gives: losses in nats, accuracies in [0, 1]."""
+
+    history: list[HistoryRow] = Field(
+        min_length=1, description="a row for each seed, epoch and kind of weights"
+    )
+    final: Final
+    comparison: list[AveragingEffect] = Field([], description="for each average and metric")
+    outcome: Outcome = Field(description="the worst of all seeds")
+    outcomes: list[SeedOutcome] = Field([], description="of each seed")
+    num_updates: int | None = Field(None, ge=1, description="in one epoch")
+    num_parameters: int | None = Field(None, ge=1)

@@ -1,0 +1,140 @@
+"""How a training run is shown: tables, and the 2 × 2 figure of the exercise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midterm_cli.experiment import Table
+from midterm_cli.part3.averaging import select
+from midterm_cli.part3.curves import panels, weights_label
+from midterm_cli.part3.schema import METRICS, Interval, Metric
+from midterm_cli.part3.train.schema import Config, HistoryRow, OverSeeds, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours of Okabe and Ito, told apart in grey by lightness and by the line itself.
+_COLOURS = ("#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_LINES = ("--", "-", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_LEGEND_INSIDE = 4  # entries; more of them would hide the curves
+
+
+def summarize(results: Results) -> list[Table | str]:
+    """Final metrics, and what averaging gained, as tables."""
+    total = len({row.seed for row in results.history})
+    tables: list[Table | str] = [
+        Table(
+            f"After epoch {results.final.epoch}, mean ± standard deviation over {total} seeds",
+            ["", *METRICS.values()],
+            [
+                [
+                    weights_label(entry.gamma),
+                    *(_mean_sd(getattr(entry, metric), total) for metric in METRICS),
+                ]
+                for entry in results.final.weights
+            ],
+        )
+    ]
+    if results.comparison:
+        tables.append(
+            Table(
+                "What averaging gains over the raw weights of the same seed (95 % interval)",
+                ["", "metric", "gain at the end", "times smoother"],
+                [
+                    [
+                        weights_label(effect.gamma),
+                        METRICS[effect.metric],
+                        _interval(effect.gain, "+.4f"),
+                        _interval(effect.roughness_ratio, ".2f"),
+                    ]
+                    for effect in results.comparison
+                ],
+            )
+        )
+    for entry in results.final.weights:
+        if entry.half_life is not None and entry.weight_of_start is not None:
+            tables.append(
+                f"γ = {entry.gamma:g}: half-life {entry.half_life:.0f} updates; the initial "
+                f"weights still weigh {entry.weight_of_start:.2g} at the end."
+            )
+    return tables
+
+
+def _mean_sd(entry: OverSeeds, total: int) -> str:
+    if entry.mean is None:
+        return "not finite"
+    text = _number(entry.mean, ".4f")
+    if entry.sd is not None:
+        text += f" ± {_number(entry.sd, '.4f')}"
+    return text if entry.total == total else f"{text} ({entry.total} of {total} seeds)"
+
+
+def _interval(interval: Interval | None, form: str) -> str:
+    if interval is None:
+        return "–"
+    text = _number(interval.estimate, form)
+    if interval.low is None or interval.high is None:
+        return f"{text} (one seed: no interval)"
+    return f"{text} [{_number(interval.low, form)}, {_number(interval.high, form)}]"
+
+
+def _number(value: float, form: str) -> str:
+    """A number in a fixed format; in powers of ten where that would be too long."""
+    return format(value, form if abs(value) < 1e6 else form.replace("f", "e"))
+
+
+def draw(config: Config, results: Results) -> dict[str, Figure]:
+    """The exercise's 2 × 2 figure: train and test, loss and accuracy, raw and averaged weights."""
+    seeds = f"{config.num_seeds} seeds: mean and range" if config.num_seeds > 1 else "one seed"
+    figure, axes = panels(
+        f"SGD with averaged weights on {config.dataset}, {config.activation}, "
+        f"lr = {config.lr:g} ({seeds})",
+        height=7,
+    )
+    for metric, axis in axes.items():
+        _draw_metric(axis, config, results.history, metric)
+    first = axes["train_loss"]
+    if len(config.ema_gamma) < _LEGEND_INSIDE:
+        first.legend()
+    else:
+        figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return {"curves": figure}
+
+
+def _draw_metric(axis: Axes, config: Config, history: Sequence[HistoryRow], metric: Metric) -> None:
+    is_single = config.first_epoch_shown == config.epochs
+    gammas = (None, *config.ema_gamma)
+    finite = 0
+    for i, gamma in enumerate(gammas):
+        epochs, curves = select(history, gamma, metric)
+        is_shown = epochs >= config.first_epoch_shown
+        values = np.ma.masked_invalid(curves[:, is_shown])
+        colour = _COLOURS[i % len(_COLOURS)]
+        # From the seventh on a colour is repeated with another line.
+        line = _LINES[(i + i // len(_COLOURS)) % len(_LINES)]
+        # Markers of a single epoch stand side by side.
+        x = epochs[is_shown] + (0.5 * (i + 0.5) / len(gammas) - 0.25 if is_single else 0)
+        axis.plot(
+            x,
+            values.mean(0),
+            linestyle=line,
+            marker="o" if is_single else "",
+            color=colour,
+            label=weights_label(gamma),
+        )
+        if len(values) > 1:
+            low, high = values.min(0), values.max(0)
+            if is_single:
+                axis.vlines(x, low, high, color=colour)
+            else:
+                axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+        finite += values.count()
+    if not finite:
+        axis.text(0.5, 0.5, "not finite for any seed", transform=axis.transAxes, ha="center")
+        axis.set_yticks([])
+    margin = 0.5 if is_single else 0.05 * (config.epochs - config.first_epoch_shown + 1)
+    axis.set_xlim(config.first_epoch_shown - margin, config.epochs + margin)

@@ -1,0 +1,102 @@
+"""What `midterm conv stack` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from midterm_cli import experiment
+from midterm_cli.experiment import Count, ExperimentConfig, Record
+from midterm_cli.part4.layers import Layer
+from midterm_cli.part4.results import AtLeastOne, Operations, Shape, Steps, TorchCheck
+from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+
+
+class Config(ExperimentConfig):
+    """A network and its input."""
+
+    channels: Channels = Field(description="channels of the input")
+    size: PerAxis[AtLeast1] | None = Field(
+        description="of the input: one number for a square, [height, width], or [length]; null "
+        "with sentence"
+    )
+    sentence: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        description="words in place of size, one position each; null for an image"
+    )
+    position: PerAxis[AtLeast0] | None = Field(
+        description="of the output that is traced to its inputs, in the last map; null for the "
+        "middle"
+    )
+    layers: list[Layer] = Field(min_length=1, max_length=32, description="from the input on")
+
+
+class LayerRow(Record):
+    """One layer; along each axis a receptive field in inputs of the network."""
+
+    layer: AtLeastOne = Field(description="its number")
+    type: str
+    description: str
+    output_shape: Shape
+    values: AtLeastOne
+    parameters: Count
+    macs: Count
+    operations: Operations
+    receptive_field: list[AtLeastOne]
+    jump: list[AtLeastOne] | None = Field(
+        description="from an output's field to the next one's; null where all outputs see the same"
+    )
+    start: list[int] = Field(description="of the first output's field")
+    centre: list[float] = Field(description="of the first output's field")
+
+
+class Level(Record):
+    """The input or the output of a layer, and what of it reaches the traced output.
+
+    Along two axes these are all combinations of a row and a column.
+    """
+
+    name: str
+    sizes: list[AtLeastOne]
+    centre: list[float] = Field(description="of the first output's field, in inputs")
+    jump: list[AtLeastOne] = Field(description="from an output's field to the next one's")
+    receptive_field: list[AtLeastOne]
+    shared: list[Count] = Field(description="inputs that two neighbouring outputs both see")
+    positions: list[list[Count]] = Field(description="along each axis: what reaches the output")
+    windows: list[list[Count]] = Field(
+        default=[],
+        description="along each axis [kernel_size, stride, padding, dilation]; none at the input",
+    )
+
+    def place(self, axis: int, output: int) -> float:
+        """The middle of what an output sees along an axis, in inputs of the network."""
+        return self.centre[axis] + output * self.jump[axis]
+
+
+class Trace(Record):
+    """Which inputs reach one output, layer by layer."""
+
+    position: list[Count] = Field(description="of the output, in the last map")
+    levels: list[Level] = Field(min_length=1, description="from the input on")
+    words: list[str] | None = Field(description="that reach the output; null for an image")
+
+
+class Results(experiment.Results):
+    """Totals, and in `layers` each layer."""
+
+    input_shape: Shape
+    words: list[str] | None = Field(description="null for an image")
+    output_shape: Shape
+    values: AtLeastOne
+    parameters: Count
+    macs: Count
+    flops: Count = Field(description="two a MAC")
+    operations: Operations
+    counted: str = Field(description="what is counted where")
+    layers: list[LayerRow] = Field(min_length=1)
+    trace: Trace
+    stride_one: Trace | None = Field(
+        description="the same with every stride 1; null where it is so already, or too large"
+    )
+    steps: Steps
+    torch: TorchCheck

@@ -1,0 +1,63 @@
+"""What `midterm conv stride` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from midterm_cli import experiment
+from midterm_cli.experiment import Count, NotNegative, Positive, Record
+from midterm_cli.part4.configs import ConvConfig
+from midterm_cli.part4.results import AtLeastOne, Shape, Steps, TorchCheck
+from midterm_cli.part4.sizes import AtLeast1, PerAxis
+
+Pixels = list[list[float]]
+"""Rows of grey levels, 0…255."""
+
+
+class Config(ConvConfig):
+    """One convolution, under several strides, and an image to show them on."""
+
+    strides: list[PerAxis[AtLeast1]] = Field(
+        min_length=1, max_length=16, description="strides to compare, each with stride 1"
+    )
+    repeats: int = Field(ge=1, le=1000, description="a time is the median of so many")
+    dataset: str = Field(description="fashion_mnist, synthetic, or a folder of four IDX files")
+    image: int = Field(ge=0, description="index of the training image that is drawn")
+
+
+class StrideCost(Record):
+    """The convolution under one stride."""
+
+    output_shape: Shape
+    values: AtLeastOne
+    macs: Count
+    steps: Steps
+    stride: list[AtLeastOne] = Field(min_length=2, max_length=2)
+    product_of_strides: AtLeastOne
+    mac_factor: Positive = Field(description="MACs of stride 1 over these")
+    seconds: NotNegative
+    time_factor: NotNegative = Field(description="seconds of stride 1 over these")
+
+
+class Image(Record):
+    """An image under several strides, by a kernel of 3 × 3 with padding 1."""
+
+    name: str = Field(description="of its class")
+    strides: list[AtLeastOne]
+    copied: list[Pixels] = Field(description="the middle of each window, for each stride")
+    averaged: list[Pixels] = Field(description="the mean of each window, for each stride")
+
+
+class Results(experiment.Results):
+    """The convolution under stride 1, and in `strides` under each stride that was asked for."""
+
+    input_shape: Shape
+    output_shape: Shape
+    values: AtLeastOne
+    macs: Count
+    seconds: NotNegative = Field(description="measured; it varies")
+    times: str = Field(description="how the times were measured")
+    strides: list[StrideCost] = Field(min_length=1)
+    steps: Steps
+    torch: TorchCheck
+    image: Image = Field(description="what the figure shows of one image")

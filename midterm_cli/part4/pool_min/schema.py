@@ -1,0 +1,63 @@
+"""What `midterm pool min` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from midterm_cli import experiment
+from midterm_cli.experiment import Count, NotNegative, Record
+from midterm_cli.part4.configs import PoolConfig
+from midterm_cli.part4.results import AtLeastOne, Shape, Steps
+from midterm_cli.part4.sizes import PerAxis
+
+MAX_INPUT = 64
+"""Rows and columns of an input: its values and gradients are all in the results."""
+
+Row = Annotated[
+    list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(min_length=1, max_length=MAX_INPUT)
+]
+Matrix = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
+
+
+class Config(PoolConfig):
+    """The windows, and an input with one channel."""
+
+    size: PerAxis[Annotated[int, Field(ge=1, le=MAX_INPUT)]] | None = Field(
+        description="of a random input: one number, or [height, width]; null with input"
+    )
+    input: Annotated[list[Row], Field(min_length=1, max_length=MAX_INPUT)] | None = Field(
+        description="rows of numbers, or null for a random input"
+    )
+
+
+class Check(Record):
+    """-maxpool(-x) against a direct minimum."""
+
+    max_difference: NotNegative
+    agrees: bool
+
+
+class Checks(Record):
+    """-maxpool(-x) against a direct minimum of each window."""
+
+    values: Check
+    gradient: Check
+
+
+class Results(experiment.Results):
+    """Matrices as lists of rows."""
+
+    input: Matrix
+    output_shape: Shape
+    values: AtLeastOne
+    operations: Count
+    max_pooled: Matrix
+    min_pooled: Matrix
+    upstream: Matrix = Field(description="weights of the outputs in the sum that is differentiated")
+    gradient: Matrix = Field(description="of that sum with respect to the input")
+    tied_windows: Count
+    ties: str = Field(description="how a gradient is shared where inputs tie")
+    steps: Steps
+    checks: Checks

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from answer import Answer
+from idx_files import examples, write
 
 from midterm_cli import figure
 from midterm_cli.config import presets
@@ -103,6 +104,7 @@ def test_it_is_drawn(name: str, key: str | None, folder: Path, midterm: Midterm)
 def test_it_is_resumed(name: str, key: str | None, folder: Path, midterm: Midterm) -> None:
     run = without(name, key, folder)
     before = (run / "metrics.json").read_bytes()
+    write(Path("images"), examples(3, 4, 4))  # the dataset of the run of conv_stride
     words = EXPERIMENTS[name].command.split()[1:]
 
     answer = midterm(*words, "--config", run / "config.yaml", "--output", run, "--resume", "--json")

@@ -1,0 +1,193 @@
+"""What `midterm autodiff` is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from midterm_cli import experiment
+from midterm_cli.experiment import (
+    Coordinate,
+    Count,
+    ExperimentConfig,
+    NotNegative,
+    Positive,
+    Range,
+    Record,
+)
+
+MAX_LENGTH = 1_000
+"""Characters of an expression: far above any exercise, far below what could exhaust the parser."""
+DIGITS = 100
+"""Decimal digits in which the derivative by SymPy is evaluated: cancellation may take most."""
+
+Values = list[float | None]
+Piece = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Config(ExperimentConfig):
+    """What is differentiated, where, and in which arithmetic."""
+
+    GONE: ClassVar[Mapping[str, str]] = {"symbolic": "SymPy is the one symbolic method"}
+
+    dtype: Literal["float64", "float32"] = Field(
+        description="arithmetic of every method but the symbolic one"
+    )
+    expression: str = Field(
+        max_length=MAX_LENGTH,
+        description="function of x; named intermediates before it, separated by semicolons",
+    )
+    x: Coordinate | list[Coordinate] = Field(description="one point, or a list of up to 100")
+    formula: str | None = Field(
+        max_length=MAX_LENGTH,
+        description="a derivative to be judged, in x and the intermediates; null for none",
+    )
+    range: Range = Field(
+        description="[low, high]: the figure's axis, and where a formula is judged"
+    )
+    num_points: int = Field(
+        ge=11,
+        le=10_001,
+        description="points of the figure, and of the judgement of a formula",
+    )
+
+    @field_validator("x")
+    @classmethod
+    def _count_points(cls, x: float | list[float]) -> float | list[float]:
+        if isinstance(x, list) and not 1 <= len(x) <= 100:
+            raise ValueError(f"must hold 1 to 100 points, got {len(x)}")
+        return x
+
+
+class Derivative(Record):
+    """The derivative by each method: a number for one x, a list for a list of x.
+
+    Null where f' does not exist or the method cannot be applied.
+    """
+
+    chain_rule: float | Values | None
+    autograd: float | Values | None = Field(description="reverse mode")
+    autograd_forward: float | Values | None
+    finite_difference: float | Values | None
+    symbolic: float | Values | None = Field(description="by SymPy")
+
+
+class PointDerivative(Record):
+    """The derivative at one point; null where f' does not exist or a method cannot be applied."""
+
+    chain_rule: float | None
+    autograd: float | None = Field(description="reverse mode")
+    autograd_forward: float | None
+    finite_difference: float | None
+    symbolic: float | None = Field(description="by SymPy")
+
+
+class Comparison(Record):
+    """Whether a method agrees with the reference to rounding."""
+
+    difference: NotNegative | None
+    relative: NotNegative | None = Field(description="null where the reference is 0")
+    tolerance: NotNegative | None
+    agrees: bool
+
+
+class Comparisons(Record):
+    """Each method against the reference; null for the reference and what was not applied."""
+
+    chain_rule: Comparison | None = None
+    autograd: Comparison | None = None
+    autograd_forward: Comparison | None = None
+    finite_difference: Comparison | None = None
+
+
+class FiniteDifference(Record):
+    """What the derivative by finite differences rests on."""
+
+    step: Positive = Field(description="the smallest")
+    error_estimate: NotNegative | None
+
+
+class Point(Record):
+    """Every method at one point."""
+
+    x: float
+    f: float
+    intermediates: dict[str, float] = Field(description="by name, in order of evaluation")
+    derivative: PointDerivative
+    finite_difference: FiniteDifference | None
+    comparison: Comparisons
+    note: str | None = Field(description="why f' is not computed here; null where it is")
+
+
+class Term(Record):
+    """A factor or a product of the chain rule: one number for each point where f' exists."""
+
+    term: str
+    formula: str
+    value: Values
+    autograd: Values
+    agrees: bool
+
+
+class Gradcheck(Record):
+    """What torch.autograd.gradcheck says of f, in the dtype of the run."""
+
+    passed: bool
+    reason: str | None = Field(description="of a rejection")
+
+
+class Counterexample(Record):
+    """A point at which a formula is not the derivative."""
+
+    x: float
+    formula: float | None = Field(description="null where it is undefined")
+    derivative: float
+
+
+class Judgement(Record):
+    """Whether a formula is the derivative, at points sampled from the domain."""
+
+    formula: str
+    latex: str
+    agrees: bool
+    num_points: Annotated[int, Field(ge=1)]
+    num_bad: Count
+    max_relative_difference: NotNegative | None
+    first_bad: Counterexample | None
+    meaning: str | None = Field(description="what the disagreement looks like")
+
+
+class Curve(Record):
+    """The function over the pieces of its domain, with null between two of them."""
+
+    x: Values
+    f: Values
+    derivative: Values
+
+
+class Results(experiment.Results):
+    """The derivative by every method; x and f are numbers for one x, lists for a list of x."""
+
+    expression: str
+    dtype: Literal["float64", "float32"]
+    reference: Literal["symbolic", "autograd"] = Field(
+        "symbolic", description="the method that the others are compared with"
+    )
+    symbolic_note: str | None = Field(
+        None, description="why SymPy does not give f'; null where it does"
+    )
+    x: float | list[float]
+    f: float | list[float]
+    derivative: Derivative
+    max_relative_error: NotNegative | None
+    latex: str = Field(description="the derivation as an align* environment")
+    derivation: list[Term]
+    points: list[Point]
+    gradcheck: Gradcheck
+    formula: Judgement | None
+    domain: list[Piece] = Field(
+        description="pieces of the range on which f is defined, [low, high] each"
+    )
+    curve: Curve

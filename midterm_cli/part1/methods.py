@@ -1,0 +1,127 @@
+"""The methods side by side: what each gives at a point, and whether the difference is rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from midterm_cli.part1.autodiff.schema import (
+    Comparison,
+    Comparisons,
+    FiniteDifference,
+    Point,
+    PointDerivative,
+)
+from midterm_cli.part1.derivative import (
+    chain_rule,
+    forward_mode,
+    partial_derivatives,
+    reverse_mode,
+)
+from midterm_cli.part1.domain import Place
+from midterm_cli.part1.expression import Program, evaluate_program, finite
+from midterm_cli.part1.finite_difference import Extrapolation, finite_difference
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound_of_slope
+
+_NO_DERIVATIVE = PointDerivative(
+    chain_rule=None, autograd=None, autograd_forward=None, finite_difference=None, symbolic=None
+)
+
+
+def compare_methods(
+    program: Program,
+    places: Sequence[Place],
+    at: Tensor,
+    exact: Mapping[int, float | None] | None,
+) -> list[Point]:
+    """Differentiate by every method at every point, and compare each with the reference.
+
+    Args:
+        program: the function.
+        places: where the points lie.
+        at: the points, (len(places),), in the dtype that is examined.
+        exact: the derivative by SymPy at each place without a note, by index. It is the
+            reference; where there is none, autograd is.
+    """
+    values = evaluate_program(program, at)
+    totals = chain_rule(program, partial_derivatives(program, at), at)
+    by_rules = totals[program[-1].name].tolist()
+    reverse, forward = reverse_mode(program, at).tolist(), forward_mode(program, at).tolist()
+    rounding = rounding_bound_of_slope(program, at).tolist()
+    points = []
+    for i, place in enumerate(places):
+        derivative, difference, comparison = _NO_DERIVATIVE, None, Comparisons()
+        if place.note is None:
+            if not place.is_edge:  # there are no points on both sides of an edge
+                difference = finite_difference(program, at[i])
+            derivative = PointDerivative(
+                chain_rule=finite(by_rules[i]),
+                autograd=finite(reverse[i]),
+                autograd_forward=finite(forward[i]),
+                finite_difference=None if difference is None else finite(difference.value),
+                symbolic=None if exact is None else exact[i],
+            )
+            comparison = _compare_all(
+                derivative,
+                ROUNDING_FACTOR * rounding[i],
+                difference,
+                by_sympy=exact is not None,
+            )
+        points.append(
+            Point(
+                x=place.x,
+                f=float(values[program[-1].name][i]),
+                intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
+                derivative=derivative,
+                finite_difference=_basis(difference),
+                comparison=comparison,
+                note=place.note,
+            )
+        )
+    return points
+
+
+def _basis(difference: Extrapolation | None) -> FiniteDifference | None:
+    if difference is None:
+        return None
+    return FiniteDifference(step=difference.step, error_estimate=finite(difference.error))
+
+
+def _compare_all(
+    found: PointDerivative, tolerance: float, difference: Extrapolation | None, *, by_sympy: bool
+) -> Comparisons:
+    """Compare each method with the reference; the reference has no comparison itself."""
+    reference = found.symbolic if by_sympy else found.autograd
+    return Comparisons(
+        chain_rule=compare(found.chain_rule, reference, tolerance),
+        autograd=compare(found.autograd, reference, tolerance) if by_sympy else None,
+        autograd_forward=compare(found.autograd_forward, reference, tolerance),
+        finite_difference=None
+        if difference is None
+        else compare(found.finite_difference, reference, 10 * difference.error + tolerance),
+    )
+
+
+def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
+    """Compare two derivatives; what is not a finite number agrees with nothing."""
+    if value is None or reference is None:
+        return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
+    difference = abs(value - reference)
+    return Comparison(
+        difference=difference,
+        relative=difference / abs(reference) if reference else None,
+        tolerance=finite(tolerance),
+        agrees=difference <= tolerance,
+    )
+
+
+def max_relative_error(points: Sequence[Point]) -> float | None:
+    """The largest relative difference of any method at any point; None where there is none."""
+    relative = [
+        comparison.relative
+        for point in points
+        for _, comparison in point.comparison
+        if comparison is not None and comparison.relative is not None
+    ]
+    return max(relative, default=None)

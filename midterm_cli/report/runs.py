@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,18 +137,8 @@ def _finished(folder: Path) -> Iterator[Path]:
             yield path
 
 
-class _Attr(dict):
-    def __getattribute__(self, name):
-        return self[name] if dict.__contains__(self, name) else super().__getattribute__(name)
-
-
 def _read(path: Path, experiment: str) -> document.Run:
     run = document.read(path)
-    if isinstance(run.results, dict):  # TRANSITION: results that are not typed yet
-        import json
-        from dataclasses import replace
-
-        run = replace(run, results=json.loads(json.dumps(run.results), object_hook=_Attr))
     if run.experiment.name != experiment:
         raise UserError(f"it is a run of another experiment than {experiment}")
     return run
@@ -167,7 +157,8 @@ def _choose(
             if key != "device" and wanted[key] != found[key]
         ]
         if {change.key for change in changes} <= tolerated:
-            candidates.append(Answer(**vars(run), preset=preset, changes=changes))
+            known = {field.name: getattr(run, field.name) for field in fields(run)}
+            candidates.append(Answer(**known, preset=preset, changes=changes))
     return max(candidates, key=_preference, default=None)
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaged import config, run
+from pydantic import ValidationError
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Output, Table
@@ -87,8 +88,8 @@ def test_where_sympy_does_not_finish_the_other_methods_stand() -> None:
         f"SymPy does not differentiate f, the reference is autograd: {results.symbolic_note}"
     )
     assert "digits" in results.symbolic_note
-    table = next(part for part in summarize(results) if getattr(part, "title", "") == "derivative")
-    assert [row[-1] for row in table.rows] == [
+    tables = [part for part in summarize(results) if isinstance(part, Table)]
+    assert [row[-1] for row in tables[-1].rows] == [
         *("agrees", "reference", "agrees", "agrees"),
         "not taken",
     ]
@@ -422,6 +423,25 @@ def test_the_summary_of_a_right_formula_and_of_an_edge_alone() -> None:
     assert summarize(results(formula=RIGHT))[-1] == verdict(RIGHT)
     only_edge = summarize(results(points=results().points[:1]))
     assert [part.title for part in only_edge if isinstance(part, Table)] == ["derivative"]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "told"),
+    [
+        ("curve", {"x": [0.0], "f": [], "derivative": [0.0]}, "f must have 1 values, got 0"),
+        ("points", [], "at least 1 item"),
+        (
+            "derivation",
+            [{"term": "t", "formula": "f", "value": [1.0], "autograd": [], "agrees": True}],
+            r"derivation\[0\].autograd must have 1 values, got 0",
+        ),
+    ],
+)
+def test_lists_that_do_not_fit_each_other_are_refused(key: str, values: Any, told: str) -> None:
+    document = results().model_dump(mode="json")
+    Results.model_validate(document | {"derivation": []}, strict=True)
+    with pytest.raises(ValidationError, match=told):
+        Results.model_validate(document | {"derivation": []} | {key: values}, strict=True)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fake_experiment import run as fake_run
-from fake_experiment.schema import Results
+from fake_experiment.schema import Config, Results
 
+from midterm_cli import source
 from midterm_cli.config import yaml
 from midterm_cli.config.resolve import resolve
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Output
+from midterm_cli.experiment import Context, Output
 from midterm_cli.run import interrupt, make, provenance
 from midterm_cli.run.document import Run, read
 
@@ -93,7 +96,7 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
         "wall_time_s",
     }
     assert facts["command"] == "midterm train"
-    assert facts["data_sha256"] == 64 * "0"  # the experiment's own word
+    assert facts["data_source"] == "made up"  # the experiment's own word
     assert facts["torch"] == torch.__version__
     assert facts["dtype"] == "float32"
     assert facts["threads"] == 1
@@ -136,6 +139,82 @@ def test_a_run_of_another_experiment_is_not_resumed(folder: Path) -> None:
 
     with pytest.raises(UserError, match=f"{softt.name} holds a run of softt, not of train"):
         train(output=Path("run"), resume=True)
+
+
+def other_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "code_sha256", lambda package: 64 * "1")
+
+
+def other_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "sha256", lambda dataset, data_dir: 64 * "1")
+
+
+def other_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("input.csv").write_text("2\n", encoding="utf-8")
+
+
+@pytest.fixture
+def with_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake experiment reads a file of numbers and a dataset."""
+    Path("input.csv").write_text("1\n", encoding="utf-8")
+    monkeypatch.setattr(Config, "input_files", property(lambda config: [Path("input.csv")]))
+    monkeypatch.setattr(datasets, "sha256", lambda dataset, data_dir: 64 * "0")
+    run = fake_run.run
+
+    def with_data(config: Config, context: Context) -> Output:
+        return replace(run(config, context), provenance={"data_sha256": 64 * "0"})
+
+    monkeypatch.setattr(fake_run, "run", with_data)
+
+
+@pytest.mark.usefixtures("with_input")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(other_code, "code"), (other_dataset, "synthetic"), (other_input, "input.csv")],
+)
+def test_a_finished_run_of_other_code_or_inputs_is_not_resumed(
+    change: Callable[[pytest.MonkeyPatch], None],
+    told: str,
+    computed: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = train(output=Path("run"))
+    assert train(output=Path("run"), resume=True).document == first.document
+    assert computed == [1, 2, 3, 4]
+    change(monkeypatch)
+
+    with pytest.raises(UserError, match=f"run was made with .*{told}"):
+        train(output=Path("run"), resume=True)
+    assert computed == [1, 2, 3, 4]
+    train(output=Path("run"), resume=True, force=True)
+
+    assert told in capsys.readouterr().err
+    assert computed == 2 * [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("key", ["code_sha256", "inputs_sha256", "data_sha256"])
+@pytest.mark.usefixtures("with_input")
+def test_what_a_finished_run_did_not_record_counts_as_unchanged(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(train(output=Path("run")).json)
+    document["provenance"][key] = None
+    Path("run/metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    {"code_sha256": other_code, "inputs_sha256": other_input, "data_sha256": other_dataset}[key](
+        monkeypatch
+    )
+
+    assert train(output=Path("run"), resume=True).document == document
+
+
+def test_force_keeps_a_finished_run_that_would_be_computed_to_the_same(
+    folder: Path, computed: list[int]
+) -> None:
+    train(output=Path("run"))
+    train(output=Path("run"), resume=True, force=True)
+
+    assert computed == [1, 2, 3, 4]
 
 
 def test_force_computes_again(folder: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import (
@@ -16,6 +16,7 @@ from midterm_cli.experiment import (
     Positive,
     Range,
     Record,
+    require_lengths,
 )
 
 MAX_LENGTH = 1_000
@@ -82,6 +83,11 @@ class PointDerivative(Record):
     autograd_forward: float | None
     finite_difference: float | None
     symbolic: float | None = Field(description="by SymPy")
+
+    @property
+    def taken(self) -> list[str]:
+        """The methods that give a number here."""
+        return [name for name, value in self if value is not None]
 
 
 class Comparison(Record):
@@ -166,6 +172,11 @@ class Curve(Record):
     f: Values
     derivative: Values
 
+    @model_validator(mode="after")
+    def _require_lengths(self) -> Self:
+        require_lengths(len(self.x), {"f": self.f, "derivative": self.derivative})
+        return self
+
 
 class Results(experiment.Results):
     """The derivative by every method; x and f are numbers for one x, lists for a list of x."""
@@ -184,10 +195,20 @@ class Results(experiment.Results):
     max_relative_error: NotNegative | None
     latex: str = Field(description="the derivation as an align* environment")
     derivation: list[Term]
-    points: list[Point]
+    points: list[Point] = Field(min_length=1)
     gradcheck: Gradcheck
     formula: Judgement | None
     domain: list[Piece] = Field(
         description="pieces of the range on which f is defined, [low, high] each"
     )
     curve: Curve
+
+    @model_validator(mode="after")
+    def _require_a_value_for_each_point(self) -> Self:
+        num_points = sum(point.note is None for point in self.points)
+        for i, term in enumerate(self.derivation):
+            lists = {"value": term.value, "autograd": term.autograd}
+            require_lengths(
+                num_points, {f"derivation[{i}].{key}": values for key, values in lists.items()}
+            )
+        return self

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Record
-from midterm_cli.part4.configs import PoolConfig
-from midterm_cli.part4.results import AtLeastOne, Shape, Steps
+from midterm_cli.part4.schema import AtLeastOne, ImageShape, PoolConfig, Shape, Steps
 from midterm_cli.part4.sizes import AtLeast1, Channels, PerAxis
 
 
@@ -41,8 +40,8 @@ class Results(experiment.Results):
     """Shape and operations of one pooling."""
 
     kind: str
-    input_shape: Shape
-    output_shape: Shape
+    input_shape: ImageShape
+    output_shape: ImageShape
     values: AtLeastOne
     operations: Count
     comparisons: Count = 0

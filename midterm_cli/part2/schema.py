@@ -1,4 +1,4 @@
-"""Bounds of what the configs of this part may ask for."""
+"""Config values that both experiments of this part have."""
 
 from __future__ import annotations
 

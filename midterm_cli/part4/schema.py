@@ -1,12 +1,16 @@
-"""Config keys that several experiments of this part have."""
+"""Config keys and parts of the results that several experiments of this part have."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from midterm_cli.experiment import ExperimentConfig
+from midterm_cli.experiment import Count, ExperimentConfig, Record
 from midterm_cli.part4.arithmetic import Window, make_windows
 from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+
+# Configs
 
 
 class ConvConfig(ExperimentConfig):
@@ -46,3 +50,36 @@ class PoolConfig(ExperimentConfig):
             dilation=self.dilation,
             ceil_mode=self.ceil_mode,
         )
+
+
+# Results
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+Shape = Annotated[list[AtLeastOne], Field(min_length=1)]
+"""Channels and the size along each axis, or the number of values."""
+ImageShape = Annotated[
+    list[AtLeastOne], Field(min_length=3, max_length=3, description="[channels, height, width]")
+]
+Steps = Annotated[
+    list[str], Field(min_length=1, description="the formulas with the numbers put in")
+]
+
+
+class Counts(Record):
+    """What the formulas give for a layer, and what PyTorch finds."""
+
+    output_shape: Shape
+    parameters: Count
+    macs: Count
+
+
+class TorchCheck(Record):
+    """Whether PyTorch agrees with the formulas."""
+
+    how: str = Field(description="how PyTorch was asked")
+    agrees: bool
+
+
+def torch_verdict(how: str, agrees: bool) -> str:
+    """A line for the terminal: whether PyTorch agrees, and how it was asked."""
+    return f"PyTorch {'agrees' if agrees else 'DISAGREES'}: {how}"

@@ -185,7 +185,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def autodiff_lines(draw: st.DrawFn) -> list[str]:
     program = draw(strategies.damaged(st.one_of(strategies.programs(), strategies.nested())))
     words = ["autodiff", "--expression", program, "--set", "num_points=11"]
-    words += ["--symbolic", draw(st.sampled_from(["builtin", "builtin", "builtin", "sympy"]))]
     words += ["--x", draw(st.sampled_from(["0.7", "0", "1", "-1", "2.5", "1e-9", "-300", "1e100"]))]
     words += ["--dtype", draw(st.sampled_from(["float64", "float32"]))]
     if draw(st.booleans()):
@@ -344,7 +343,7 @@ def documents(images: Path, sandbox: Path) -> dict[str, Any]:
     """The metrics document of a small run of each experiment."""
     learn = f"--seeds 2 --set train_fraction=1 --dataset {images}"
     small = {
-        "autodiff": "autodiff --set num_points=11 --symbolic builtin",
+        "autodiff": "autodiff --set num_points=11",
         "softt": "softt plot --set num_points=11",
         "module": "module grad --dimension 2",
         "train": f"train --epochs 3 {learn}",

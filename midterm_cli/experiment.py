@@ -10,7 +10,7 @@ An experiment is a folder of three modules, each with one reason to change:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
@@ -39,6 +39,16 @@ Range = Annotated[
 ]
 """[low, high], the axis of a figure."""
 
+
+def _require_rectangle(rows: list[list[float]]) -> list[list[float]]:
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:
+        raise ValueError(f"has rows of {min(lengths)} to {max(lengths)} values")
+    return rows
+
+
+Vector = Annotated[list[float], Field(min_length=1)]
+Matrix = Annotated[list[Vector], Field(min_length=1), AfterValidator(_require_rectangle)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -82,6 +92,17 @@ class Record(BaseModel):
 
 class Results(Record):
     """What an experiment answers: the `results` of metrics.json."""
+
+
+def require_lengths(length: int, lists: Mapping[str, Sized | None]) -> None:
+    """For validators of results: require that lists which belong together are equally long.
+
+    Raises:
+        ValueError: names the first that is not.
+    """
+    for key, values in lists.items():
+        if values is not None and len(values) != length:
+            raise ValueError(f"{key} must have {length} values, got {len(values)}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ def replace(path: Path, content: Content) -> None:
     Raises:
         OSError: the file system refuses; what was there is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    owner = f"{threading.get_ident()}.{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{owner}.tmp")
     _remove_abandoned(path)
     try:
         write(temporary, content)

@@ -45,8 +45,7 @@ class Experiment:
     @property
     def results_class(self) -> type[Results]:
         """What it answers."""
-        # TRANSITION: results that are not typed yet
-        results_class: type[Results] = getattr(self._module("schema"), "Results", None)
+        results_class: type[Results] = self._module("schema").Results
         return results_class
 
     def run(self, config: ExperimentConfig, context: Context) -> Output:
@@ -69,12 +68,7 @@ class Experiment:
         self._module("run")
 
     def _module(self, name: str) -> ModuleType:
-        try:
-            return importlib.import_module(f"{self.package}.{name}")
-        except ModuleNotFoundError as error:  # TRANSITION: one module, not yet three
-            if error.name != f"{self.package}.{name}":
-                raise
-            return importlib.import_module(self.package)
+        return importlib.import_module(f"{self.package}.{name}")
 
 
 def _row(package: str, command: str, *variants: str) -> Experiment:

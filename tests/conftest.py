@@ -1,19 +1,65 @@
-"""Fixtures that tests of the runner and of the command line share."""
+"""Fixtures that tests of several folders share."""
 
-from collections.abc import Callable
+import os
+
+# Tests run on two workers (pytest -n 2); with more threads than cores they would wait for each
+# other. So torch has one thread, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fake_experiment
 import pytest
 from answer import Answer
+from fake_experiment.schema import DEFAULTS
 
-from midterm_cli import cli
+from midterm_cli import cli, figure, registry
+from midterm_cli.config import presets
 from midterm_cli.data import datasets
 from midterm_cli.data.fetch import fetch
 from midterm_cli.errors import UserError
-from midterm_cli.config import resolve as config
-from midterm_cli import registry as experiments
-from midterm_cli import paths
+
+
+def num_threads() -> int:
+    """Threads of torch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else 1
+
+
+def environment() -> dict[str, str]:
+    """The environment, without what pytest and torch themselves write there."""
+    theirs = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"}
+    return {key: value for key, value in os.environ.items() if key not in theirs}
+
+
+@pytest.fixture(autouse=True)
+def surroundings() -> Iterator[None]:
+    """A test that leaves threads, folder or environment changed fails, and they are restored."""
+    before = threads, folder, variables = num_threads(), os.getcwd(), environment()
+    yield
+    after = num_threads(), os.getcwd(), environment()
+    if after != before:
+        os.chdir(folder)
+        for key in after[2]:
+            del os.environ[key]
+        os.environ.update(variables)
+    if threads != after[0]:
+        sys.modules["torch"].set_num_threads(threads)
+    changed = variables.items() ^ after[2].items()  # not all of it: it may hold secrets
+    assert (after[:2], changed) == (before[:2], set()), "a test has to restore what it changes"
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Torch has two threads, as on a machine with two cores: jobs run side by side."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -25,15 +71,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
-@pytest.fixture
-def fake_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`train` is the fake experiment, with packaged presets of its own."""
-    configs = tmp_path / "configs"
-    (configs / "reference").mkdir(parents=True)
-    (configs / "train.yaml").write_text(fake_experiment.DEFAULTS, encoding="utf-8")
+@pytest.fixture(scope="session")
+def fake_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged configs, those of `train` replaced by configs of the fake experiment."""
+    configs = tmp_path_factory.mktemp("packaged") / "configs"
+    shutil.copytree(presets.configs_dir(), configs)
+    (configs / "train.yaml").write_text(DEFAULTS, encoding="utf-8")
     (configs / "reference" / "train.yaml").write_text("activation: identity\n", encoding="utf-8")
-    monkeypatch.setitem(experiments.EXPERIMENTS, "train", "fake_experiment")
-    monkeypatch.setattr(config, "configs_dir", lambda: configs)
+    return configs
+
+
+@pytest.fixture
+def fake_train(fake_configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` is the fake experiment, with packaged presets of its own."""
+    row = registry.Experiment("train", "fake_experiment", "midterm train", ("reference",))
+    monkeypatch.setitem(registry.EXPERIMENTS, "train", row)
+    monkeypatch.setattr(presets, "configs_dir", lambda: fake_configs)
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and not turned into pixels, which takes most of a short run's time."""
+    monkeypatch.setattr(figure, "to_png", lambda drawn: figure.SIGNATURE)
 
 
 @pytest.fixture
@@ -51,7 +110,7 @@ def midterm(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 @pytest.fixture(scope="session")
 def fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder with the real Fashion-MNIST; without any source of it the test fails."""
-    folder = paths.data_dir()
+    folder = datasets.data_dir()
     try:
         datasets.load(datasets.FASHION_MNIST, folder)
     except UserError:

@@ -5,22 +5,7 @@ import time
 import pytest
 
 from midterm_cli.experiment import Table
-from midterm_cli.terminal import Progress, printable, show
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("γ = 0,1 × n – ok", "γ = 0,1 × n – ok"),
-        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
-        ("two\nlines\r", r"two\nlines\r"),
-        ("\u202egnp.exe", r"\u202egnp.exe"),
-        ("\udcff", r"\udcff"),
-        (r"C:\temp", r"C:\temp"),
-    ],
-)
-def test_printable_escapes_what_moves_the_cursor_and_nothing_else(text: str, written: str) -> None:
-    assert printable(text) == written
+from midterm_cli.terminal import Progress, say, say_all, show
 
 
 def test_markup_in_a_table_is_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,6 +16,13 @@ def test_markup_in_a_table_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("[red]a[/red] :smile:", "[b]t[/b]", "[i]c[/i]", r"\x1b[2J[/x]"):
         assert text in err
     assert "\x1b" not in err
+
+
+def test_a_line_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    say_all(["a", "b", "a"])
+    say("a")
+
+    assert capsys.readouterr() == ("", "a\nb\na\n")
 
 
 def test_a_long_line_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,13 +57,6 @@ def autodiff(
     ] = None,
     range: Range = None,
     dtype: Dtype = None,
-    symbolic: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Who differentiates for the symbolic method: sympy, or builtin: midterm's rules.",
-        ),
-    ] = None,
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
     """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""

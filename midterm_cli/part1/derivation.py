@@ -5,11 +5,10 @@ Both come from the same trees, so that what is printed is what was checked.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from midterm_cli.part1.autodiff.schema import Term
 from midterm_cli.part1.derivative import Partial, reverse_mode_steps
 from midterm_cli.part1.expression import (
     Expr,
@@ -32,12 +31,8 @@ ROUNDING_FACTOR = 8
 
 def check_terms(
     program: Program, partials: list[Partial], totals: dict[str, Tensor], x: Tensor
-) -> list[dict[str, Any]]:
-    """Each factor and each product of the chain rule, with autograd's number for it.
-
-    Returns:
-        One dict a term: term, formula, value and autograd (a number for each point), agrees.
-    """
+) -> list[Term]:
+    """Each factor and each product of the chain rule, with autograd's number for it."""
     exact = {
         name: (value.double(), torch.zeros_like(value, dtype=torch.float64))
         for name, value in evaluate_program(program, x).items()
@@ -63,19 +58,17 @@ def _bound(expr: Expr, exact: dict[str, tuple[Tensor, Tensor]], x: Tensor) -> Te
     return rounding_bound(expr, exact, x.dtype)[1]
 
 
-def _term(
-    term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor
-) -> dict[str, Any]:
+def _term(term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor) -> Term:
     difference = (value.double() - autograd.double()).abs()
     # Equal first: at the edge of a domain both may be infinite.
     agrees = (value == autograd) | (difference <= ROUNDING_FACTOR * bound)
-    return {
-        "term": term,
-        "formula": formula,
-        "value": [finite(number) for number in value.tolist()],
-        "autograd": [finite(number) for number in autograd.tolist()],
-        "agrees": bool(agrees.all()),
-    }
+    return Term(
+        term=term,
+        formula=formula,
+        value=[finite(number) for number in value.tolist()],
+        autograd=[finite(number) for number in autograd.tolist()],
+        agrees=bool(agrees.all()),
+    )
 
 
 def _inputs(program: Program, of: str) -> tuple[str, ...]:

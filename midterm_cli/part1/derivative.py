@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from midterm_cli.errors import UserError
+from midterm_cli.part1.autodiff.schema import DIGITS
 from midterm_cli.part1.expression import (
-    CONSTANTS,
     Arithmetic,
     Binary,
     Call,
@@ -23,6 +22,7 @@ from midterm_cli.part1.expression import (
     differentiate,
     evaluate,
     evaluate_program,
+    finite,
     names,
     slope_in_x,
     torch_arithmetic,
@@ -30,8 +30,6 @@ from midterm_cli.part1.expression import (
 
 MAX_SYMPY_NESTING = 8
 """Functions and powers inside each other that SymPy gets: its time doubles with each."""
-DIGITS = 30
-"""Decimal digits of the symbolic method: the others are measured against it."""
 
 
 def reverse_mode(program: Program, x: Tensor) -> Tensor:
@@ -54,25 +52,16 @@ def _gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def forward_mode(program: Program, x: Tensor) -> Tensor:
-    """Compute f' at each point of `x` by PyTorch's dual numbers.
+    """Compute f' at each point of `x` by PyTorch's forward mode."""
 
-    This is `torch.func.jvp` without its price. That function, like `forward_ad.make_dual`, first
-    loads the decompositions of operations that have no forward formula, which takes about as long
-    as importing torch. Every operation here has a formula, so the operator behind it is called.
-    For the same reason constants are dual numbers, with tangent 0: an operand without a tangent
-    sends an addition through a path in Python that loads as much.
-    """
-    with forward_ad.dual_level():
+    def f(at: Tensor) -> Tensor:
+        return evaluate_program(program, at)[program[-1].name]
 
-        def dual(value: Tensor, tangent: float) -> Tensor:
-            return torch._make_dual(value, torch.full_like(value, tangent), level=0)
-
-        def number(text: str) -> Tensor:
-            return dual(torch.full_like(x, CONSTANTS.get(text) or float(text)), 0.0)
-
-        values = evaluate_program(program, dual(x, 1.0), Arithmetic(torch, number))
-        tangent = forward_ad.unpack_dual(values[program[-1].name]).tangent
-        return torch.zeros_like(x) if tangent is None else tangent.clone()
+    with warnings.catch_warnings():
+        # The first call loads a part of PyTorch that warns of PyTorch's own use of torch.jit.
+        warnings.simplefilter("ignore", FutureWarning)
+        tangent: Tensor = torch.func.jvp(f, (x,), (torch.ones_like(x),))[1]
+    return tangent
 
 
 @dataclass(frozen=True)
@@ -120,35 +109,11 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
 
 
 def symbolic(program: Program, x: float) -> float | None:
-    """Compute f' at `x`: written out in x, differentiated as a whole, evaluated with 30 digits.
+    """Compute f' at `x` by SymPy: differentiated as a whole, evaluated with 30 digits.
 
     Returns:
         The nearest float, or None where f' is not a finite real number.
     """
-    import mpmath
-
-    constants = {"pi": mpmath.pi, "e": mpmath.e}
-    arithmetic = Arithmetic(mpmath, lambda text: mpmath.mpf(constants.get(text, text)))
-    with mpmath.workdps(DIGITS):
-        try:
-            value = float(evaluate(slope_in_x(program), {"x": mpmath.mpf(x)}, arithmetic))
-        except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
-            return None
-    return value if math.isfinite(value) else None
-
-
-def symbolic_sympy(program: Program, x: float) -> float | None:
-    """Compute f' at `x` as `symbolic` does, but with SymPy differentiating.
-
-    Raises:
-        UserError: the function is nested so deeply that SymPy would not come to an end.
-    """
-    nesting = _nesting(compose(program)[program[-1].name])
-    if nesting > MAX_SYMPY_NESTING:
-        raise UserError(
-            f"f has {nesting} functions or powers inside each other, SymPy is given at most "
-            f"{MAX_SYMPY_NESTING}: use symbolic = builtin (--symbolic builtin)"
-        )
     import sympy
 
     symbol = sympy.Symbol("x", real=True)
@@ -162,7 +127,30 @@ def symbolic_sympy(program: Program, x: float) -> float | None:
         value = float(slope.evalf(DIGITS, subs={symbol: sympy.Float(x, DIGITS)}))
     except (ArithmeticError, TypeError):  # a pole, or a complex number
         return None
-    return value if math.isfinite(value) else None
+    return finite(value)
+
+
+def sympy_finishes(program: Program) -> bool:
+    """Whether SymPy is given the function: what is nested too deeply takes it for ever."""
+    return _nesting(compose(program)[program[-1].name]) <= MAX_SYMPY_NESTING
+
+
+def precise(program: Program, x: float) -> float | None:
+    """Compute f' at `x` by the rules of the chain rule, evaluated with 30 digits.
+
+    Returns:
+        As for `symbolic`.
+    """
+    import mpmath
+
+    constants = {"pi": mpmath.pi, "e": mpmath.e}
+    arithmetic = Arithmetic(mpmath, lambda text: mpmath.mpf(constants.get(text, text)))
+    with mpmath.workdps(DIGITS):
+        try:
+            value = float(evaluate(slope_in_x(program), {"x": mpmath.mpf(x)}, arithmetic))
+        except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
+            return None
+    return finite(value)
 
 
 def _nesting(expr: Expr) -> int:

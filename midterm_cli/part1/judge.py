@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from midterm_cli.part1.autodiff.schema import BadPoint, Judgement
 from midterm_cli.part1.derivation import ROUNDING_FACTOR
 from midterm_cli.part1.derivative import reverse_mode
 from midterm_cli.part1.domain import undefined_term
@@ -21,6 +20,7 @@ from midterm_cli.part1.expression import (
     children,
     evaluate,
     evaluate_program,
+    finite,
     rounding_bound,
     slope_in_x,
     to_latex,
@@ -51,32 +51,28 @@ def sample(pieces: list[list[float]], num_points: int, seed: int) -> Tensor:
     return low[piece] + within * lengths[piece]
 
 
-def judge(formula: Expr, program: Program, x: Tensor) -> dict[str, Any]:
-    """Hold a formula against f' at many points, in float64.
+def judge(formula: Expr, program: Program, x: Tensor) -> Judgement:
+    """Check a formula against f' at many points, in float64.
 
     Args:
         formula: in x and the program's intermediates.
         program: the function.
         x: points of the domain, ascending, float64.
-
-    Returns:
-        formula, latex, agrees, num_points, num_bad, first_bad (the first point that disagrees),
-        max_relative_difference, meaning (what the disagreement looks like, or None).
     """
     slope = reverse_mode(program, x)
     value, bad = _compare(formula, program, x, slope)
     difference = (value - slope).abs() / slope.abs()
-    finite = difference[difference.isfinite()]
-    return {
-        "formula": to_text(formula),
-        "latex": to_latex(formula),
-        "agrees": not bool(bad.any()),
-        "num_points": len(x),
-        "num_bad": int(bad.sum()),
-        "max_relative_difference": float(finite.max()) if len(finite) else None,
-        "first_bad": _first_bad(x, value, slope, bad) if bad.any() else None,
-        "meaning": _meaning(formula, program, x, slope, value, bad) if bad.any() else None,
-    }
+    known = difference[difference.isfinite()]
+    return Judgement(
+        formula=to_text(formula),
+        latex=to_latex(formula),
+        agrees=not bool(bad.any()),
+        num_points=len(x),
+        num_bad=int(bad.sum()),
+        max_relative_difference=float(known.max()) if len(known) else None,
+        first_bad=_first_bad(x, value, slope, bad) if bad.any() else None,
+        meaning=_meaning(formula, program, x, slope, value, bad) if bad.any() else None,
+    )
 
 
 def _compare(formula: Expr, program: Program, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,14 +89,9 @@ def _compare(formula: Expr, program: Program, x: Tensor, slope: Tensor) -> tuple
     return value, ~((value - slope).abs() <= tolerance)
 
 
-def _first_bad(x: Tensor, value: Tensor, slope: Tensor, bad: Tensor) -> dict[str, float | None]:
+def _first_bad(x: Tensor, value: Tensor, slope: Tensor, bad: Tensor) -> BadPoint:
     i = int(bad.int().argmax())
-    formula, derivative = float(value[i]), float(slope[i])
-    return {
-        "x": float(x[i]),
-        "formula": formula if math.isfinite(formula) else None,
-        "derivative": derivative,
-    }
+    return BadPoint(x=float(x[i]), formula=finite(float(value[i])), derivative=float(slope[i]))
 
 
 def _meaning(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import itertools
 import re
 import warnings
 from collections.abc import Collection, Mapping
 
 from midterm_cli.errors import UserError
+from midterm_cli.part1.autodiff.schema import MAX_LENGTH
 from midterm_cli.part1.expression import (
     CONSTANTS,
     FUNCTIONS,
@@ -29,9 +29,8 @@ from midterm_cli.part1.expression import (
     nodes,
     with_children,
 )
+from midterm_cli.text import closest, shortened
 
-MAX_LENGTH = 1_000
-"""Characters of one text: far above any exercise, far below what could exhaust the reader."""
 MAX_DEPTH = 60
 """Levels of nested operations, when intermediates are written out."""
 MAX_POWER = 100
@@ -112,7 +111,7 @@ def _check_length(text: str) -> None:
 
 
 def _quote(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(shortened(text, 60))
 
 
 def _split_definition(part: str, last: bool) -> tuple[str, str]:
@@ -215,8 +214,8 @@ def _function(name: str) -> str:
 
 
 def _meant(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]}?" if close else f": the known ones are {', '.join(known)}"
+    close = closest(name, known)
+    return f": did you mean {close}?" if close else f": the known ones are {', '.join(known)}"
 
 
 def _name_arguments(expr: Expr) -> list[Step]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from midterm_cli.errors import UserError
-from midterm_cli.part2.bounds import MAX_DIMENSION
+from midterm_cli.part2.schema import MAX_DIMENSION
 
 MAX_BYTES = 16 * 2**20
 """Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 
 from midterm_cli.errors import UserError
-from midterm_cli.part4.results import Operations
+from midterm_cli.experiment import Count, Record
 from midterm_cli.part4.sizes import per_axis
 
 AXES = {1: ("length",), 2: ("height", "width")}
@@ -269,6 +269,19 @@ def _mac_steps(product: str, macs: int) -> tuple[str, str]:
 
 
 # The cost of pooling
+
+
+class Operations(Record):
+    """Operations that are no MACs."""
+
+    comparisons: Count = 0
+    additions: Count = 0
+    divisions: Count = 0
+
+    @property
+    def total(self) -> int:
+        """Of all kinds."""
+        return self.comparisons + self.additions + self.divisions
 
 
 def pool_cost(kind: str, values: int, kernel: Sequence[int]) -> tuple[Operations, list[str]]:

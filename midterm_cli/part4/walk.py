@@ -8,6 +8,7 @@ from math import prod
 
 from midterm_cli.errors import UserError
 from midterm_cli.part4.arithmetic import (
+    Operations,
     ReceptiveField,
     Window,
     check_groups,
@@ -21,7 +22,6 @@ from midterm_cli.part4.arithmetic import (
     product_step,
 )
 from midterm_cli.part4.layers import Conv, Flatten, Layer, Linear, Pool, Relu
-from midterm_cli.part4.results import Operations
 
 MAX_MAP = 16_384
 """Positions of a map along an axis: PyTorch counts bytes in 64 bits."""

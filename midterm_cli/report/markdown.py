@@ -1,127 +1,179 @@
-"""The page as Markdown: CommonMark with tables and $mathematics$, as GitHub shows it."""
+"""The report as Markdown: CommonMark with tables and $mathematics$, as GitHub shows it.
+
+The templates are Markdown themselves. Text that they show is escaped, so that nothing that a run
+holds is taken for Markdown, HTML or mathematics; what a filter or a macro has made of it is Markup,
+and stays as it is. Anything else is refused: a filter says how a number is shown.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from midterm_cli.report.document import (
-    Block,
-    Code,
-    Commands,
-    Document,
-    Formula,
-    Heading,
-    Inline,
-    Items,
-    Math,
-    Notice,
-    Paragraph,
-    Picture,
-    Prose,
-    Strong,
-    Table,
-)
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from midterm_cli.report import numerals, published
+from midterm_cli.report.claims import claims
+from midterm_cli.report.figures import Picture, picture
 from midterm_cli.report.formula import to_mathml
+from midterm_cli.report.runs import Answer, Runs, command
 from midterm_cli.text import printable
 
+TITLE = "A deep-learning midterm, answered and checked"
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|$&~])")
+# What begins a heading or an item, or underlines a heading, where it stands first on a line.
+_AT_START = re.compile(r"^(\d*)([-+=#.)])(?!\d)")
 # What a reader without mathematics would take for markup of its own.
 _NOT_ONLY_MATHEMATICS = re.compile(r"[$`]|<(?!\s)|\]\s*[(\[:]|\n\s*\n")
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|$&~])")
+_NUMERIC = re.compile(r"[\d\s.,%±×⁻⁰¹²³⁴⁵⁶⁷⁸⁹\[\]−+e-]*|\d+ of \d+|–")
 
 
-def render(document: Document, folder: Path) -> str:
-    """Write the page.
+def render(runs: Runs, folder: Path) -> tuple[str, Mapping[str, Picture]]:
+    """Answer every question, as far as there are runs.
 
     Args:
-        document: the page.
-        folder: where it will lie; figures are referred to from there.
+        runs: the runs that answer.
+        folder: where the report will lie; the figures of the run folders are referred to from
+            there.
+
+    Returns:
+        The Markdown; and each figure that it refers to, drawn anew, by the path in it.
     """
-    lines = [f"# {_escaped(document.title)}"]
-    for block in document.abstract:
-        lines += _block(block, folder)
-    for section in document.sections:
-        lines.append(f"## {_escaped(section.title)}")
-        for block in section.blocks:
-            lines += _block(block, folder)
-    return "\n\n".join(lines) + "\n"
+    figures = _Figures(folder)
+    environment = _environment()
+    environment.globals["figure"] = figures
+    text = environment.get_template("report.md").render(title=TITLE, runs=runs)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", figures.drawn
 
 
-def _block(block: Block, folder: Path) -> Iterator[str]:
-    """Paragraphs of Markdown."""
-    match block:
-        case Heading():
-            yield f"### {_escaped(block.title)}"
-        case Paragraph():
-            yield f"**{block.label}.** {_prose(block.text)}" if block.label else _prose(block.text)
-        case Formula():
-            yield _formula(block.latex)
-        case Items():
-            yield "\n".join(f"- {_prose(item)}" for item in block.items)
-        case Table():
-            yield f"*{_prose(block.caption)}*"
-            yield _table(block)
-        case Picture():
-            path = quote(os.fsencode(os.path.relpath(block.path, folder)))
-            yield f"![{_escaped(block.alt)}]({path})"
-            if block.caption:
-                yield f"*{_prose(block.caption)}*"
-        case Commands():
-            yield f"{block.label}:"
-            yield "\n".join(f"    {printable(line)}" for line in block.lines)
-        case Notice():
-            yield f"> {_prose(block.text)}"
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("midterm_cli.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_text,
+    )
+    environment.filters |= {
+        "short": numerals.short,
+        "fixed": numerals.fixed,
+        "count": numerals.count,
+        "lr": numerals.lr,
+        "shape": numerals.shape,
+        "interval": numerals.interval,
+        "short_interval": numerals.short_interval,
+        "latex": lambda number, digits=3: Markup(numerals.latex(number, digits)),
+        "formula": formula,
+        "code": code,
+        "cell": cell,
+        "verbatim": verbatim,
+        "table": table,
+        "command": command,
+        "claims": claims,
+        "one_more_run": published.one_more_run,
+        "largest": largest,
+    }
+    environment.globals |= {
+        "published": published.figures(),
+        "through_inverse": published.through_inverse,
+        "zip": zip,
+    }
+    return environment
 
 
-def _table(table: Table) -> str:
-    def row(cells: list[str]) -> str:
-        return f"| {' | '.join(cells)} |"
+class _Figures:
+    """The figures that the templates show."""
 
-    header = [_cell(column) for column in table.columns]
-    rows = [[_cell(cell) for cell in cells] for cells in table.rows]
-    rule = ["---:" if numeric else "---" for numeric in table.numeric]
-    return "\n".join(map(row, [header, rule, *rows]))
+    def __init__(self, folder: Path) -> None:
+        self.drawn: dict[str, Picture] = {}
+        self._folder = folder
 
+    def __call__(self, run: Answer, stem: str) -> Markup:
+        """The path of a run's figure."""
+        if self._path(run, stem) not in self.drawn:
+            figures = run.experiment.draw(run.config, run.results)
+            self.drawn |= {self._path(run, name): picture(it) for name, it in figures.items()}
+        return Markup(self._path(run, stem))
 
-def _cell(text: Prose) -> str:
-    """Prose in a table, where even code may not hold a bare bar."""
-    return re.sub(r"(?<!\\)\|", r"\\|", _prose(text))
-
-
-def _formula(latex: str) -> str:
-    return f"$$\n{latex.strip()}\n$$" if _is_mathematics(latex) else _code(latex)
-
-
-def _is_mathematics(latex: str) -> bool:
-    return not _NOT_ONLY_MATHEMATICS.search(latex) and to_mathml(latex, "inline") is not None
+    def _path(self, run: Answer, stem: str) -> str:
+        return quote(os.fsencode(os.path.relpath(run.folder / f"{stem}.png", self._folder)))
 
 
-def _prose(text: Prose) -> str:
-    return "".join(map(_inline, text))
+# ---- text as Markdown
 
 
-def _inline(piece: Inline) -> str:
-    match piece:
-        case Code():
-            return _code(piece.text)
-        case Strong():
-            return f"**{_escaped(piece.text)}**"
-        case Math():
-            shown = f"${piece.latex}$" if _is_mathematics(piece.latex) else _code(piece.latex)
-            return piece.before + shown + piece.after
-    return _escaped(piece.text)
+def _text(value: object) -> Markup:
+    """A value that a template shows."""
+    if isinstance(value, Markup):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"neither text nor Markdown: {value!r}")
+    return Markup(escaped(value))
 
 
-def _code(text: str) -> str:
-    """A code span, whose fence is longer than any run of backticks within."""
-    text = printable(text)
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{space}{text}{space}{fence}"
+def escaped(text: str) -> str:
+    """Markdown that shows a text as it is, also at the start of a line."""
+    return _AT_START.sub(r"\1\\\2", _within(text).lstrip(" "))
 
 
-def _escaped(text: str) -> str:
+def _within(text: str) -> str:
+    """Markdown that shows a text as it is, further on in a line."""
     return _SPECIAL.sub(r"\\\1", printable(text))
+
+
+def code(value: object) -> Markup:
+    """A code span, whose fence is longer than any run of backticks within."""
+    text = printable(value)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    # A reader drops one space from either end where both have one.
+    space = " " if text.strip() and {text[0], text[-1]} & {"`", " "} else ""
+    return Markup(f"{fence}{space}{text}{space}{fence}")
+
+
+def cell(value: object, length: int = 60) -> Markup:
+    """A code span in a table, where even code may not hold a bare bar, of a value cut short."""
+    if value in (None, ""):
+        return Markup("")
+    return Markup(re.sub(r"(?<!\\)\|", r"\\|", code(str(value)[:length])))
+
+
+def verbatim(text: str) -> Markup:
+    """A line of a code block."""
+    return Markup(printable(text))
+
+
+def formula(latex: str) -> Markup:
+    """LaTeX on lines of its own; what is not mathematics alone is shown as code."""
+    is_mathematics = (
+        latex.replace("\n", "").isprintable()
+        and not _NOT_ONLY_MATHEMATICS.search(latex)
+        and to_mathml(latex, "block") is not None
+    )
+    return Markup(f"$$\n{latex.strip()}\n$$") if is_mathematics else code(latex)
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Markup:
+    """A table of text; a column of numbers is flush right, but for the first, which names the row.
+
+    Args:
+        rows: a cell for each column.
+        columns: their headings.
+    """
+    numeric = [
+        index > 0 and all(_NUMERIC.fullmatch(row[index]) for row in rows)
+        for index in range(len(columns))
+    ]
+    rule = ["---:" if is_numeric else "---" for is_numeric in numeric]
+    lines = [map(_within, columns), rule, *(map(_within, row) for row in rows)]
+    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def largest(numbers: Sequence[float | None]) -> float | None:
+    """The largest of the numbers that there are."""
+    return max((number for number in numbers if number is not None), default=None)

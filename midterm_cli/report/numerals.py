@@ -1,59 +1,68 @@
-"""Numbers of a metrics.json as text. What is not a finite number is a damaged file (ValueError)."""
+"""Numbers as text. A number that a run does not have, null in its metrics.json, is a dash."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+
+from midterm_cli.part3.lr_sweep.schema import FailureThreshold
+from midterm_cli.part3.schema import Interval
+
+NONE = "–"
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def value(number: Any) -> float:
-    """The number itself; JSON lets text, null or 1e999 stand in its place."""
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"not a number: {number!r}")
-    found = float(number)
-    if not math.isfinite(found):
-        raise ValueError(f"not a finite number: {number!r}")
-    return found
-
-
-def short(number: Any, digits: int = 3) -> str:
+def short(number: float | None, digits: int = 3) -> str:
     """Significant digits, trailing zeros left out: 0.0162, 5.8 × 10⁻¹⁶."""
-    text = f"{value(number):z.{digits}g}"
+    if number is None:
+        return NONE
+    text = f"{number:z.{digits}g}"
     mantissa, e, exponent = text.partition("e")
     power = f" × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}" if e else ""
     return mantissa.replace("-", "−") + power
 
 
-def latex(number: Any, digits: int = 3) -> str:
+def latex(number: float | None, digits: int = 3) -> str:
     """The same within mathematics."""
-    mantissa, e, exponent = f"{value(number):z.{digits}g}".partition("e")
+    if number is None:
+        return rf"\text{{{NONE}}}"
+    mantissa, e, exponent = f"{number:z.{digits}g}".partition("e")
     return mantissa + (rf" \times 10^{{{int(exponent)}}}" if e else "")
 
 
-def fixed(number: Any, places: int = 3) -> str:
+def fixed(number: float | None, places: int = 3) -> str:
     """So many decimal places."""
-    return f"{value(number):z.{places}f}".replace("-", "−")
+    return NONE if number is None else f"{number:z.{places}f}".replace("-", "−")
 
 
-def count(number: Any) -> str:
+def count(number: int | None) -> str:
     """A whole number, its thousands set apart."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ValueError(f"not a whole number: {number!r}")
-    return f"{number:,}"
+    return NONE if number is None else f"{number:,}"
 
 
-def interval(entry: Mapping[str, Any], places: int = 3) -> str:
-    """An estimate with its interval, of an entry with the keys estimate, low and high."""
-    estimate = fixed(entry["estimate"], places)
-    if entry["low"] is None:
+def shape(sizes: Sequence[int]) -> str:
+    """Sizes along the axes: 16 × 6 × 6."""
+    return " × ".join(map(count, sizes))
+
+
+def lr(found: float | None, otherwise: str = "none of the learning rates tried") -> str:
+    """A learning rate that a sweep found, or not."""
+    return otherwise if found is None else short(found)
+
+
+def interval(found: Interval | None, places: int = 3) -> str:
+    """An estimate with its interval."""
+    if found is None:
+        return NONE
+    estimate = fixed(found.estimate, places)
+    if found.low is None:
         return f"{estimate} (one seed: no interval)"
-    return f"{estimate} [{fixed(entry['low'], places)}, {fixed(entry['high'], places)}]"
+    return f"{estimate} [{fixed(found.low, places)}, {fixed(found.high, places)}]"
 
 
-def short_interval(entry: Mapping[str, Any], digits: int = 3) -> str:
+def short_interval(found: FailureThreshold | None, digits: int = 3) -> str:
     """The same by significant digits."""
-    estimate, low, high = (short(entry[key], digits) for key in ("estimate", "low", "high"))
+    if found is None:
+        return NONE
+    estimate, low, high = (short(end, digits) for end in (found.estimate, found.low, found.high))
     return f"{estimate} [{low}, {high}]"

@@ -1,24 +1,23 @@
-"""What the course's published solution printed, as far as the page quotes it.
+"""What the course's published solution printed, as far as the report quotes it, and ours beside it.
 
-Its figures stand in configs/reference/expected.yaml, which `midterm check` holds runs against too.
+Its figures stand in configs/reference/expected.yaml, which `midterm check` checks runs against too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean, stdev
 from typing import NamedTuple
 
+import numpy as np
+
 from midterm_cli.config.presets import expected_file
-from midterm_cli.report.numerals import value
+from midterm_cli.part3.statistics import prediction_interval
+from midterm_cli.part3.train.schema import HistoryRow
 from midterm_cli.report.runs import command
 from midterm_cli.runs.expected import Check, SeedMean, Step, load
-
-SOURCE = "the course's published solution: its printed answers and training log"
-
-OUTPUT_SIZE = "5.25 + 1"
-"""What it arrives at along each axis in Part 4, 1a, before the floor."""
 
 
 class Logged(NamedTuple):
@@ -36,7 +35,7 @@ class Published:
     Attributes:
         f: at x = 1.432, in float32.
         derivative: there.
-        last_stable_lr: the last rate that trained.
+        last_stable_lr: the last learning rate that trained.
         nan_lr: the next one, whose loss was NaN.
         chosen_lr: the one taken for training.
         training_log: of the linear network.
@@ -79,4 +78,56 @@ def _training_log() -> Iterator[Logged]:
 
 def _number(preset: str, *at: Step) -> float:
     [check] = [check for check in checks(preset) if check.at == list(at)]
-    return value(check.near.value if check.near else check.equals)
+    number = check.near.value if check.near else check.equals
+    assert isinstance(number, float)
+    return number
+
+
+class OneMore(NamedTuple):
+    """A published figure, and where one more run beside our seeds would have it.
+
+    Attributes:
+        logged: the figure.
+        mean: of our seeds.
+        low: end of the 95 % prediction interval.
+        high: its other end.
+    """
+
+    logged: Logged
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the published run may have been one of ours."""
+        return self.low <= self.logged.value <= self.high
+
+
+def one_more_run(history: Sequence[HistoryRow]) -> list[OneMore] | None:
+    """Of each figure of the published training log, the prediction interval of one more run.
+
+    Returns:
+        None where our seeds do not tell: fewer than two, or one that has diverged.
+    """
+    found = []
+    for logged in figures().training_log:
+        seeds = [
+            getattr(row, logged.metric)
+            for row in history
+            if row.epoch == logged.epoch and row.weights == "raw"
+        ]
+        if len(seeds) < 2 or None in seeds:
+            return None
+        mean, total = fmean(seeds), len(seeds)
+        interval = prediction_interval(mean, total, stdev(seeds), total, 1, 0.95)
+        found.append(OneMore(logged, mean, *interval))
+    return found
+
+
+def through_inverse(
+    matrix: Sequence[Sequence[float]], x: Sequence[float], g: Sequence[float]
+) -> float:
+    """The largest entry of 2 v gᵀ, v = M⁻ᵀ (x - g): the part of ∂φ/∂M that a kept inverse lacks."""
+    v = np.linalg.solve(np.transpose(matrix), np.subtract(x, g))
+    return float(2 * np.abs(np.outer(v, g)).max())

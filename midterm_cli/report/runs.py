@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from midterm_cli.config import resolve as configs
-from midterm_cli.config.presets import preset_path
+from midterm_cli.config.presets import experiment_of, preset_path
+from midterm_cli.config.resolve import plain, resolve
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import ExperimentConfig
-from midterm_cli.run import document as stored
+from midterm_cli.registry import EXPERIMENTS
+from midterm_cli.run import document
 from midterm_cli.text import printable
-
-COMMANDS = {
-    "autodiff": "midterm autodiff",
-    "softt": "midterm softt plot",
-    "module": "midterm module grad",
-    "lr_sweep": "midterm lr-sweep",
-    "train": "midterm train",
-    "conv": "midterm conv shape",
-    "conv_stride": "midterm conv stride",
-    "conv_stack": "midterm conv stack",
-    "pool": "midterm pool cost",
-    "pool_min": "midterm pool min",
-}
 
 PRESETS = (
     "autodiff",
@@ -49,50 +36,39 @@ PRESETS = (
     "pool",
     "pool_min",
 )
+"""Every preset that asks a question, in the order of the report."""
 
 # A run that differs in these alone still answers the question, and the page says in which.
 _TOLERATED = {"seed", "num_seeds", "dataset", "gradients", "dtype"}
 
 
-@dataclass(frozen=True)
-class Run:
+class Change(NamedTuple):
+    """A key in which a run differs from the preset whose question it answers."""
+
+    key: str
+    wanted: Any
+    found: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(document.Run):
     """The run that answers a preset's question.
 
     Attributes:
         preset: whose question it is.
-        folder: of the run.
-        document: its metrics document.
-        config: of the run.
-        changes: keys in which it differs from the preset → (the preset's value, the run's).
+        changes: where the run's config is not that of the preset.
     """
 
     preset: str
-    folder: Path
-    document: Mapping[str, Any]
-    config: ExperimentConfig
-    changes: Mapping[str, tuple[Any, Any]]
-
-    @property
-    def results(self) -> Mapping[str, Any]:
-        """What was computed."""
-        found: Mapping[str, Any] = self.document["results"]
-        return found
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Where it was computed; empty in a run that does not say."""
-        found = self.document.get("provenance")
-        return found if isinstance(found, Mapping) else {}
+    changes: Sequence[Change]
 
     @property
     def repeat(self) -> str:
         """The command that makes these very numbers again."""
-        file = shlex.quote(printable(self.folder / "config.yaml"))
-        return f"{COMMANDS[experiment_of(self.preset)]} --config {file}"
+        return f"{self.experiment.command} --config {shlex.quote(f'{self.name}/config.yaml')}"
 
 
-@dataclass(frozen=True)
-class Unusable:
+class Unusable(NamedTuple):
     """A run that could not be read, and why."""
 
     folder: Path
@@ -101,27 +77,21 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a folder: by preset, and those that could not be read."""
+    """The runs of a folder: the answers by preset, and those that could not be read."""
 
-    by_preset: Mapping[str, Run]
+    answers: Mapping[str, Answer]
     unusable: Sequence[Unusable]
 
-    @property
-    def missing(self) -> list[str]:
-        """Presets that no run answers."""
-        return [preset for preset in PRESETS if preset not in self.by_preset]
-
-
-def experiment_of(preset: str) -> str:
-    """The experiment that a preset configures."""
-    return preset.rpartition("/")[2]
+    def found(self, *presets: str) -> list[Answer]:
+        """Those of some presets that there are."""
+        return [self.answers[preset] for preset in presets if preset in self.answers]
 
 
 def command(preset: str) -> str:
     """The command that answers a preset's question."""
-    experiment = experiment_of(preset)
-    variant = "" if preset == experiment else f" --config {preset}"
-    return COMMANDS[experiment] + variant
+    experiment = EXPERIMENTS[experiment_of(preset)]
+    variant = "" if preset == experiment.name else f" --config {preset}"
+    return experiment.command + variant
 
 
 def find(folder: Path) -> Runs:
@@ -138,9 +108,9 @@ def find(folder: Path) -> Runs:
         raise UserError(
             f"no folder {printable(folder)}: make runs first (make all), or choose another --runs"
         )
-    by_preset: dict[str, Run] = {}
+    answers: dict[str, Answer] = {}
     unusable: list[Unusable] = []
-    for experiment in COMMANDS:
+    for experiment in dict.fromkeys(map(experiment_of, PRESETS)):
         finished = []
         for path in _finished(folder / experiment):
             try:
@@ -150,9 +120,9 @@ def find(folder: Path) -> Runs:
         wanted = {p: _preset_config(p) for p in PRESETS if experiment_of(p) == experiment}
         tolerated = _TOLERATED - _telling_apart(list(wanted.values()))
         for preset, config in wanted.items():
-            if run := _choose(preset, config, tolerated, finished):
-                by_preset[preset] = run
-    ordered = {preset: by_preset[preset] for preset in PRESETS if preset in by_preset}
+            if answer := _choose(preset, config, tolerated, finished):
+                answers[preset] = answer
+    ordered = {preset: answers[preset] for preset in PRESETS if preset in answers}
     return Runs(ordered, unusable)
 
 
@@ -163,45 +133,42 @@ def _finished(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot read {printable(folder)}: {error.strerror or error}") from None
     for path in paths:
-        if not path.name.startswith(".") and stored.is_finished(path):
+        if not path.name.startswith(".") and document.is_finished(path):
             yield path
 
 
-def _read(path: Path, experiment: str) -> tuple[Path, Mapping[str, Any], ExperimentConfig]:
-    run = stored.read(path)
+def _read(path: Path, experiment: str) -> document.Run:
+    run = document.read(path)
     if run.experiment.name != experiment:
         raise UserError(f"it is a run of another experiment than {experiment}")
-    return path, run.document, run.config
+    return run
 
 
 def _choose(
-    preset: str,
-    wanted: Mapping[str, Any],
-    tolerated: Set[str],
-    finished: Sequence[tuple[Path, Mapping[str, Any], ExperimentConfig]],
-) -> Run | None:
+    preset: str, wanted: Mapping[str, Any], tolerated: Set[str], finished: Sequence[document.Run]
+) -> Answer | None:
     """The run with the fewest surprises: exact, or else on the exercise's data; then the newest."""
     candidates = []
-    for path, document, config in finished:
-        found = configs.plain(config)
-        changes = {
-            key: (wanted[key], found[key])
+    for run in finished:
+        found = plain(run.config)
+        changes = [
+            Change(key, wanted[key], found[key])
             for key in wanted
             if key != "device" and wanted[key] != found[key]
-        }
-        if changes.keys() <= tolerated:
-            candidates.append(Run(preset, path, document, config, changes))
+        ]
+        if {change.key for change in changes} <= tolerated:
+            known = {field.name: getattr(run, field.name) for field in fields(run)}
+            candidates.append(Answer(**known, preset=preset, changes=changes))
     return max(candidates, key=_preference, default=None)
 
 
-def _preference(run: Run) -> tuple[bool, bool, str, str]:
-    own_data = "dataset" not in run.changes
-    return not run.changes, own_data, str(run.provenance.get("started_at", "")), run.folder.name
+def _preference(answer: Answer) -> tuple[bool, bool, str, str]:
+    own_data = all(change.key != "dataset" for change in answer.changes)
+    return not answer.changes, own_data, answer.provenance.started_at, answer.folder.name
 
 
 def _preset_config(preset: str) -> dict[str, Any]:
-    experiment = experiment_of(preset)
-    return configs.plain(configs.resolve(experiment, str(preset_path(preset))).config)
+    return plain(resolve(experiment_of(preset), str(preset_path(preset))).config)
 
 
 def _telling_apart(presets: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -134,7 +134,7 @@ def make(
         "status": "completed",
         "failed": failed,
         "config": resolve.plain(config),
-        "results": results if isinstance(results, dict) else results.model_dump(mode="json"),
+        "results": results.model_dump(mode="json"),
         "provenance": provenance,
     }
     known = Provenance.model_validate(provenance)
@@ -190,10 +190,7 @@ def read(path: Path) -> Run:
         )
     experiment = EXPERIMENTS[header.experiment]
     stored = resolve.complete(experiment, header.config, name)
-    model = experiment.results_class
-    results = (
-        header.results if model is None else _validated(model, header.results, name, "results.")
-    )
+    results = _validated(experiment.results_class, header.results, name, "results.")
     return Run(
         folder,
         experiment,
@@ -305,5 +302,4 @@ def _parts(experiment: Experiment) -> dict[str, dict[str, Any]]:
     # An earlier version may have had other keys: its runs are still runs.
     for too_strict in ("required", "additionalProperties"):
         config.pop(too_strict, None)
-    model = experiment.results_class
-    return {"config": config, "results": {} if model is None else model.model_json_schema()}
+    return {"config": config, "results": experiment.results_class.model_json_schema()}

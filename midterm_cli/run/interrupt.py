@@ -1,10 +1,10 @@
 """Ctrl-C and SIGTERM: what they do to the process, and how it ends by them.
 
-    end_at_once    before a run has a stage, while libraries are imported: an exception raised
-                   inside them would show as a traceback, or be swallowed
-    unwinding      while there is a stage or a temporary folder: an exception, so that these are
-                   cleaned up; a second signal ends the process at once, which loses nothing either
-    end_silently   once the command is done
+end_at_once    before a run has a stage, while libraries are imported: an exception raised
+inside them would show as a traceback, or be swallowed
+unwinding      while there is a stage or a temporary folder: an exception, so that these are
+cleaned up; a second signal ends the process at once, which loses nothing either
+end_silently   once the command is done
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 @pytest.fixture(
-    params=[pytest.param(1, id="short"), pytest.param(20, id="long", marks=pytest.mark.torture)]
+    params=[pytest.param(1, id="short"), pytest.param(20, id="long", marks=pytest.mark.slow)]
 )
 def fuzzed(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Fuzz with so many cases, the same each time; under torture with twenty times as many."""

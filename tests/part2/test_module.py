@@ -16,7 +16,7 @@ from midterm_cli.experiment import Table
 from midterm_cli.part2.gradients import Gradients, gradients_by_autograd
 from midterm_cli.part2.layer import softt
 from midterm_cli.part2.module import run as module_run
-from midterm_cli.part2.module.run import read_inputs, warnings
+from midterm_cli.part2.module.run import read_inputs, warning_lines
 from midterm_cli.part2.module.schema import Check, Checks, GradientChecks
 from midterm_cli.part2.module.show import draw, summarize
 
@@ -181,7 +181,7 @@ def test_what_is_warned_of() -> None:
     given = config("module", threshold=0.5, max_condition_number=100)
 
     def lines(condition: float, *x: float) -> list[str]:
-        return warnings(matrix, torch.tensor(x, dtype=torch.float64), condition, given)
+        return warning_lines(matrix, torch.tensor(x, dtype=torch.float64), condition, given)
 
     assert lines(100.09, 0.500052, -0.499948) == []
     told = "where f_T changes its formula: the gradient is continuous there, finite differences are"

@@ -24,6 +24,7 @@ from windows import (
 from midterm_cli.errors import UserError
 from midterm_cli.part4 import by_torch
 from midterm_cli.part4.arithmetic import (
+    Operations,
     ReceptiveField,
     Window,
     check_groups,
@@ -37,7 +38,6 @@ from midterm_cli.part4.arithmetic import (
     reads,
 )
 from midterm_cli.part4.conv_stack.run import reads_of_all
-from midterm_cli.part4.results import Operations
 
 
 @dataclass(frozen=True)

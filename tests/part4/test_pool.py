@@ -12,9 +12,8 @@ from packaged import run
 from windows import Sizes, poolings
 
 from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import Window
+from midterm_cli.part4.arithmetic import Operations, Window
 from midterm_cli.part4.pool import run as pool_run
-from midterm_cli.part4.results import Operations
 
 Midterm = Callable[..., Answer]
 

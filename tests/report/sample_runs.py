@@ -1,4 +1,4 @@
-"""Small runs of the presets, and pages written from them."""
+"""Small runs of the presets, and reports written from them."""
 
 import json
 import shutil
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from midterm_cli import figure
+from midterm_cli.config import presets
+from midterm_cli.config.presets import experiment_of
+from midterm_cli.config.resolve import resolve
 from midterm_cli.report import figures, html, markdown
-from midterm_cli.report.runs import command, experiment_of, find
-from midterm_cli.report.write import compose
-from midterm_cli.config import resolve as configs
-from midterm_cli import paths
-from midterm_cli.run import stage as record
-from midterm_cli.run import make as runner
+from midterm_cli.report.runs import command, find
+from midterm_cli.run.make import make
 
 # What makes the packaged presets small, for the tests of the report alone.
 _LEARNING = {"dataset": "synthetic", "num_seeds": 3, "device": "cpu"}
@@ -30,46 +30,53 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def small_presets(folder: Path) -> Iterator[None]:
-    """Put the packaged presets into a folder, with the sizes of SMALL, and have them used."""
-    ignore = shutil.ignore_patterns("expected.yaml")
-    shutil.copytree(paths.configs_dir(), folder, dirs_exist_ok=True, ignore=ignore)
+def small_presets(folder: Path, **changes: dict[str, Any]) -> Iterator[None]:
+    """Put the packaged presets into a folder, with the sizes of SMALL, and have them used.
+
+    Args:
+        folder: an empty one.
+        changes: by experiment, more values that replace those of its default.
+    """
+    shutil.copytree(presets.configs_dir(), folder, dirs_exist_ok=True)
     for experiment, small in SMALL.items():
         path = folder / f"{experiment}.yaml"
         preset = yaml.safe_load(path.read_text(encoding="utf-8")) | small
+        preset |= changes.get(experiment, {})
         path.write_text(yaml.safe_dump(preset), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configs, "configs_dir", lambda: folder)
+        patch.setattr(presets, "configs_dir", lambda: folder)
         yield
 
 
 def make_run(preset: str, folder: Path, *assignments: str) -> Path:
-    """Make the run of a preset where `midterm` would put it."""
+    """Make the run of a preset in FOLDER/EXPERIMENT, where the report looks for it."""
     experiment = experiment_of(preset)
     file = None if preset == experiment else preset
-    resolved = configs.resolve(experiment, file, assignments)
     name = "default" if file is None else preset.replace("/", "-")
-    output = folder / experiment / name
-    request = runner.Request(command(preset), output=output, quiet=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "to_png", lambda figure: b"")  # only takes time
-        runner.run(experiment, resolved, request)
-    return output
+        patch.setattr(figure, "to_png", lambda figure: b"")  # only takes time
+        run = make(
+            resolve(experiment, file, assignments),
+            command=command(preset),
+            output=folder / experiment / name,
+            quiet=True,
+        )
+    return run.folder
 
 
 @contextmanager
 def without_figures() -> Iterator[None]:
     """Leave figures empty: to draw them takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_to_svg", lambda figure: b"<svg/>")
+        patch.setattr(figures, "to_svg", lambda figure: b"<svg/>")
         yield
 
 
 def pages(runs: Path, with_figures: bool = False) -> tuple[str, str]:
     """The report on a folder of runs, as HTML and as Markdown; its figures empty, to save time."""
     with nullcontext() if with_figures else without_figures():
-        document = compose(find(runs))
-    return html.render(document), markdown.render(document, runs / "report")
+        twin, pictures = markdown.render(find(runs), runs / "report")
+    return html.render(html.read(twin), pictures), twin
 
 
 def edit(run: Path, change: Callable[[Any], None]) -> None:

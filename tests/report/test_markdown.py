@@ -1,37 +1,16 @@
-import os
-from pathlib import Path
+"""What a run holds is text in the report's Markdown, for any reader of it."""
+
+import re
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from midterm_cli.report import markdown
-from midterm_cli.report.document import (
-    Block,
-    Code,
-    Commands,
-    Document,
-    Formula,
-    Items,
-    Math,
-    Notice,
-    Paragraph,
-    Picture,
-    Plain,
-    Strong,
-    Table,
-    prose,
-)
-
-
-def render(*blocks: Block) -> str:
-    return markdown.render(Document("Title", blocks, []), Path("runs/report"))
-
-
-def read(*blocks: Block) -> str:
-    """As a reader of CommonMark with tables shows it; markup in it would come through."""
-    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    return str(reader.render(render(*blocks)))
-
+from midterm_cli.report import html
+from midterm_cli.report.markdown import cell, code, escaped, formula, table, verbatim
+from midterm_cli.text import printable
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -45,51 +24,77 @@ HOSTILE = [
     "line\n\n# heading\r\n> quote",
     "\x1b[31m\x00\u202e",
     "$$x$$ $y$",
+    "# heading",
+    "- item",
+    "1. item",
+    "--- ",
+    "===",
+    "     code",
+    "~~~",
 ]
 
 
+def read(text: str) -> str:
+    """As a reader of CommonMark with tables shows it; markup in it would come through."""
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    return str(reader.render(text))
+
+
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("kind", [Plain, Code, Strong])
-def test_text_means_itself(text: str, kind: type[Plain | Code | Strong]) -> None:
-    piece = kind(text)
-    table = Table((piece,), [(piece,), (piece,)], [[(piece,), (piece,)]])
+@pytest.mark.parametrize("show", [escaped, code])
+def test_text_means_itself(text: str, show: type[str]) -> None:
     shown = read(
-        Paragraph((piece,)), Items([(piece,)]), Notice((piece,)), table, Commands("c", [text])
+        f"# Title\n\n{show(text)}\n\n- {show(text)}\n\n> {show(text)}\n\n**{show(text)}**\n\n"
+        f"{table([[text, text]], [text, text])}\n\n"
+        f"| a | b |\n| --- | --- |\n| {cell(text)} | end |\n\nCommands:\n\n    {verbatim(text)}\n"
     )
-    for tag in ("<script", "<a ", "<img", "<h2", "<s>", "<em>c", "<b>"):
+    assert "<td>end</td>" in shown
+    for tag in ("<script", "<a ", "<img", "<h2", "<s>", "<em>", "<b>", "<hr", "<ol"):
         assert tag not in shown
-    assert shown.count("<h1>") == 1
-    assert shown.count("<td>") == 2
-    assert shown.count("<th>") == 2
-    assert shown.count("<blockquote>") == 1
-    assert "\x1b" not in shown
-    assert "\x00" not in shown
+    counted = Counter(re.findall("<(h1|td|th|li|blockquote|pre)[ >]", shown))
+    assert counted == {"h1": 1, "td": 4, "th": 4, "li": 1, "blockquote": 1, "pre": 1}
+    assert printable(shown.replace("\n", "")) == shown.replace("\n", "")
+
+
+def any_text(marks: str) -> st.SearchStrategy[str]:
+    return st.text(st.one_of(st.sampled_from(marks), st.characters()), min_size=1)
+
+
+@given(any_text("$`*_[]()<>|&~\\#-+=1. \n!:"))
+def test_the_page_shows_the_text_itself(text: str) -> None:
+    for before, kind in (("", "paragraph"), ("- ", "bullet_list"), ("> ", "blockquote")):
+        [block] = html.read(f"{before}{escaped(text)} end").children
+        leaves = [node for node in block.walk() if not node.children]
+        assert (block.type, {leaf.type for leaf in leaves}) == (kind, {"text"})
+        assert "".join(leaf.content for leaf in leaves) == f"{printable(text)} end".lstrip(" ")
+
+
+@given(any_text("` |\\$"))
+def test_a_code_span_shows_the_text_itself(text: str) -> None:
+    [paragraph] = html.read(f"a {code(text)}").children
+    *_, span = paragraph.children[0].children
+    assert (span.type, span.content.strip()) == ("code_inline", printable(text).strip())
 
 
 def test_formulas_are_between_dollars_only_if_they_are_mathematics() -> None:
-    shown = render(
-        Paragraph((Math("x^2", after="."), Math(r"\href{javascript:1}{x}"))),
-        Formula("x$ $y"),
-        Formula("<script>1</script>"),
-        Formula("a < b"),
-        Formula("\n\\frac{a}{b}\n"),
-    )
-    assert "$x^2$.`\\href{javascript:1}{x}`" in shown
-    assert "`x$ $y`" in shown
-    assert "`<script>1</script>`" in shown
-    assert "$$\na < b\n$$" in shown
-    assert "$$\n\\frac{a}{b}\n$$" in shown
+    assert formula("\n\\frac{a}{b}\n") == "$$\n\\frac{a}{b}\n$$"
+    assert formula("a < b") == "$$\na < b\n$$"
+    for latex in ("x$ $y", "<script>1</script>", r"\href{javascript:1}{x}", "a\u202eb", r"\frac{"):
+        assert formula(latex) == code(latex)
+    assert formula("x\n\ny").startswith("`")
 
 
-def test_figures_are_those_of_the_run_folders() -> None:
-    path = Path(os.fsdecode(b"runs/train/a b,(c)\xff/curves.png"))
-    figure = Picture("data:,", path, 1, 1, "Al[t", prose("Cap."))
-    shown = "![Al\\[t](../train/a%20b%2C%28c%29%FF/curves.png)\n"
-    assert f"{shown}\n*Cap.*" in render(figure)
-    assert render(Picture("data:,", path, 1, 1, "Al[t", ())).endswith(shown)
-
-
-def test_numbers_stand_flush_right() -> None:
-    rows = [[prose("a"), prose("1.5"), prose("yes")]]
-    table = Table(prose("T"), [prose("x"), prose("y"), prose("z")], rows)
-    assert "| x | y | z |\n| --- | ---: | --- |\n| a | 1.5 | yes |" in render(table)
+@pytest.mark.parametrize(
+    ("cells", "numeric"),
+    [
+        (["1", "−2.5", "1.3e-13", ""], True),
+        (["0.031 [0.020, 0.041]", "1 ± 2", "–"], True),
+        (["0 of 10", "10 of 10"], True),
+        (["1", "agrees"], False),
+        (["2.14.1+cu130"], False),
+        (["16 collapse"], False),
+    ],
+)
+def test_numbers_stand_flush_right(cells: list[str], numeric: bool) -> None:
+    rule = table([["1", cell] for cell in cells], ["a", "b"]).splitlines()[1]
+    assert rule == f"| --- | {'---:' if numeric else '---'} |"  # the first column names the row

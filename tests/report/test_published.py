@@ -1,14 +1,12 @@
 import statistics
 
-import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from midterm_cli.part2.layer import softt, squared_distance
+from midterm_cli.part3.train.schema import HistoryRow
 from midterm_cli.report import published
-from midterm_cli.report.part_learning import _verdict
-from midterm_cli.report.part_published import one_more_run, through_inverse
 
 
 def test_the_figures_are_those_that_runs_are_checked_against() -> None:
@@ -41,19 +39,40 @@ def test_only_what_was_published_is_quoted() -> None:
     assert [check.name for check in quoted if not check.source.startswith("published")] == []
 
 
+def history(*values: float | None) -> list[HistoryRow]:
+    """The raw weights have one value in all metrics at all times, the averaged ones have none."""
+    return [
+        HistoryRow(
+            seed=seed,
+            epoch=epoch,
+            weights="raw" if gamma is None else "ema",
+            gamma=gamma,
+            train_loss=value,
+            train_accuracy=value,
+            test_loss=value,
+            test_accuracy=value,
+        )
+        for epoch in (1, 24)
+        for seed, raw in enumerate(values)
+        for gamma, value in ((None, raw), (0.1, None))
+    ]
+
+
 def test_the_interval_for_one_more_run() -> None:
-    seeds = [0.25, 0.27, 0.24, 0.26]
+    seeds = [0.62, 0.66, 0.61, 0.67]
     scale = statistics.stdev(seeds) * (1 + 1 / 4) ** 0.5
-    expected = stats.t.interval(0.95, 3, statistics.fmean(seeds), scale)
-    assert one_more_run(seeds) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="two seeds"):
-        one_more_run([0.25])
+    low, high = stats.t.interval(0.95, 3, statistics.fmean(seeds), scale)
+    found = published.one_more_run(history(*seeds))
+    assert found is not None
+    assert [entry.logged for entry in found] == list(published.figures().training_log)
+    for entry in found:
+        assert (entry.mean, entry.low, entry.high) == pytest.approx((0.64, low, high))
+    assert [entry.logged.value for entry in found if entry.inside] == [0.560, 0.650, 0.706]
 
 
-def test_it_holds_one_more_run_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(size=(4000, 5))
-    held = [low <= seeds[4] <= high for seeds in draws for low, high in [one_more_run(seeds[:4])]]
-    assert np.mean(held) == pytest.approx(0.95, abs=0.012)
+def test_where_one_more_run_would_lie_takes_two_seeds_that_train() -> None:
+    assert published.one_more_run(history(0.25)) is None
+    assert published.one_more_run(history(0.25, 0.5, None)) is None
 
 
 def test_what_a_kept_inverse_lacks() -> None:
@@ -67,27 +86,6 @@ def test_what_a_kept_inverse_lacks() -> None:
     (full,) = torch.autograd.grad(squared_distance(x, matrix, 0.5), matrix)
     g = inverse @ softt(matrix @ x, 0.5)
     (kept,) = torch.autograd.grad((x - g).square().sum(), matrix)
-    results = {"M": matrix.tolist(), "x": x.tolist(), "g": g.tolist()}
-    assert through_inverse(results) == pytest.approx((full - kept).numpy(), rel=1e-10)
-    assert np.abs(through_inverse(results)).max() > 1
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "neutral", "verdict"),
-    [
-        (0.1, 0.3, 0.0, "holds"),
-        (-0.1, 0.3, 0.0, "not shown"),
-        (-0.3, -0.1, 0.0, "the opposite holds"),
-        (0.5, 0.9, 1.0, "the opposite holds"),
-        (0.0, 0.3, 0.0, "not shown"),
-        (None, None, 0.0, "no interval"),
-    ],
-)
-def test_a_claim_holds_where_its_whole_interval_does(
-    low: float | None, high: float | None, neutral: float, verdict: str
-) -> None:
-    assert _verdict({"estimate": 0, "low": low, "high": high}, neutral) == verdict
-
-
-def test_a_claim_without_an_interval_is_not_shown() -> None:
-    assert _verdict(None, 0.0) == "no interval"
+    lost = published.through_inverse(matrix.tolist(), x.tolist(), g.tolist())
+    assert lost == pytest.approx(float((full - kept).abs().max()))
+    assert lost > 1

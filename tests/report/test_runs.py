@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from sample_runs import edit, make_run, small_presets
 
+from midterm_cli.config.presets import presets
 from midterm_cli.errors import UserError
-from midterm_cli.report.runs import COMMANDS, PRESETS, command, find
-from midterm_cli.config import resolve as configs
-from midterm_cli import registry as experiments
+from midterm_cli.report.runs import PRESETS, Change, command, find
 
 
 @pytest.fixture(scope="module", autouse=True)
-def presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def use_small_presets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with small_presets(tmp_path_factory.mktemp("configs")):
         yield
 
@@ -22,9 +21,8 @@ def set_time(run: Path, started_at: str) -> None:
     edit(run, lambda document: document["provenance"].update(started_at=started_at))
 
 
-def test_every_experiment_and_every_preset_has_its_question() -> None:
-    assert set(PRESETS) == set(configs.presets())
-    assert set(COMMANDS) == set(experiments.EXPERIMENTS)
+def test_every_preset_has_its_question() -> None:
+    assert set(PRESETS) == set(presets())
 
 
 def test_the_commands_name_the_variant() -> None:
@@ -38,13 +36,12 @@ def test_the_very_config_wins_over_a_newer_similar_one(tmp_path: Path) -> None:
     similar = make_run("module", tmp_path / "other", "seed=3")
     shutil.move(similar, tmp_path / "module" / "seed=3")
     set_time(exact, "2020-01-01T00:00:00+00:00")
-    run = find(tmp_path).by_preset["module"]
-    assert run.folder == exact
+    assert find(tmp_path).answers["module"].folder == exact
 
     shutil.rmtree(exact)
-    run = find(tmp_path).by_preset["module"]
-    assert run.folder.name == "seed=3"
-    assert run.changes == {"seed": (0, 3)}
+    answer = find(tmp_path).answers["module"]
+    assert answer.folder.name == "seed=3"
+    assert answer.changes == [Change("seed", 0, 3)]
 
 
 def test_the_data_of_the_exercise_win_over_newer_others(tmp_path: Path) -> None:
@@ -52,7 +49,7 @@ def test_the_data_of_the_exercise_win_over_newer_others(tmp_path: Path) -> None:
     other = Path(shutil.copytree(own, tmp_path / "conv_stride" / "other"))
     edit(other, lambda document: document["config"].update(dataset="elsewhere"))
     set_time(own, "2020-01-01T00:00:00+00:00")
-    assert find(tmp_path).by_preset["conv_stride"].folder == own
+    assert find(tmp_path).answers["conv_stride"].folder == own
 
 
 def test_the_newest_of_equals_wins(tmp_path: Path) -> None:
@@ -61,13 +58,13 @@ def test_the_newest_of_equals_wins(tmp_path: Path) -> None:
     for older, newer in ((first, second), (second, first)):
         set_time(older, "2020-01-01T00:00:00+00:00")
         set_time(newer, "2020-01-02T00:00:00+00:00")
-        assert find(tmp_path).by_preset["module"].folder == newer
+        assert find(tmp_path).answers["module"].folder == newer
 
 
 def test_the_device_makes_no_difference(tmp_path: Path) -> None:
     run = make_run("module", tmp_path)
     edit(run, lambda document: document["config"].update(device="cuda:1"))
-    assert find(tmp_path).by_preset["module"].changes == {}
+    assert find(tmp_path).answers["module"].changes == []
 
 
 def test_what_tells_two_questions_apart_is_not_tolerated(tmp_path: Path) -> None:
@@ -75,13 +72,13 @@ def test_what_tells_two_questions_apart_is_not_tolerated(tmp_path: Path) -> None
     make_run("autodiff", tmp_path)
     make_run("module", tmp_path, "dtype=float32")
     found = find(tmp_path)
-    assert "reference/autodiff" in found.missing
-    assert found.by_preset["module"].changes == {"dtype": ("float64", "float32")}
+    assert "reference/autodiff" not in found.answers
+    assert found.answers["module"].changes == [Change("dtype", "float64", "float32")]
 
 
 def test_another_question_is_no_answer(tmp_path: Path) -> None:
     make_run("module", tmp_path, "threshold=2")
-    assert "module" in find(tmp_path).missing
+    assert "module" not in find(tmp_path).answers
 
 
 def test_what_cannot_be_read_is_named_and_not_fatal(tmp_path: Path) -> None:
@@ -91,22 +88,29 @@ def test_what_cannot_be_read_is_named_and_not_fatal(tmp_path: Path) -> None:
     (folder / "damaged" / "metrics.json").write_text("{", encoding="utf-8")
     newer = Path(shutil.copytree(good, folder / "newer"))
     edit(newer, lambda document: document.update(schema_version=99))
-    foreign = Path(shutil.copytree(good, folder / "foreign"))
-    edit(foreign, lambda document: document.update(experiment="train"))
-    outdated = Path(shutil.copytree(good, folder / "outdated"))
-    edit(outdated, lambda document: document["config"].pop("threshold"))
+    shutil.move(make_run("conv", tmp_path / "other"), folder / "foreign")
+    spoilt = Path(shutil.copytree(good, folder / "spoilt"))
+    edit(spoilt, lambda document: document["results"].update(phi="1"))
     unfinished = folder / ".other.partial" / "run"
     unfinished.mkdir(parents=True)
     (folder / "note.txt").write_text("not a run", encoding="utf-8")
 
     found = find(tmp_path)
-    assert found.by_preset["module"].folder == good
+    assert found.answers["module"].folder == good
     reasons = {unusable.folder.name: unusable.reason for unusable in found.unusable}
-    assert reasons.keys() == {"damaged", "newer", "foreign", "outdated"}
+    assert reasons.keys() == {"damaged", "newer", "foreign", "spoilt"}
     assert "damaged" in reasons["damaged"]
     assert "schema_version 99" in reasons["newer"]
     assert "another experiment" in reasons["foreign"]
-    assert "threshold" in reasons["outdated"]
+    assert "results.phi must be a number, got '1'" in reasons["spoilt"]
+
+
+def test_a_run_of_an_earlier_version_is_completed(tmp_path: Path) -> None:
+    run = make_run("module", tmp_path)
+    edit(run, lambda document: document["config"].pop("threshold"))
+    answer = find(tmp_path).answers["module"]
+    assert answer.changes == []
+    assert "threshold" in answer.notes[0]
 
 
 def test_no_folder_of_runs(tmp_path: Path) -> None:
@@ -126,5 +130,5 @@ def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_run_is_repeated_from_its_own_config(tmp_path: Path) -> None:
     make_run("module", tmp_path / "my runs")
-    repeat = find(tmp_path / "my runs").by_preset["module"].repeat
+    repeat = find(tmp_path / "my runs").answers["module"].repeat
     assert repeat == f"midterm module grad --config '{tmp_path}/my runs/module/default/config.yaml'"

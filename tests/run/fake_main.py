@@ -1,8 +1,8 @@
-"""`midterm` with the fake experiment, in a process of its own: it stops after a pass and waits.
+"""`midterm` with the fake experiment, in a process of its own: it stops after an epoch and waits.
 
-    python fake_main.py CONFIGS PASS ARGUMENTS…
+    python fake_main.py CONFIGS EPOCH ARGUMENTS…
 
-A file named `paused` appears once PASS is saved.
+A file named `paused` appears once EPOCH is saved.
 """
 
 import sys
@@ -11,11 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import fake_experiment
+from fake_experiment import run
 
-from midterm_cli import cli
-from midterm_cli.config import resolve as config
-from midterm_cli import registry as experiments
+from midterm_cli import cli, registry
+from midterm_cli.config import presets
 
 configs, last = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -26,7 +25,7 @@ def pause(epoch: int) -> None:
         time.sleep(600)
 
 
-fake_experiment.on_epoch = pause
-experiments.EXPERIMENTS["train"] = "fake_experiment"
-vars(config)["configs_dir"] = lambda: configs
+vars(run)["on_epoch"] = pause
+registry.EXPERIMENTS["train"] = registry.Experiment("train", "fake_experiment", "midterm train")
+vars(presets)["configs_dir"] = lambda: configs
 sys.exit(cli.main(sys.argv[3:]))

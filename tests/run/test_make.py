@@ -1,4 +1,4 @@
-"""The path from a config to a run folder, walked with an experiment that is not worth a name."""
+"""The path from a config to a run folder, walked with an experiment that computes next to nothing."""
 
 import json
 import os
@@ -6,35 +6,38 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_experiment
 import pytest
 import torch
+from fake_experiment import run as fake_run
+from fake_experiment.schema import Config, Results
 
+from midterm_cli import source
+from midterm_cli.config import yaml
+from midterm_cli.config.resolve import resolve
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Output
-from midterm_cli.config import resolve as config
-from midterm_cli.run import interrupt
-from midterm_cli.run import stage as record
-from midterm_cli.config import yaml as yaml_text
-from midterm_cli.run import make as runner
-from midterm_cli.run.make import Request, Run
+from midterm_cli.experiment import Context, Output
+from midterm_cli.run import interrupt, make, provenance
+from midterm_cli.run.document import Run, read
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 
 
-def train(*assignments: str, **request: Any) -> Run:
-    resolved = config.resolve("train", None, assignments)
-    return runner.run("train", resolved, Request("midterm train", quiet=True, **request))
+def train(*assignments: str, file: str | None = None, **options: Any) -> Run:
+    resolved = resolve("train", file, assignments)
+    return make.make(resolved, command="midterm train", quiet=True, **options)
 
 
 def names(folder: Path = Path()) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def stop_at(epoch: int, number: signal.Signals) -> Any:
+def stop_at(epoch: int, number: signal.Signals) -> Callable[[int], None]:
     def stop(reached: int) -> None:
         if reached == epoch:
             os.kill(os.getpid(), number)
@@ -42,16 +45,19 @@ def stop_at(epoch: int, number: signal.Signals) -> Any:
     return stop
 
 
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The epochs that are computed from here on."""
+    epochs: list[int] = []
+    monkeypatch.setattr(fake_run, "on_epoch", epochs.append)
+    return epochs
+
+
 def test_a_run_leaves_config_metrics_figures_and_checkpoint(folder: Path) -> None:
     run = train("lr=0.002", "seed=3")
 
     assert run.folder == Path("outputs/train/seed=3,lr=0.002")
-    assert names(run.folder) == {
-        "config.yaml",
-        "metrics.json",
-        "checkpoint.pt",
-        "weights.png",
-    }
+    assert names(run.folder) == {"config.yaml", "metrics.json", "checkpoint.pt", "weights.png"}
     document = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
     assert document == run.document
     assert (document["schema_version"], document["status"]) == (1, "completed")
@@ -60,10 +66,23 @@ def test_a_run_leaves_config_metrics_figures_and_checkpoint(folder: Path) -> Non
     assert names(Path("outputs/train")) == {"seed=3,lr=0.002"}
 
 
+def test_what_a_run_returns_is_what_is_read_of_it(folder: Path) -> None:
+    run = train("lr=2")
+
+    again = read(run.folder)
+    assert (again.config, again.results, again.failed) == (run.config, run.results, True)
+    assert (again.provenance, again.document) == (run.provenance, run.document)
+
+
+def test_a_run_of_a_preset_is_named_after_it(folder: Path) -> None:
+    assert train(file="reference/train").folder == Path("outputs/train/reference")
+    assert train("lr=0.002", file="reference/train").folder.name == "reference,lr=0.002"
+
+
 def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
     facts = train().document["provenance"]
 
-    assert set(facts) == {
+    assert set(facts) >= {
         "version",
         "command",
         "git_commit",
@@ -77,9 +96,10 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
         "wall_time_s",
     }
     assert facts["command"] == "midterm train"
-    assert facts["data_sha256"] == "0123"  # the experiment's own word
+    assert facts["data_source"] == "made up"  # the experiment's own word
     assert facts["torch"] == torch.__version__
     assert facts["dtype"] == "float32"
+    assert facts["threads"] == 1
     assert facts["started_at"].endswith("+00:00")
     assert facts["wall_time_s"] >= 0
 
@@ -87,48 +107,123 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
 def test_the_config_of_a_run_gives_the_same_results(folder: Path) -> None:
     first = train("lr=0.01", "seed=5", "hidden_sizes=[3]")
 
-    again = config.resolve("train", str(first.folder / "config.yaml"))
-    second = runner.run("train", again, Request("", Path("again"), quiet=True))
+    second = train(file=str(first.folder / "config.yaml"), output=Path("again"))
 
     assert second.document["config"] == first.document["config"]
     assert second.document["results"] == first.document["results"]
-    values = yaml_text.load_file(first.folder / "config.yaml")
+    values = yaml.load_file(first.folder / "config.yaml")
     assert values == first.document["config"]
 
 
 def test_a_finished_run_is_refused_before_anything_is_computed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, computed: list[int]
 ) -> None:
     train()
-    monkeypatch.setattr(fake_experiment, "on_epoch", lambda epoch: pytest.fail("computed"))
+    assert computed == [1, 2, 3, 4]
 
     with pytest.raises(UserError, match="already holds a finished run"):
         train()
     assert train(resume=True).folder == Path("outputs/train/default")
+    assert computed == [1, 2, 3, 4]
 
 
 def test_a_finished_run_of_other_settings_is_not_resumed(folder: Path) -> None:
     train(output=Path("run"))
 
-    with pytest.raises(UserError, match=r"run was made with lr=0\.001, not 0\.5\n.*--force"):
+    with pytest.raises(UserError, match=r"lr=0\.001, not 0\.5"):
         train("lr=0.5", output=Path("run"), resume=True)
 
 
 def test_a_run_of_another_experiment_is_not_resumed(folder: Path) -> None:
-    file = train(output=Path("run")).folder / "metrics.json"
-    file.write_text(file.read_text().replace('"experiment": "train"', '"experiment": "softt"'))
+    softt = make.make(resolve("softt"), command="", output=Path("run"), quiet=True)
 
-    with pytest.raises(UserError, match=r"run holds a run of 'softt', not of train: choose anoth"):
+    with pytest.raises(UserError, match=f"{softt.name} holds a run of softt, not of train"):
         train(output=Path("run"), resume=True)
 
 
-def test_force_computes_again(folder: Path) -> None:
-    before = train(output=Path("run")).document["results"]
+def other_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "code_sha256", lambda package: 64 * "1")
 
-    after = train("lr=0.5", output=Path("run"), force=True).document["results"]
+
+def other_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "sha256", lambda dataset, data_dir: 64 * "1")
+
+
+def other_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("input.csv").write_text("2\n", encoding="utf-8")
+
+
+@pytest.fixture
+def with_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake experiment reads a file of numbers and a dataset."""
+    Path("input.csv").write_text("1\n", encoding="utf-8")
+    monkeypatch.setattr(Config, "input_files", property(lambda config: [Path("input.csv")]))
+    monkeypatch.setattr(datasets, "sha256", lambda dataset, data_dir: 64 * "0")
+    run = fake_run.run
+
+    def with_data(config: Config, context: Context) -> Output:
+        return replace(run(config, context), provenance={"data_sha256": 64 * "0"})
+
+    monkeypatch.setattr(fake_run, "run", with_data)
+
+
+@pytest.mark.usefixtures("with_input")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(other_code, "code"), (other_dataset, "synthetic"), (other_input, "input.csv")],
+)
+def test_a_finished_run_of_other_code_or_inputs_is_not_resumed(
+    change: Callable[[pytest.MonkeyPatch], None],
+    told: str,
+    computed: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = train(output=Path("run"))
+    assert train(output=Path("run"), resume=True).document == first.document
+    assert computed == [1, 2, 3, 4]
+    change(monkeypatch)
+
+    with pytest.raises(UserError, match=f"run was made with .*{told}"):
+        train(output=Path("run"), resume=True)
+    assert computed == [1, 2, 3, 4]
+    train(output=Path("run"), resume=True, force=True)
+
+    assert told in capsys.readouterr().err
+    assert computed == 2 * [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("key", ["code_sha256", "inputs_sha256", "data_sha256"])
+@pytest.mark.usefixtures("with_input")
+def test_what_a_finished_run_did_not_record_counts_as_unchanged(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(train(output=Path("run")).json)
+    document["provenance"][key] = None
+    Path("run/metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    {"code_sha256": other_code, "inputs_sha256": other_input, "data_sha256": other_dataset}[key](
+        monkeypatch
+    )
+
+    assert train(output=Path("run"), resume=True).document == document
+
+
+def test_force_keeps_a_finished_run_that_would_be_computed_to_the_same(
+    folder: Path, computed: list[int]
+) -> None:
+    train(output=Path("run"))
+    train(output=Path("run"), resume=True, force=True)
+
+    assert computed == [1, 2, 3, 4]
+
+
+def test_force_computes_again(folder: Path) -> None:
+    before = train(output=Path("run")).results
+
+    after = train("lr=0.5", output=Path("run"), force=True).results
 
     assert after != before
-    assert record.read_run(Path("run"))["results"] == after
+    assert read(Path("run")).results == after
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -138,20 +233,20 @@ def test_an_interrupted_run_is_continued_to_the_same_results(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = train(output=Path("whole")).document["results"]
+    whole = train(output=Path("whole")).results
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(fake_experiment, "on_epoch", stop_at(2, number))
+    monkeypatch.setattr(fake_run, "on_epoch", stop_at(2, number))
 
     with pytest.raises(KeyboardInterrupt) as caught:
         train(output=Path("run"))
 
     assert (caught.type is interrupt.Terminated) == (number == signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "--resume" in capsys.readouterr().err
     assert not Path("run").exists()
     computed: list[int] = []
-    monkeypatch.setattr(fake_experiment, "on_epoch", computed.append)
-    assert train(output=Path("run"), resume=True).document["results"] == whole
+    monkeypatch.setattr(fake_run, "on_epoch", computed.append)
+    assert train(output=Path("run"), resume=True).results == whole
     assert computed == [3, 4]
     assert names() == {"whole", "run"}
 
@@ -160,36 +255,36 @@ def test_a_forced_run_that_was_interrupted_is_continued(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = train(output=Path("run")).document
-    whole = train("lr=0.5", output=Path("whole")).document["results"]
-    monkeypatch.setattr(fake_experiment, "on_epoch", stop_at(2, signal.SIGINT))
+    whole = train("lr=0.5", output=Path("whole")).results
+    monkeypatch.setattr(fake_run, "on_epoch", stop_at(2, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train("lr=0.5", output=Path("run"), force=True)
-    assert record.read_run(Path("run")) == before
+    assert read(Path("run")).document == before
     computed: list[int] = []
-    monkeypatch.setattr(fake_experiment, "on_epoch", computed.append)
+    monkeypatch.setattr(fake_run, "on_epoch", computed.append)
 
     after = train("lr=0.5", output=Path("run"), force=True, resume=True)
 
     assert computed == [3, 4]
-    assert after.document["results"] == record.read_run(Path("run"))["results"] == whole
+    assert after.results == read(Path("run")).results == whole
 
 
 def test_a_state_is_not_continued_with_other_settings(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake_experiment, "on_epoch", stop_at(2, signal.SIGINT))
+    monkeypatch.setattr(fake_run, "on_epoch", stop_at(2, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(output=Path("run"))
 
-    with pytest.raises(UserError, match=r"begun with epochs=4, not 5\n"):
+    with pytest.raises(UserError, match="epochs=4, not 5"):
         train("epochs=5", output=Path("run"), resume=True)
 
 
 def test_two_processes_do_not_mix_and_a_killed_one_is_continued(
-    folder: Path, tmp_path: Path
+    folder: Path, fake_configs: Path
 ) -> None:
-    whole = train(output=Path("whole")).document["results"]
-    main = [sys.executable, str(Path(__file__).parent / "fake_main.py"), str(tmp_path / "configs")]
+    whole = train(output=Path("whole")).results
+    main = [sys.executable, str(Path(__file__).parent / "fake_main.py"), str(fake_configs)]
     with subprocess.Popen([*main, "2", "train", "--output", "run"]) as process:
         try:
             while not Path("paused").exists():
@@ -203,7 +298,7 @@ def test_two_processes_do_not_mix_and_a_killed_one_is_continued(
 
     resumed = train(output=Path("run"), resume=True)
 
-    assert resumed.document["results"] == whole
+    assert resumed.results == whole
     assert names() == {"whole", "run", "paused"}
 
 
@@ -214,20 +309,21 @@ def test_a_run_that_fails_leaves_no_folder(
     def fail(*_: object) -> Output:
         raise error
 
-    monkeypatch.setattr(fake_experiment, "run", fail)
+    monkeypatch.setattr(fake_run, "run", fail)
 
     with pytest.raises(type(error)):
         train()
     assert names() == set()
 
 
-@pytest.mark.parametrize("results", [{"loss": float("nan")}, {"loss": torch.tensor(1.0)}])
 def test_results_that_are_not_strict_json_are_a_bug_and_leave_nothing(
-    results: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake_experiment, "run", lambda config, context: Output(results))
+    """Constructed without validation, as a bug would."""
+    broken = Results.model_construct(w=[0.0, float("nan")], outcome="trained")
+    monkeypatch.setattr(fake_run, "run", lambda config, context: Output(broken))
 
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         train()
     assert names() == set()
 
@@ -239,33 +335,40 @@ def test_figures_are_drawn_again_from_the_metrics_alone(folder: Path) -> None:
     figure.write_bytes(b"damaged")
     (run.folder / "checkpoint.pt").unlink()
 
-    assert runner.draw(run.folder) == [figure]
+    assert make.draw(run.folder) == [figure]
     assert figure.read_bytes() == drawn
-
-
-def test_a_run_of_an_unknown_experiment_is_not_drawn(folder: Path) -> None:
-    document = {"schema_version": 1, "experiment": "gan", "config": {}, "results": {}}
-    Path("metrics.json").write_text(json.dumps(document), encoding="utf-8")
-
-    with pytest.raises(UserError, match="a run of 'gan', which this midterm does not know"):
-        runner.draw(Path())
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_cuda_never_quietly_becomes_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    with pytest.raises(UserError, match=f"^{name} was asked for, .* no CUDA device: use --device"):
-        runner.resolve_device(name)
-    assert runner.resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(UserError, match=f"^{name} was asked for.*--device cpu"):
+        provenance.resolve_device(name)
+    assert provenance.resolve_device("auto") == torch.device("cpu")
 
 
 def test_a_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    assert runner.resolve_device("auto") == torch.device("cuda", 0)
-    assert runner.resolve_device("cuda:1") == torch.device("cuda", 1)
-    assert runner.resolve_device("cpu") == torch.device("cpu")
+    assert provenance.resolve_device("auto") == torch.device("cuda", 0)
+    assert provenance.resolve_device("cuda:1") == torch.device("cuda", 1)
+    assert provenance.resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="cuda:2 was asked for, but this machine has cuda:0 to"):
-        runner.resolve_device("cuda:2")
+        provenance.resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "same"),
+    [
+        ("auto", "cpu", True),
+        ("auto", "cuda:1", True),
+        ("cpu", "cpu", True),
+        ("cuda", "cuda:0", True),
+        ("cuda", "cuda:1", False),
+        ("cpu", "cuda:0", False),
+    ],
+)
+def test_a_run_on_another_device_is_another_run(asked: str, stored: str, same: bool) -> None:
+    assert provenance.matches(asked, stored) == same

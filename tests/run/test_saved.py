@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from midterm_cli.errors import UserError
 from midterm_cli import files
+from midterm_cli.errors import UserError
 from midterm_cli.run.saved import Saved
 
 
@@ -35,9 +35,10 @@ def test_it_is_taken_up_by_the_same_run_only(save: Callable[[Saved], None], tmp_
     later = begin(tmp_path, started_at="2001-01-01")
     later.resume()
     assert later.started_at == "2000-01-01"
-    assert later.wall_time() > later._elapsed > 0
+    spent = json.loads((tmp_path / "begun.json").read_bytes())["elapsed"]
+    assert later.wall_time() > spent > 0
 
-    with pytest.raises(UserError, match=r"was begun with lr=0\.1, not 0\.2\n.*--resume"):
+    with pytest.raises(UserError, match=r"lr=0\.1, not 0\.2"):
         begin(tmp_path, lr=0.2).resume()
 
     later.discard()
@@ -81,7 +82,7 @@ def test_a_damaged_file_is_refused_by_name(name: str, kept: float, tmp_path: Pat
         saved.resume()
         saved.state.load()
 
-    with pytest.raises(UserError, match=rf"{name} is damaged .*: leave out --resume"):
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
         take_up()
 
 

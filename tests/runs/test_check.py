@@ -1,5 +1,6 @@
 """Runs against expectations: each check turns when a value or a bound does; nothing slips by."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -10,20 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import written_runs
 import yaml
+from answer import Answer
 from scipy.stats import t as student_t
 
-from midterm_cli.runs import check
-from midterm_cli.config import resolve as config
-from midterm_cli.runs import expected
-from midterm_cli import registry as experiments
-from midterm_cli import paths
+from midterm_cli.config.presets import expected_file
+from midterm_cli.config.resolve import resolve
+from midterm_cli.registry import EXPERIMENTS
+from midterm_cli.run import document
+from midterm_cli.runs import check, expected
 from midterm_cli.runs.check import Finding, judge
 from midterm_cli.runs.expected import EVERY, Check, Expectation, Step
 
-Midterm = Callable[..., Any]  # returns conftest.Answer
+Midterm = Callable[..., Answer]
 
-PACKAGED = expected.load(paths.expected_file())
+PACKAGED = expected.load(expected_file())
 CHECKS = [
     pytest.param(one, id=f"{expectation.name}: {one.name}")
     for expectation in PACKAGED.runs
@@ -52,7 +55,7 @@ def planted(path: list[Step], values: list[Any]) -> Any:
 def found(one: Check, *values: Any) -> Finding:
     """The finding on a run that has these values where a check looks."""
     results = json.loads(json.dumps(planted(one.at, list(values))))
-    finding = judge(one, results, {"num_seeds": NUM_SEEDS}, PACKAGED.coverage)
+    finding = judge(one, results, NUM_SEEDS, PACKAGED.coverage)
     json.dumps(finding.document(), allow_nan=False, ensure_ascii=False).encode()
     assert all(isinstance(cell, str) for cell in finding.line())
     return finding
@@ -74,12 +77,13 @@ def test_the_command_of_an_expectation_makes_a_run_that_it_applies_to(
     program, *words = shlex.split(expectation.command)
     assert program == "midterm"
     preset = words[words.index("--config") + 1] if "--config" in words else None
-    resolved = config.resolve(expectation.experiment, preset).config
-    document = {"experiment": expectation.experiment, "config": config.plain(resolved)}
+    config = resolve(expectation.experiment, preset).config
+    earlier = Path(__file__).parent / "version_0_1_0" / expectation.experiment
+    run = dataclasses.replace(document.read(earlier), config=config)
 
-    checked = check.check_run("run", document | {"results": {}}, PACKAGED)
+    checked = check.check_run(run, PACKAGED)
 
-    assert expectation in [run.expectation for run in checked]
+    assert expectation in [one.expectation for one in checked]
 
 
 @pytest.mark.parametrize("one", CHECKS)
@@ -117,9 +121,9 @@ def test_what_is_no_value_never_passes(one: Check) -> None:
             assert not found(one, *values(one, middle)[1:], hostile).ok, hostile
     nothing: list[Any] = [[], {}, "text", 0.0]
     for below in nothing:
-        finding = judge(one, {str(one.at[0]): below}, {"num_seeds": 0}, PACKAGED.coverage)
+        finding = judge(one, {str(one.at[0]): below}, 0, PACKAGED.coverage)
         assert not finding.ok
-    assert judge(one, {}, {"num_seeds": 0}, PACKAGED.coverage).problem == "not in the results"
+    assert judge(one, {}, 0, PACKAGED.coverage).problem == "not in the results"
 
 
 def test_the_interval_is_the_prediction_interval() -> None:
@@ -167,9 +171,9 @@ FILE = """\
 coverage: 0.99
 runs:
   - name: doubled
-    command: midterm autodiff
-    experiment: autodiff
-    config: {dtype: float64, range: [0, 1]}
+    command: midterm train
+    experiment: train
+    config: {dtype: float64, hidden_sizes: [8, 4]}
     checks:
       - {name: half, at: [half], within: [0.4, 0.6], source: derived}
       - {name: word, at: [word], equals: yes, source: published}
@@ -177,18 +181,15 @@ runs:
 RESULTS = {"half": 0.5, "word": "yes"}
 
 
-def write_run(
-    folder: Path, results: Any = RESULTS, experiment: str = "autodiff", **changes: Any
-) -> Path:
-    values = {"dtype": "float64", "range": [0.0, 1.0], "seed": 0} | changes
-    document = {"schema_version": 1, "experiment": experiment, "config": values, "results": results}
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps(document), encoding="utf-8")
-    return folder
+def write_run(folder: Path, results: Mapping[str, Any] = RESULTS, **changes: Any) -> Path:
+    """A run of the fake experiment whose results have these keys as well."""
+    whole = {"w": [0.0, 0.0], "outcome": "trained"} | dict(results)
+    config = {"dtype": "float64", "hidden_sizes": [8, 4]} | changes
+    return written_runs.write(folder, "train", whole, **config)
 
 
 @pytest.fixture
-def checked(folder: Path, midterm: Midterm) -> Midterm:
+def checked(folder: Path, fake_train: None, midterm: Midterm) -> Midterm:
     """`midterm check` against FILE, in an empty folder."""
     (folder / "expected.yaml").write_text(FILE, encoding="utf-8")
     return lambda *arguments: midterm("check", "--expected", "expected.yaml", *arguments)
@@ -243,7 +244,7 @@ def test_the_document_for_graders(checked: Midterm) -> None:
         "runs": [
             {
                 "run": "run",
-                "experiment": "autodiff",
+                "experiment": "train",
                 "expectation": "doubled",
                 "ok": False,
                 "checks": [
@@ -277,26 +278,26 @@ def test_the_document_for_graders(checked: Midterm) -> None:
 def test_without_a_run_all_below_outputs_are_checked(folder: Path, checked: Midterm) -> None:
     more = FILE + FILE[FILE.index("  - name") :].replace("doubled", "missing").replace("64", "32")
     (folder / "expected.yaml").write_text(more, encoding="utf-8")
-    write_run(Path("outputs/autodiff/a"))
+    write_run(Path("outputs/train/a"))
     write_run(Path("outputs/deep/in/b"))
-    write_run(Path("outputs/autodiff/other"), {}, seed=1, range=[0, 2])
-    write_run(Path("outputs/gan/c"), {}, experiment="gan")
-    write_run(Path("outputs/autodiff/.d.partial/run"), {})
+    write_run(Path("outputs/train/other"), {}, seed=1, hidden_sizes=[8])
+    written_runs.write_sweep(Path("outputs/lr_sweep/c"))
+    write_run(Path("outputs/train/.d.partial/run"), {})
 
     code, out, err = checked("--json")
 
     assert code == 0
     assert [run["run"] for run in json.loads(out)["runs"]] == [
-        "outputs/autodiff/a",
         "outputs/deep/in/b",
+        "outputs/train/a",
     ]
     assert json.loads(out)["without_run"] == [
-        {"expectation": "missing", "command": "midterm autodiff"}
+        {"expectation": "missing", "command": "midterm train"}
     ]
-    assert err == "No run for missing: midterm autodiff\n"
+    assert err == "No run for missing: midterm train\n"
 
 
-def told(answer: Any) -> Any:
+def told(answer: Answer) -> str:
     """The message of a mistake of the user's: exit code 2, one or two lines, nothing else."""
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("Error: ")
@@ -306,10 +307,10 @@ def told(answer: Any) -> Any:
 
 
 def test_no_run_to_check(checked: Midterm) -> None:
-    assert "no run below outputs/ is one of which something is expected" in told(checked())
+    assert "outputs/" in told(checked())
     write_run(Path("outputs/a"), dtype="float32")
-    assert "make one, such as by midterm autodiff" in told(checked())
-    assert "no finished run in nowhere" in told(checked("nowhere"))
+    assert "midterm train" in told(checked())
+    assert "nowhere" in told(checked("nowhere"))
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(
@@ -329,60 +330,59 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(
 
 
 def test_a_named_run_of_which_nothing_is_expected(checked: Midterm) -> None:
-    other = write_run(Path("other"), dtype="float32")
-    assert (
-        "other is no run of which something is expected: it has dtype='float32', not 'float64'"
-        in (told(checked(write_run(Path("good")), other)))
+    good, other = write_run(Path("good")), write_run(Path("other"), dtype="float32")
+    assert "other is no run of which something is expected: it has dtype='float32', not" in told(
+        checked(good, other)
     )
-    older = write_run(Path("older"))
-    text = (older / "metrics.json").read_text(encoding="utf-8").replace('"dtype"', '"type"')
-    (older / "metrics.json").write_text(text, encoding="utf-8")
-    assert "it has dtype=null, not 'float64'" in told(checked(older))
-    foreign = write_run(Path("foreign"), experiment="gan\x1b[31m")
-    assert "foreign is a run of 'gan\\x1b[31m', of which nothing is expected" in told(
-        checked(foreign)
-    )
+    foreign = written_runs.write_sweep(Path("foreign"))
+    assert "foreign is a run of 'lr_sweep', of which nothing is expected" in told(checked(foreign))
+
+
+def test_a_run_that_lacks_a_key_is_checked_as_the_completed_one(checked: Midterm) -> None:
+    """Its default is another than what is expected."""
+    run = write_run(Path("outputs/run"))
+    values = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    del values["config"]["dtype"]
+    (run / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+
+    assert "dtype='float32', not 'float64'" in told(checked(run))
+    (Path("expected.yaml")).write_text(FILE.replace("float64", "float32"), encoding="utf-8")
+    code, _, err = checked(run)
+    assert code == 0
+    assert "dtype" in err
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "named"),
     [
-        ("", "metrics.json is damaged"),
-        ('{"schema_version": 1', "metrics.json is damaged"),
+        ("", "damaged"),
+        ('{"schema_version": 1', "damaged"),
         ("[]", "not written by midterm"),
-        ('{"schema_version": 2}', "has schema_version 2, this midterm reads up to 1: upgrade"),
-        ('{"schema_version": 1, "experiment": "autodiff"}', "damaged: it has no 'config'"),
-        (
-            '{"schema_version": 1, "experiment": "autodiff", "config": {}, "results": {"a": NaN}}',
-            "NaN is not strict JSON",
-        ),
-        (
-            '{"schema_version": 1, "experiment": "autodiff", "config": {}, "results": {"": 1e999}}',
-            "metrics.json is damaged",
-        ),
-        (
-            '{"schema_version": 1, "experiment": ["a"], "config": {}, "results": {}}',
-            "damaged: its 'experiment' is not text",
-        ),
+        ('{"schema_version": 2}', "schema_version 2"),
+        ('{"schema_version": 1, "experiment": "train"}', "status"),
+        ('{"schema_version": 1, "experiment": ["a"]}', "experiment"),
+        ('{"schema_version": 1, "results": {"a": NaN}}', "NaN"),
+        ('{"schema_version": 1, "results": {"": 1e999}}', "1e999"),
     ],
 )
-def test_a_damaged_run(text: str, message: str, checked: Midterm) -> None:
+def test_a_damaged_run(text: str, named: str, checked: Midterm) -> None:
     folder = Path("outputs/run")
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(text, encoding="utf-8")
 
-    assert message in told(checked(folder))
+    assert "outputs/run/metrics.json" in told(checked(folder))
+    assert named in told(checked(folder))
 
     # Where it was not named, it neither passes nor hides the others.
     write_run(Path("outputs/good"))
     code, out, err = checked()
     assert (code, err) == (3, "")
-    assert message in out
-    assert out.endswith("1 of the runs cannot be read (2 checks, 1 runs)\n")
+    assert named in out
+    assert "outputs/run" in out
     answer = json.loads(checked("--json").out)
     assert (answer["ok"], answer["runs"][0]["ok"]) == (False, True)
     assert [row["run"] for row in answer["unreadable"]] == ["outputs/run"]
-    assert message in answer["unreadable"][0]["problem"]
+    assert named in answer["unreadable"][0]["problem"]
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
         of_run(chekcs=[]),
         "unknown key 'runs[0].chekcs' (expected.yaml): did you mean 'checks'",
     ),
-    "experiment": (of_run(experiment="autodif"), "no experiment is named 'autodif' in 'doubled'"),
+    "experiment": (of_run(experiment="trian"), "no experiment is named 'trian' in 'doubled'"),
     "config key": (of_run(config={"dtyp": 1}), "unknown key 'config.dtyp' in 'doubled'"),
     "config value": (of_run(config={"dtype": {"a": 1}}), "runs[0].config.dtype must be text"),
     "no checks": (of_run(checks=[]), "runs[0].checks must have at least 1"),
@@ -462,7 +462,7 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
         ),
         "runs[0].checks[2].near.tolerance must be greater than 0, got 0",
     ),
-    "control characters": (of_run(experiment="a\x1b[31m"), r"named 'a\x1b[31m'"),
+    "control characters": (of_run(experiment="a\x1b[31m"), r"'a\x1b[31m'"),
 }
 
 
@@ -514,4 +514,4 @@ def test_another_function_fails_the_checks_of_this_one(folder: Path, midterm: Mi
 
 
 def test_the_experiments_with_expectations() -> None:
-    assert {expectation.experiment for expectation in PACKAGED.runs} <= set(experiments.EXPERIMENTS)
+    assert {expectation.experiment for expectation in PACKAGED.runs} <= set(EXPERIMENTS)

@@ -182,7 +182,7 @@ def spoilt(document: Any, rng: Random) -> Any:
 
 # What NumPy says of numbers such as 1e308 is no concern of this test.
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("times", [8, pytest.param(400, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("times", [8, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["train-groups", "lr-sweep"])
 def test_a_spoilt_run(
     name: str,

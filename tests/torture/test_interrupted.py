@@ -13,7 +13,7 @@ from answer import Answer
 from child import Disturbance
 from processes import UNDISTURBED, Running, assert_whole, commands, every, results_of, run, tree
 
-long = pytest.mark.torture
+long = pytest.mark.slow
 
 CODES = {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143}
 """A shell reports the first as 130. A process that exits with 130 would not end its loop."""

@@ -21,7 +21,7 @@ from processes import (
     watched,
 )
 
-long = pytest.mark.torture
+long = pytest.mark.slow
 
 
 def undisturbed(folder: Path, command: list[str]) -> tuple[str, set[str], int]:

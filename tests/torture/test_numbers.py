@@ -43,7 +43,7 @@ def on_a_terminal(folder: Path, arguments: list[str]) -> bytes:
 
 @pytest.mark.parametrize(
     ("threads", "seeds"),
-    [((1, 2, 3), 3), pytest.param((1, 2, 3, 4, 5, 7, 8), 10, marks=pytest.mark.torture)],
+    [((1, 2, 3), 3), pytest.param((1, 2, 3, 4, 5, 7, 8), 10, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("command", ["train", "lr-sweep"])
 def test_the_exercise_on_any_number_of_cores(

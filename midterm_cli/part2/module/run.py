@@ -56,7 +56,7 @@ def run(config: Config, context: Context) -> Output:
         results,
         provenance={"data_sha256": files.sha256(paths)} if paths else {},
         failed=bool(wrong),
-        warnings=[*warnings(matrix, x, condition, config), *wrong],
+        warnings=[*warning_lines(matrix, x, condition, config), *wrong],
     )
 
 
@@ -140,7 +140,7 @@ def _require_representable(computed: Gradients, x: Tensor, config: Config) -> No
 # What a user must know of the numbers
 
 
-def warnings(matrix: Tensor, x: Tensor, condition: float, config: Config) -> list[str]:
+def warning_lines(matrix: Tensor, x: Tensor, condition: float, config: Config) -> list[str]:
     """A line for an ill-conditioned M, and for each component of Mx near ±T."""
     lines = []
     # A drawn M may exceed its bound by rounding.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import ExperimentConfig, NotNegative, Positive, Record
-from midterm_cli.part2.bounds import MAX_DIMENSION, Threshold
-
-Vector = Annotated[list[float], Field(min_length=1)]
-Matrix = Annotated[list[Vector], Field(min_length=1)]
+from midterm_cli.experiment import (
+    ExperimentConfig,
+    Matrix,
+    NotNegative,
+    Positive,
+    Record,
+    Vector,
+    require_lengths,
+)
+from midterm_cli.part2.schema import MAX_DIMENSION, Threshold
 
 
 class Config(ExperimentConfig):
@@ -89,3 +94,16 @@ class Results(experiment.Results):
     grad_M_symmetric: Matrix = Field(description="on symmetric matrices")
     condition_number: NotNegative
     checks: Checks
+
+    @model_validator(mode="after")
+    def _of_one_dimension(self) -> Self:
+        dimension = len(self.x)
+        matrices = {
+            "M": self.M,
+            "grad_M": self.grad_M,
+            "grad_M_symmetric": self.grad_M_symmetric,
+        }
+        require_lengths(dimension, {"Mx": self.Mx, "g": self.g, "grad_x": self.grad_x})
+        require_lengths(dimension, matrices)
+        require_lengths(dimension, {f"{key}[0]": rows[0] for key, rows in matrices.items()})
+        return self

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import ExperimentConfig, NotNegative, Positive, Range, Record
-from midterm_cli.part2.bounds import Threshold
+from midterm_cli.experiment import (
+    ExperimentConfig,
+    NotNegative,
+    Positive,
+    Range,
+    Record,
+    require_lengths,
+)
+from midterm_cli.part2.schema import Threshold
 
 Values = list[float | None]
 """One for each y; null where it is beyond the largest number of the dtype."""
@@ -60,3 +67,14 @@ class Results(experiment.Results):
     second_derivative: Values | None = Field(description="null where it was not asked for")
     one_sided: list[OneSided] = Field(min_length=2, max_length=2, description="at -T and at +T")
     checks: Checks
+
+    @model_validator(mode="after")
+    def _one_for_each_y(self) -> Self:
+        lists = {
+            "f": self.f,
+            "derivative": self.derivative,
+            "derivative_autograd": self.derivative_autograd,
+            "second_derivative": self.second_derivative,
+        }
+        require_lengths(len(self.y), lists)
+        return self

@@ -19,7 +19,7 @@ from midterm_cli.part4.arithmetic import (
     product_step,
 )
 from midterm_cli.part4.conv.schema import Config, Results, TorchCounts
-from midterm_cli.part4.results import Counts
+from midterm_cli.part4.schema import Counts
 from midterm_cli.part4.sizes import per_axis
 
 

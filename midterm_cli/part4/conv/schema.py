@@ -7,8 +7,7 @@ from pydantic import Field
 from midterm_cli import experiment
 from midterm_cli.experiment import Count
 from midterm_cli.part4.arithmetic import Window, make_windows
-from midterm_cli.part4.configs import ConvConfig
-from midterm_cli.part4.results import AtLeastOne, Counts, Shape, Steps
+from midterm_cli.part4.schema import AtLeastOne, ConvConfig, Counts, ImageShape, Steps
 from midterm_cli.part4.sizes import AtLeast1, Channels, PerAxis
 
 
@@ -45,8 +44,8 @@ class TorchCounts(Counts):
 class Results(experiment.Results):
     """Shape and costs of one convolution."""
 
-    input_shape: Shape
-    output_shape: Shape
+    input_shape: ImageShape
+    output_shape: ImageShape
     values: AtLeastOne
     parameters: Count
     bias: str = Field(description="where biases are counted")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from midterm_cli.experiment import Table
 from midterm_cli.part4.conv.schema import Config, Results
 from midterm_cli.part4.picture import draw_windows
-from midterm_cli.part4.results import agreement
+from midterm_cli.part4.schema import torch_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def summarize(results: Results) -> Sequence[Table | str]:
     """The formulas with their numbers, and whether PyTorch agrees."""
-    return [*results.steps, agreement(results.torch.how, results.torch.agrees)]
+    return [*results.steps, torch_verdict(results.torch.how, results.torch.agrees)]
 
 
 def draw(config: Config, results: Results) -> Mapping[str, Figure]:

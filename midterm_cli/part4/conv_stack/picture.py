@@ -116,7 +116,7 @@ def draw_fields(results: Results) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5.4))
-    _draw_nested(figure.add_axes((0.05, 0.36, 0.33, 0.58)), results.trace.levels)
+    _draw_nested(figure.add_axes((0.05, 0.36, 0.33, 0.58)), results.trace)
     rows = results.layers
     names = [f"{row.layer} {row.description}" for row in rows]
     parameters, macs = (figure.add_axes((left, 0.04, 0.2, 0.88)) for left in (0.57, 0.79))
@@ -145,13 +145,13 @@ def _short(count: int) -> str:
     return f"{count:,}" if count < 10**9 else f"{count:.3g}"
 
 
-def _draw_nested(axes: Axes, levels: Sequence[Level]) -> None:
+def _draw_nested(axes: Axes, traced: Trace) -> None:
     """A rectangle for each layer: what its output nearest to the traced one's middle sees."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    top = levels[-1]
-    middle = [top.place(axis, top.positions[axis][0]) for axis in (0, 1)]
+    levels = traced.levels
+    middle = [levels[-1].place(axis, traced.position[axis]) for axis in (0, 1)]
     height, width = levels[0].sizes
     axes.add_patch(
         Rectangle((-0.5, -0.5), width, height, facecolor="0.95", edgecolor="0.5", label="image")

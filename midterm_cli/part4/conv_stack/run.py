@@ -12,10 +12,10 @@ from torch import nn
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import AXES, ReceptiveField, Window, crossed
+from midterm_cli.part4.arithmetic import AXES, Operations, ReceptiveField, Window, crossed
 from midterm_cli.part4.conv_stack.schema import Config, LayerRow, Level, Results, Trace
 from midterm_cli.part4.layers import Conv, Flatten, Linear, Pool, Relu
-from midterm_cli.part4.results import Counts, Operations, TorchCheck
+from midterm_cli.part4.schema import Counts, TorchCheck
 from midterm_cli.part4.sizes import per_axis
 from midterm_cli.part4.walk import FeatureMap, LayerCost, walk
 

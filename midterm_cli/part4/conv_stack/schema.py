@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sized
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import Count, ExperimentConfig, Record
+from midterm_cli.experiment import Count, ExperimentConfig, Record, require_lengths
+from midterm_cli.part4.arithmetic import Operations
 from midterm_cli.part4.layers import Layer
-from midterm_cli.part4.results import AtLeastOne, Operations, Shape, Steps, TorchCheck
+from midterm_cli.part4.schema import AtLeastOne, Shape, Steps, TorchCheck
 from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+
+
+def _require_window(numbers: list[int]) -> list[int]:
+    kernel_size, stride, _, dilation = numbers
+    if min(kernel_size, stride, dilation) < 1:
+        raise ValueError(f"must be above 0 but for the padding, got {numbers}")
+    return numbers
+
+
+WindowNumbers = Annotated[
+    list[AtLeast0], Field(min_length=4, max_length=4), AfterValidator(_require_window)
+]
+"""[kernel_size, stride, padding, dilation]"""
 
 
 class Config(ExperimentConfig):
@@ -63,10 +78,23 @@ class Level(Record):
     receptive_field: list[AtLeastOne]
     shared: list[Count] = Field(description="inputs that two neighbouring outputs both see")
     positions: list[list[Count]] = Field(description="along each axis: what reaches the output")
-    windows: list[list[Count]] = Field(
+    windows: list[WindowNumbers] = Field(
         default=[],
         description="along each axis [kernel_size, stride, padding, dilation]; none at the input",
     )
+
+    @model_validator(mode="after")
+    def _one_for_each_axis(self) -> Self:
+        lists: dict[str, Sized | None] = {
+            "centre": self.centre,
+            "jump": self.jump,
+            "receptive_field": self.receptive_field,
+            "shared": self.shared,
+            "positions": self.positions,
+            "windows": self.windows or None,
+        }
+        require_lengths(len(self.sizes), lists)
+        return self
 
     def place(self, axis: int, output: int) -> float:
         """The middle of what an output sees along an axis, in inputs of the network."""
@@ -80,11 +108,23 @@ class Trace(Record):
     levels: list[Level] = Field(min_length=1, description="from the input on")
     words: list[str] | None = Field(description="that reach the output; null for an image")
 
+    @model_validator(mode="after")
+    def _one_for_each_axis(self) -> Self:
+        axes = len(self.position)
+        for i, level in enumerate(self.levels):
+            windows = level.windows if i else None  # the input has none
+            require_lengths(
+                axes, {f"levels[{i}].sizes": level.sizes, f"levels[{i}].windows": windows}
+            )
+        return self
+
 
 class Results(experiment.Results):
     """Totals, and in `layers` each layer."""
 
-    input_shape: Shape
+    input_shape: list[AtLeastOne] = Field(
+        min_length=2, max_length=3, description="[channels, height, width] or [channels, length]"
+    )
     words: list[str] | None = Field(description="null for an image")
     output_shape: Shape
     values: AtLeastOne
@@ -100,3 +140,11 @@ class Results(experiment.Results):
     )
     steps: Steps
     torch: TorchCheck
+
+    @model_validator(mode="after")
+    def _one_for_each_axis(self) -> Self:
+        axes = len(self.input_shape) - 1
+        require_lengths(axes, {"trace.position": self.trace.position})
+        if self.stride_one is not None:
+            require_lengths(axes, {"stride_one.position": self.stride_one.position})
+        return self

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from midterm_cli.experiment import Table
+from midterm_cli.part4.arithmetic import Operations
 from midterm_cli.part4.conv_stack.picture import draw_cones, draw_fields
 from midterm_cli.part4.conv_stack.schema import Config, Results
-from midterm_cli.part4.results import Operations, agreement
+from midterm_cli.part4.schema import torch_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
         Table(title, columns, [*rows, total]),
         f"FLOPs: {results.flops:,}; counted: {results.counted}",
         *_traces(results),
-        agreement(results.torch.how, results.torch.agrees),
+        torch_verdict(results.torch.how, results.torch.agrees),
     ]
 
 

@@ -25,8 +25,8 @@ from midterm_cli.part4.arithmetic import (
     output_size_steps,
     output_sizes,
 )
-from midterm_cli.part4.conv_stride.schema import Config, Image, Pixels, Results, StrideCost
-from midterm_cli.part4.results import Counts, TorchCheck
+from midterm_cli.part4.conv_stride.schema import Config, Image, Results, StrideCost
+from midterm_cli.part4.schema import Counts, TorchCheck
 from midterm_cli.part4.sizes import per_axis
 
 MAX_MACS = 10_000_000_000
@@ -253,7 +253,7 @@ def _read_image(config: Config, context: Context) -> tuple[Image, dict[str, Any]
     return image, {"data_sha256": dataset.sha256, "data_source": dataset.source}
 
 
-def subsample(pixels: np.ndarray, stride: int, kind: str) -> Pixels:
+def subsample(pixels: np.ndarray, stride: int, kind: str) -> list[list[float]]:
     """A convolution of one image: a 3 × 3 kernel, padding 1, rounded to a tenth of a grey level.
 
     Args:
@@ -270,5 +270,5 @@ def subsample(pixels: np.ndarray, stride: int, kind: str) -> Pixels:
     y = functional.conv2d(
         x[None, None], kernel[None, None], stride=stride, padding=IMAGE_KERNEL // 2
     )
-    rounded: Pixels = y[0, 0].round(decimals=1).tolist()
+    rounded: list[list[float]] = y[0, 0].round(decimals=1).tolist()
     return rounded

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import Count, NotNegative, Positive, Record
-from midterm_cli.part4.configs import ConvConfig
-from midterm_cli.part4.results import AtLeastOne, Shape, Steps, TorchCheck
+from midterm_cli.experiment import Count, Matrix, NotNegative, Positive, Record, require_lengths
+from midterm_cli.part4.schema import AtLeastOne, ConvConfig, ImageShape, Shape, Steps, TorchCheck
 from midterm_cli.part4.sizes import AtLeast1, PerAxis
-
-Pixels = list[list[float]]
-"""Rows of grey levels, 0…255."""
 
 
 class Config(ConvConfig):
@@ -36,23 +34,28 @@ class StrideCost(Record):
     product_of_strides: AtLeastOne
     mac_factor: Positive = Field(description="MACs of stride 1 over these")
     seconds: NotNegative
-    time_factor: NotNegative = Field(description="seconds of stride 1 over these")
+    time_factor: Positive = Field(description="seconds of stride 1 over these")
 
 
 class Image(Record):
-    """An image under several strides, by a kernel of 3 × 3 with padding 1."""
+    """Rows of grey levels, 0…255, by a kernel of 3 × 3 with padding 1."""
 
     name: str = Field(description="of its class")
     strides: list[AtLeastOne]
-    copied: list[Pixels] = Field(description="the middle of each window, for each stride")
-    averaged: list[Pixels] = Field(description="the mean of each window, for each stride")
+    copied: list[Matrix] = Field(description="the middle of each window, for each stride")
+    averaged: list[Matrix] = Field(description="the mean of each window, for each stride")
+
+    @model_validator(mode="after")
+    def _one_for_each_stride(self) -> Self:
+        require_lengths(len(self.strides), {"copied": self.copied, "averaged": self.averaged})
+        return self
 
 
 class Results(experiment.Results):
     """The convolution under stride 1, and in `strides` under each stride that was asked for."""
 
-    input_shape: Shape
-    output_shape: Shape
+    input_shape: ImageShape
+    output_shape: ImageShape
     values: AtLeastOne
     macs: Count
     seconds: NotNegative = Field(description="measured; it varies")

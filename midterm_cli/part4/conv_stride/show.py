@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from midterm_cli.experiment import Table
 from midterm_cli.part4.arithmetic import crossed
 from midterm_cli.part4.conv_stride.schema import Config, Image, Results
-from midterm_cli.part4.results import agreement
+from midterm_cli.part4.schema import torch_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
         *results.steps,
         Table(title, columns, rows),
         f"times: {results.times}",
-        agreement(results.torch.how, results.torch.agrees),
+        torch_verdict(results.torch.how, results.torch.agrees),
     ]
 
 

@@ -21,7 +21,7 @@ from midterm_cli.part4.arithmetic import (
     pool_cost,
     product_step,
 )
-from midterm_cli.part4.pool.schema import Config, Counts, Results, TorchCounts
+from midterm_cli.part4.pool.schema import Config, PoolCounts, Results, TorchPoolCounts
 from midterm_cli.part4.sizes import per_axis
 
 
@@ -41,7 +41,7 @@ def run(config: Config, context: Context) -> Output:
     shape = [config.channels, *output]
     kernel = [window.kernel_size for window in windows]
     operations, steps = pool_cost(config.kind, prod(shape), kernel)
-    ours = Counts(output_shape=shape, operations=operations.total)
+    ours = PoolCounts(output_shape=shape, operations=operations.total)
     theirs, values_agree = _by_torch(config, sizes, windows, output, context.device)
     wrong = by_torch.disagreements(ours, theirs)
     if values_agree is False:
@@ -58,7 +58,7 @@ def run(config: Config, context: Context) -> Output:
         counted="whole windows, as the formula has it: what lies in the padding included",
         windows_in_padding=empty,
         steps=[*output_size_steps(sizes, windows), product_step("values", shape), *steps],
-        torch=TorchCounts(**dict(theirs), how=how, agrees=not wrong),
+        torch=TorchPoolCounts(**dict(theirs), how=how, agrees=not wrong),
     )
     return Output(results, failed=bool(wrong), warnings=[*_warnings(config, empty, output), *wrong])
 
@@ -82,7 +82,7 @@ def _by_torch(
     windows: Sequence[Window],
     output: Sequence[int],
     device: torch.device,
-) -> tuple[Counts, bool | None]:
+) -> tuple[PoolCounts, bool | None]:
     """Shape and operations as PyTorch finds them; whether values agree, None if they are many."""
     reads = prod(output) * prod(window.kernel_size for window in windows)
     padded = prod(size + 2 * w.padding + w.span for size, w in zip(sizes, windows, strict=True))
@@ -99,7 +99,7 @@ def _by_torch(
     operations = _count_reads(windows, pooled.shape[2:], small) - num_windows
     if config.kind == "average":
         operations += num_windows  # the divisions
-    theirs = Counts(
+    theirs = PoolCounts(
         output_shape=[config.channels, *pooled.shape[2:]],
         operations=config.channels * operations,
     )

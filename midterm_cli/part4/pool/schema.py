@@ -8,8 +8,7 @@ from pydantic import Field
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Record
-from midterm_cli.part4.configs import PoolConfig
-from midterm_cli.part4.results import AtLeastOne, Shape, Steps
+from midterm_cli.part4.schema import AtLeastOne, ImageShape, PoolConfig, Shape, Steps
 from midterm_cli.part4.sizes import AtLeast1, Channels, PerAxis
 
 
@@ -23,14 +22,14 @@ class Config(PoolConfig):
     channels: Channels = Field(description="channels of the input, and of the output")
 
 
-class Counts(Record):
+class PoolCounts(Record):
     """What the formulas give, and what PyTorch finds."""
 
     output_shape: Shape
     operations: Count
 
 
-class TorchCounts(Counts):
+class TorchPoolCounts(PoolCounts):
     """What PyTorch finds."""
 
     how: str = Field(description="how PyTorch was asked")
@@ -41,8 +40,8 @@ class Results(experiment.Results):
     """Shape and operations of one pooling."""
 
     kind: str
-    input_shape: Shape
-    output_shape: Shape
+    input_shape: ImageShape
+    output_shape: ImageShape
     values: AtLeastOne
     operations: Count
     comparisons: Count = 0
@@ -51,4 +50,4 @@ class Results(experiment.Results):
     counted: str = Field(description="what is counted")
     windows_in_padding: Count = Field(description="of one channel")
     steps: Steps
-    torch: TorchCounts
+    torch: TorchPoolCounts

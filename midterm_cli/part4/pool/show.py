@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from midterm_cli.experiment import Table
 from midterm_cli.part4.picture import draw_windows
 from midterm_cli.part4.pool.schema import Config, Results
-from midterm_cli.part4.results import agreement
+from midterm_cli.part4.schema import torch_verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
     return [
         *results.steps,
         f"counted: {results.counted}",
-        agreement(results.torch.how, results.torch.agrees),
+        torch_verdict(results.torch.how, results.torch.agrees),
     ]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import Count, NotNegative, Record
-from midterm_cli.part4.configs import PoolConfig
-from midterm_cli.part4.results import AtLeastOne, Shape, Steps
+from midterm_cli.experiment import Count, Matrix, NotNegative, Record, require_lengths
+from midterm_cli.part4.schema import AtLeastOne, PoolConfig, Steps
 from midterm_cli.part4.sizes import PerAxis
 
 MAX_INPUT = 64
@@ -18,7 +17,6 @@ MAX_INPUT = 64
 Row = Annotated[
     list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(min_length=1, max_length=MAX_INPUT)
 ]
-Matrix = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 
 
 class Config(PoolConfig):
@@ -50,7 +48,7 @@ class Results(experiment.Results):
     """Matrices as lists of rows."""
 
     input: Matrix
-    output_shape: Shape
+    output_shape: list[AtLeastOne] = Field(min_length=2, max_length=2)
     values: AtLeastOne
     operations: Count
     max_pooled: Matrix
@@ -61,3 +59,15 @@ class Results(experiment.Results):
     ties: str = Field(description="how a gradient is shared where inputs tie")
     steps: Steps
     checks: Checks
+
+    @model_validator(mode="after")
+    def _of_the_output_shape(self) -> Self:
+        height, width = self.output_shape
+        pooled = {
+            "max_pooled": self.max_pooled,
+            "min_pooled": self.min_pooled,
+            "upstream": self.upstream,
+        }
+        require_lengths(height, pooled)
+        require_lengths(width, {f"{key}[0]": matrix[0] for key, matrix in pooled.items()})
+        return self

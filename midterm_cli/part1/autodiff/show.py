@@ -1,0 +1,184 @@
+"""How the derivative is shown: tables for the terminal, f and f' as curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from midterm_cli.experiment import Table
+from midterm_cli.part1.autodiff.schema import (
+    DIGITS,
+    METHODS,
+    Config,
+    Judgement,
+    Point,
+    Results,
+    Term,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def summarize(results: Results) -> Sequence[Table | str]:
+    """The terms of the chain rule, the methods side by side, and the verdicts."""
+    digits, short = (15, 13) if results.dtype == "float64" else (8, 5)
+    shown: list[Table | str] = []
+    point = next((point for point in results.points if point.comparison), None)
+    if point is not None:
+        shown.append(_derivation_table(results.derivation, point, digits))
+    shown.append(_method_table(results.points, digits))
+    for point in results.points:
+        x = f"{point.x:.15g}"
+        f, slope = _text(point.f, short), _text(point.derivative.autograd, short)
+        shown.append(f"f({x}) = {f}   f'({x}) = {slope}")
+        if difference := point.finite_difference:
+            step, error = _text(difference.step, 3), _text(difference.error_estimate, 3)
+            shown.append(
+                f"finite differences at {x}: smallest step {step}, estimated error {error}"
+            )
+    if results.formula and results.formula.agrees:
+        shown.append(verdict(results.formula))
+    return shown
+
+
+def _derivation_table(derivation: Sequence[Term], point: Point, digits: int) -> Table:
+    rows = [[name, "", _text(value, digits), "", ""] for name, value in point.intermediates.items()]
+    for term in derivation:
+        value, autograd = _text(term.value[0], digits), _text(term.autograd[0], digits)
+        agrees = "agrees" if term.agrees else "DIFFERS"
+        rows.append([term.term, term.formula, value, autograd, agrees])
+    columns = ["term", "formula", "value", "autograd", "verdict"]
+    return Table(f"chain rule at x = {point.x:.15g}", columns, rows)
+
+
+def _method_table(points: Sequence[Point], digits: int) -> Table:
+    titles = METHODS | {"symbolic": f"symbolic (SymPy), {DIGITS} digits"}
+    rows = []
+    for point in points:
+        x = f"{point.x:.15g}"
+        for name, title in titles.items():
+            value = getattr(point.derivative, name)
+            row = [x, title, _text(value, digits)]
+            if agreement := point.comparison.get(name):
+                numbers = (agreement.difference, agreement.relative, agreement.tolerance)
+                agrees = "agrees" if agreement.agrees else "DIFFERS"
+                row += [*(_text(number, 2) for number in numbers), agrees]
+            else:
+                row += ["", "", "", "not taken" if value is None else "reference"]
+            rows.append(row)
+        if point.reference is not None:
+            title = f"chain rule, {DIGITS} digits"
+            rows.append([x, title, _text(point.reference, digits), "", "", "", "reference"])
+    columns = ["x", "f' by", "value", "difference", "relative", "tolerance", "verdict"]
+    return Table("derivative", columns, rows)
+
+
+def _text(value: float | None, digits: int) -> str:
+    # Adding 0 turns -0 into 0.
+    return "–" if value is None else f"{value + 0:.{digits}g}"
+
+
+LARGEST_DRAWN = 1e300
+"""Beyond it the arithmetic of the figure itself overflows."""
+
+
+def draw(config: Config, results: Results) -> dict[str, Figure]:
+    """Draw f with its tangents above, f' below, cut where the domain ends."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6.5))
+    # Set by hand: a layout engine draws everything twice, a good part of the whole command's time.
+    margins = {"left": 0.12, "right": 0.97, "bottom": 0.08, "top": 0.95, "hspace": 0.08}
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw=margins)
+    points, curve = results.points, results.curve
+    slopes = [point.derivative.autograd for point in points]
+    _draw_curve(above, curve.x, curve.f, [point.f for point in points], "f")
+    _draw_curve(below, curve.x, curve.derivative, slopes, "f′")
+    low, high = config.range
+    for point in points:
+        _mark_point(above, below, point, 0.12 * (high - low), labelled=point is points[0])
+    _mark_edges((above, below), results.domain, (low, high))
+    title = results.expression.strip()
+    title = title if len(title) <= 70 else f"{title[:70]}…"
+    above.set(ylabel="f(x)", xlim=(low, high), title=title)
+    below.set(ylabel="f′(x)", xlabel="x")
+    for axes in (above, below):
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # longer numbers have no room
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+    return {"autodiff": figure}
+
+
+def _draw_curve(
+    axes: Axes,
+    x: Sequence[float | None],
+    values: Sequence[float | None],
+    marked: Sequence[float | None],
+    label: str,
+) -> None:
+    """Cut what flattens the rest, such as the way to a pole, but not the marked values."""
+    known = sorted(value for value in values if value is not None and abs(value) < LARGEST_DRAWN)
+    shown = [value for value in marked if value is not None and abs(value) < LARGEST_DRAWN]
+    if known:
+        cut = len(known) // 100
+        inner = [known[cut], known[-1 - cut], *shown]
+        if known[-1] - known[0] < 3 * (max(inner) - min(inner)):
+            inner = [known[0], known[-1], *shown]
+        margin = 0.08 * (max(inner) - min(inner)) or 1.0
+        low, high = min(inner) - margin, max(inner) + margin
+        axes.set_ylim(low, high)
+        # Clipped out of sight, because the layout overflows on values such as 1e308.
+        values = [value and min(max(value, 2 * low - high), 2 * high - low) for value in values]
+    xs, ys = ([math.nan if v is None else v for v in column] for column in (x, values))
+    axes.plot(xs, ys, color="black", label=label)
+
+
+def _mark_point(above: Axes, below: Axes, point: Point, reach: float, labelled: bool) -> None:
+    """The point on both curves, and the tangent `reach` to both sides."""
+    x, f, slope = point.x, point.f, point.derivative.autograd
+    if max(abs(f), abs(slope or 0)) >= LARGEST_DRAWN:
+        return
+    label = f"f({x:.6g}) = {f:.6g}" if labelled else None
+    above.plot([x], [f], "o", color="tab:red", zorder=3, label=label)
+    if slope is None:
+        return
+    label = f"tangent, slope {slope:.6g}" if labelled else None
+    heights = [f - slope * reach, f + slope * reach]
+    above.plot([x - reach, x + reach], heights, "--", color="tab:red", label=label)
+    label = f"f′({x:.6g}) = {slope:.6g}" if labelled else None
+    below.plot([x], [slope], "o", color="tab:red", zorder=3, label=label)
+
+
+def _mark_edges(
+    panels: Sequence[Axes], domain: Sequence[Sequence[float]], ends: tuple[float, float]
+) -> None:
+    # Two pieces that meet at a pole have one edge between them.
+    distinct = {float(f"{end:.12g}") for piece in domain for end in piece}
+    edges = sorted(distinct.difference(ends))
+    if not edges:
+        return
+    name = f"edge of the domain, x = {edges[0]:.6g}" if len(edges) == 1 else "edges of the domain"
+    # In one line: a function may have thousands of edges.
+    xs = [x for edge in edges for x in (edge, edge, math.nan)]
+    ys = [0.0, 1.0, math.nan] * len(edges)
+    for axes in panels:
+        across = axes.get_xaxis_transform()
+        axes.plot(xs, ys, color="grey", linestyle=":", transform=across, label=name)
+
+
+def verdict(judgement: Judgement) -> str:
+    """Whether a formula is the derivative, where it is not, and why."""
+    checked = f"{judgement.num_points} points of the domain"
+    if judgement.agrees:
+        return f"formula {judgement.formula}: is the derivative at {checked}"
+    bad = judgement.first_bad
+    assert bad is not None
+    value = "undefined" if bad.formula is None else f"{bad.formula:.10g}"
+    meaning = f"; {judgement.meaning}" if judgement.meaning else ""
+    return (
+        f"formula {judgement.formula}: wrong at {judgement.num_bad} of {checked}, first at "
+        f"x = {bad.x:.10g}: {value} where the derivative is {bad.derivative:.10g}{meaning}"
+    )

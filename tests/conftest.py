@@ -15,7 +15,7 @@ import pytest
 from answer import Answer
 from fake_experiment.schema import DEFAULTS
 
-from midterm_cli import cli, registry
+from midterm_cli import cli, figure, registry
 from midterm_cli.config import presets
 from midterm_cli.data import datasets
 from midterm_cli.data.fetch import fetch
@@ -87,6 +87,12 @@ def fake_train(fake_configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = registry.Experiment("train", "fake_experiment", "midterm train", ("reference",))
     monkeypatch.setitem(registry.EXPERIMENTS, "train", row)
     monkeypatch.setattr(presets, "configs_dir", lambda: fake_configs)
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and not turned into pixels, which takes most of a short run's time."""
+    monkeypatch.setattr(figure, "to_png", lambda drawn: figure.SIGNATURE)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ _MUST = {
     "none_required": "be null",
     "dict_type": "hold KEY: VALUE lines",
     "model_type": "hold KEY: VALUE lines",
+    "model_attributes_type": "hold KEY: VALUE lines",
     "literal_error": "be {expected}",
     "too_short": "have at least {min_length} values",
     "too_long": "have at most {max_length} values",

@@ -250,7 +250,7 @@ def _why_none(run: Run, expected: Expected) -> str:
         expectation.config for expectation in expected.runs if expectation.experiment == experiment
     ]
     if not asked:
-        return f"{name} is a run of {shown(experiment)}, of which nothing is expected"
+        return f"{name} is a run of {experiment}, of which nothing is expected"
     changes = [differing({key: config.get(key) for key in wanted}, wanted) for wanted in asked]
     nearest = min(changes, key=lambda text: text.count("; "))
     return f"{name} is no run of which something is expected: it has {nearest}"

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from written_runs import METRICS, THRESHOLDS, write_sweep, write_train
 
-from midterm_cli import figure
 from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
 from midterm_cli.run import make
@@ -212,9 +211,9 @@ def test_an_unknown_key(tmp_path: Path) -> None:
 # ---- the real thing
 
 
-def test_real_runs_of_both_experiments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unrendered")
+def test_real_runs_of_both_experiments(folder: Path) -> None:
     """What train and lr_sweep write is what compare reads."""
-    monkeypatch.setattr(figure, "to_png", lambda figure: b"")  # takes longer than all the rest
     tiny = ["dataset=synthetic", "train_fraction=0.05", "hidden_sizes=[4]", "num_seeds=2"]
 
     def made(experiment: str, assignment: str) -> Path:

@@ -11,7 +11,6 @@ import yaml
 from answer import Answer
 from idx_files import examples, write
 
-from midterm_cli import figure
 from midterm_cli.config import presets
 from midterm_cli.config.resolve import dump, plain, resolve
 from midterm_cli.registry import EXPERIMENTS
@@ -22,10 +21,7 @@ Midterm = Callable[..., Answer]
 FOLDER = Path(__file__).parent / "version_0_1_0"
 
 
-@pytest.fixture(autouse=True)
-def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn, and not turned into pixels, which takes most of the time."""
-    monkeypatch.setattr(figure, "to_png", lambda drawn: b"Software\0midterm")
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def without(name: str, key: str | None, folder: Path) -> Path:

@@ -27,18 +27,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plain import notebook_loop, optimizer_loop
+from midterm_cli.config import resolve
+from midterm_cli.data.datasets import data_dir
 from midterm_cli.experiment import Context, Job
-from midterm_cli.part3 import lr_sweep, train
+from midterm_cli.launch.launcher import Launcher, launcher, num_workers
+from midterm_cli.part3.ensemble import Ensemble
+from midterm_cli.part3.lr_sweep.run import run as run_sweep
+from midterm_cli.part3.lr_sweep.schema import Config as SweepConfig
 from midterm_cli.part3.problem import Problem, arithmetic
-from midterm_cli.part3.sgd import Ensemble
-from midterm_cli.config import resolve as configs
-from midterm_cli import paths
-from midterm_cli.launch.local import Launcher, launcher, num_workers
-from midterm_cli.run.provenance import git_commit, now
+from midterm_cli.part3.train.run import run as run_training
+from midterm_cli.part3.train.schema import Config as TrainConfig
+from midterm_cli.run.provenance import now
+from midterm_cli.source import git_commit
 
 CPU = torch.device("cpu")
 CORES = num_workers(CPU)
-# One unit of work is done per call; a contestant returns how many it did (members × steps).
+# A contestant does some work and returns how many units it was (models × steps).
 Contestant = Callable[[], int]
 Rows = list[dict[str, Any]]
 
@@ -80,12 +84,12 @@ def compared(seconds: Mapping[str, list[float]], baseline: str) -> Rows:
 
 def make_problem(*assignments: str) -> Problem:
     """The learning problem of `midterm train`, with some keys changed."""
-    config = cast("train.Config", configs.resolve("train", None, assignments).config)
-    return Problem(config, Context(CPU, paths.data_dir()))
+    config = cast(TrainConfig, resolve.resolve("train", None, assignments).config)
+    return Problem(config, Context(CPU, data_dir()))
 
 
 def our_steps(ensemble: Ensemble, num: int) -> Contestant:
-    """At least so many steps of an ensemble in training, gathering of minibatches included."""
+    """At least so many steps of an ensemble, the gathering of minibatches included."""
 
     def chunks() -> Iterator[int]:
         for epoch in count(1):
@@ -116,7 +120,7 @@ def plain_steps(steps: Callable[[int], object], num: int) -> Contestant:
 
 
 def on_threads(threads: int, contestant: Contestant) -> Contestant:
-    """A contestant with so many threads for its products; PyTorch by itself takes all cores."""
+    """A contestant with so many intra-op threads; PyTorch by itself takes all cores."""
 
     def run() -> int:
         with arithmetic(threads):
@@ -134,7 +138,7 @@ def plain_data(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def bench_step(rounds: int) -> Rows:
-    """One step a member, with and without averages, for several K."""
+    """One step of a model, with and without averages, for several K."""
     with launcher(CPU, None) as launch, arithmetic(1):
         return race_steps(launch, rounds)
 
@@ -158,12 +162,12 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
                 launch, problem, num, gammas
             )
     for cores, name in ((1, "one core"), (CORES, "all cores")):
-        contestants[f"bound: a large product's rate, {name}"] = on_cores(launch, problem, cores)
+        contestants[f"bound: speed of a large matmul, {name}"] = on_cores(launch, problem, cores)
     seconds = race(contestants, rounds)
     rows = compared(seconds, "notebook loop, with an average")
     for row in rows:
         name = "all cores" if "all cores" in row["name"] else "one core"
-        bound = seconds[f"bound: a large product's rate, {name}"]
+        bound = seconds[f"bound: speed of a large matmul, {name}"]
         both = zip(bound, seconds[row["name"]], strict=True)
         row["share_of_bound"] = spread([least / ours for least, ours in both])
     return rows
@@ -172,9 +176,9 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
 def on_all_cores(
     launch: Launcher, problem: Problem, num: int, gammas: tuple[float, ...]
 ) -> Contestant:
-    """A pass of K fresh members in groups, launched as `train` and `lr-sweep` launch theirs."""
+    """An epoch of K fresh models in groups, launched as `train` and `lr-sweep` launch theirs."""
     jobs = [
-        Job(f"seeds {seeds}", one_pass, problem, (seeds, gammas))
+        Job(f"seeds {seeds}", one_epoch, problem, (seeds, gammas))
         for seeds in problem.groups(range(num), launch.workers)
     ]
 
@@ -186,8 +190,10 @@ def on_all_cores(
     return run
 
 
-def one_pass(problem: Problem, seeds: tuple[int, ...], gammas: tuple[float, ...]) -> Iterator[None]:
-    """Train a group for a pass."""
+def one_epoch(
+    problem: Problem, seeds: tuple[int, ...], gammas: tuple[float, ...]
+) -> Iterator[None]:
+    """Train a group for an epoch."""
     for _ in problem.ensemble(seeds, [1e-3] * len(seeds), gammas).train(1):
         yield None
 
@@ -196,15 +202,15 @@ SIDE, REPEATS = 1024, 20
 
 
 def on_cores(launch: Launcher, problem: Problem, cores: int) -> Contestant:
-    """The multiplications of as many steps as fit into large products, on so many cores at once.
+    """The multiplications of many steps as large matmuls, on so many cores at once.
 
     What the cores of a machine give together is often less than what one gives, times their number.
     """
     sizes = problem.architecture.sizes
     # Forward, gradient of the weights, and gradient of the inputs but for the first layer.
-    products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
-    flops = 2 * 8 * (3 * sum(products) - products[0])
-    jobs = [Job(f"core {i}", large_products, problem, ()) for i in range(cores)]
+    weights = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+    flops = 2 * 8 * (3 * sum(weights) - weights[0])
+    jobs = [Job(f"core {i}", large_matmuls, problem, ()) for i in range(cores)]
 
     def run() -> int:
         for _ in launch(jobs):
@@ -214,7 +220,7 @@ def on_cores(launch: Launcher, problem: Problem, cores: int) -> Contestant:
     return run
 
 
-def large_products(problem: Problem) -> Iterator[None]:
+def large_matmuls(problem: Problem) -> Iterator[None]:
     """Multiply large matrices."""
     a, b, out = torch.ones(3, SIDE, SIDE).unbind()
     for _ in range(REPEATS):
@@ -223,7 +229,7 @@ def large_products(problem: Problem) -> Iterator[None]:
 
 
 def bench_growth(rounds: int) -> Rows:
-    """One network and no average against torch.optim.SGD as data and width grow."""
+    """One model without average against torch.optim.SGD, as data and width grow."""
     rows: Rows = []
     changes = [f"train_fraction={share}" for share in (0.1, 0.3, 1.0)]
     changes += [f"hidden_sizes=[{width}, 16, 12]" for width in (128, 512, 1024)]
@@ -245,32 +251,35 @@ def bench_growth(rounds: int) -> Rows:
 
 
 def bench_evaluation(rounds: int) -> Rows:
-    """A training run of one seed with its measurements after every pass, against training alone."""
-    passes = 25
+    """A training run of one seed with its evaluation after every epoch, against training alone."""
+    epochs = 25
     config = cast(
-        "train.Config", configs.resolve("train", None, ["num_seeds=1", f"epochs={passes}"]).config
+        TrainConfig, resolve.resolve("train", None, ["num_seeds=1", f"epochs={epochs}"]).config
     )
 
     def training_alone() -> int:
         ensemble = make_problem("num_seeds=1").ensemble([0], [1e-3], (1e-3,))
         with arithmetic(1):
-            for epoch in range(1, passes + 1):
+            for epoch in range(1, epochs + 1):
                 for _ in ensemble.train(epoch):
                     pass
-        return passes
+        return epochs
 
     def whole_run() -> int:
         with launcher(CPU, None) as launch:
-            train.run(config, Context(CPU, paths.data_dir(), launch=launch, workers=CORES))
-        return passes
+            run_training(config, Context(CPU, data_dir(), launch=launch, workers=CORES))
+        return epochs
 
-    contestants = {"training alone, a pass": training_alone, "with evaluation, a pass": whole_run}
-    return compared(race(contestants, rounds), "training alone, a pass")
+    contestants = {
+        "training alone, an epoch": training_alone,
+        "with evaluation, an epoch": whole_run,
+    }
+    return compared(race(contestants, rounds), "training alone, an epoch")
 
 
 def bench_sweep(rounds: int) -> Rows:
-    """The default lr-sweep against three single runs of one pass of the notebook loop."""
-    config = cast("lr_sweep.Config", configs.resolve("lr_sweep").config)
+    """The default lr-sweep against three single runs of one epoch of the notebook loop."""
+    config = cast(SweepConfig, resolve.resolve("lr_sweep").config)
     problem = make_problem()
     x, y = plain_data(problem)
 
@@ -282,22 +291,22 @@ def bench_sweep(rounds: int) -> Rows:
 
     def sweep() -> int:
         with launcher(CPU, None) as launch:
-            lr_sweep.run(config, Context(CPU, paths.data_dir(), launch=launch, workers=CORES))
+            run_sweep(config, Context(CPU, data_dir(), launch=launch, workers=CORES))
         return 1
 
-    contestants = {"three plain runs of one pass": three_runs, "default lr-sweep": sweep}
-    return compared(race(contestants, rounds), "three plain runs of one pass")
+    contestants = {"three plain runs of one epoch": three_runs, "default lr-sweep": sweep}
+    return compared(race(contestants, rounds), "three plain runs of one epoch")
 
 
 def bench_command(rounds: int) -> Rows:
     """Whole processes: `midterm train` against a plain script that does the same job."""
     rows: Rows = []
-    data_dir = paths.data_dir()
+    data = data_dir()
     with tempfile.TemporaryDirectory() as folder:
         for seeds in (1, 10):
             ours = [sys.executable, "-m", "midterm_cli", "train", "--seeds", str(seeds)]
-            ours += ["--data-dir", str(data_dir), "--output", f"{folder}/run", "--force", "--quiet"]
-            plain = [sys.executable, "-m", "benchmarks.plain_script", str(data_dir), str(seeds)]
+            ours += ["--data-dir", str(data), "--output", f"{folder}/run", "--force", "--quiet"]
+            plain = [sys.executable, "-m", "benchmarks.plain_script", str(data), str(seeds)]
             contestants = {
                 f"plain script, {seeds} seeds": as_process([*plain, f"{folder}/figure.png"]),
                 f"midterm train, {seeds} seeds": as_process(ours),
@@ -335,11 +344,11 @@ main(["train", "--data-dir", {data!r}, "--output", {output!r}, "--force", "--qui
 
 def bench_memory(rounds: int) -> Rows:
     """Peak memory of `midterm train` against a process that imports and holds the data."""
-    data_dir = str(paths.data_dir())
+    data = str(data_dir())
     rounds = min(3, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        ours = _TRAIN.format(data=data_dir, output=f"{folder}/run")
-        base_peaks = [peak_megabytes(_HOLD_DATA.format(data=data_dir)) for _ in range(rounds)]
+        ours = _TRAIN.format(data=data, output=f"{folder}/run")
+        base_peaks = [peak_megabytes(_HOLD_DATA.format(data=data)) for _ in range(rounds)]
         our_peaks = [peak_megabytes(ours) for _ in range(rounds)]
     ratios = [a / b for a, b in zip(our_peaks, base_peaks, strict=True)]
     return [
@@ -350,7 +359,7 @@ def bench_memory(rounds: int) -> Rows:
 
 
 def peak_megabytes(code: str) -> float:
-    """Largest memory of a Python program, in MB, looked at every few milliseconds.
+    """Largest memory of a Python program, in MB, sampled every few milliseconds.
 
     A page that several processes share counts in parts (Pss), so that the processes that a program
     forks add up to what it takes from the machine.

@@ -1,4 +1,4 @@
-"""The same training written the plain way, as a notebook or a first script would have it."""
+"""The same training in plain PyTorch, as in a notebook or a first script."""
 
 from __future__ import annotations
 

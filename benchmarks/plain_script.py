@@ -1,4 +1,4 @@
-"""The job of `midterm train` as a plain script: data, passes, evaluation, figure.
+"""The job of `midterm train` as a plain script: data, training, evaluation, figure.
 
 python -m benchmarks.plain_script DATA_DIR NUM_SEEDS FIGURE
 """
@@ -22,7 +22,7 @@ SIZES, BATCH_SIZE, LR, GAMMA, EPOCHS, SKIP = (784, 32, 16, 12, 10), 8, 1e-3, 1e-
 
 
 def train(data_dir: str, seed: int) -> list[list[tuple[float, float]]]:
-    """Loss and accuracy of raw and averaged weights, on train and test, after every pass."""
+    """Loss and accuracy of raw and averaged weights, on train and test, after every epoch."""
     torch.manual_seed(seed)
     full, test = FashionMNIST(data_dir, train=True), FashionMNIST(data_dir, train=False)
     subset = torch.randperm(len(full.data))[: len(full.data) // 10]

@@ -89,7 +89,7 @@ def test_an_infinite_term_that_f_does_not_depend_on() -> None:
     [
         ("x**(" * 50 + "x" + ")" * 50, "15,000 operations"),
         ("atan(" * 59 + "x" + ")" * 59, "15,000 operations"),
-        ("u = " + "-" * 40 + "x; v = " + "-" * 40 + "u; f = v", "v written out in x is nested 80"),
+        ("u = " + "-" * 40 + "x; v = " + "-" * 40 + "u; f = v", "v expressed in x is nested 80"),
     ],
 )
 def test_nesting_has_a_cap_that_names_itself(expression: str, cap: str) -> None:

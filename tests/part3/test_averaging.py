@@ -24,7 +24,10 @@ def history(curves: dict[float | None, list[list[float | None]]]) -> list[Histor
             epoch=epoch,
             weights="raw" if gamma is None else "ema",
             gamma=gamma,
-            **dict.fromkeys(METRICS, value),
+            train_loss=value,
+            train_accuracy=value,
+            test_loss=value,
+            test_accuracy=value,
         )
         for gamma, seeds in curves.items()
         for seed, values in enumerate(seeds)

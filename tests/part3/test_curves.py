@@ -4,7 +4,7 @@ from midterm_cli.part3.curves import panels, weights_label, weights_name
 
 
 def test_train_and_test_stand_side_by_side_and_losses_above_accuracies() -> None:
-    figure, axes = panels("lr in $", height=7)
+    figure, axes = panels("$5", height=7)
     figure.draw_without_rendering()
     assert list(axes) == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
     left, below, right, corner = (axis.get_position() for axis in axes.values())
@@ -14,7 +14,7 @@ def test_train_and_test_stand_side_by_side_and_losses_above_accuracies() -> None
         "train loss (nats)", "train accuracy", "test loss (nats)", "test accuracy"
     ]  # fmt: skip
     assert [axis.get_xlabel() for axis in axes.values()] == ["", "epoch", "", "epoch"]
-    assert figure.get_suptitle() == "lr in $"
+    assert [(text.get_text(), text.get_parse_math()) for text in figure.texts] == [("$5", False)]
     assert figure.get_size_inches().tolist() == [10, 7]
 
 

@@ -195,8 +195,9 @@ def test_a_model_is_the_same_bit_for_bit_whichever_share_its_ensemble(
     # The sizes and batch of the exercise, for which the data of every model is aligned alike.
     def make(seeds: Sequence[int]) -> Ensemble:
         lrs = [1e-4 * (1 + seed) for seed in seeds]
-        exercise = {"hidden": (32, 16, 12), "batch_size": 8, "dtype": dtype, "method": method}
-        return make_ensemble(seeds, lrs, **exercise)
+        return make_ensemble(
+            seeds, lrs, hidden=(32, 16, 12), batch_size=8, dtype=dtype, method=method
+        )
 
     assert_same_models_apart(make, 32, [[0], [5], [31, 2], [1, 4, 7, 9, 15]])
 

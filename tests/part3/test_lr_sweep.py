@@ -187,6 +187,8 @@ def test_a_sweep_of_few_wide_models_computes_on_all_cores() -> None:
 
     assert shares == {(1, 4), (2, 2)}
     assert output.provenance["threads"] == 4
+    # Small models do not use a second thread: there are as many threads as groups.
+    assert run(config_of(*TINY), workers=3).provenance["threads"] == 3
 
 
 def test_a_seed_sees_the_same_at_a_learning_rate_whatever_else_is_tried(tiny: Results) -> None:

@@ -38,7 +38,7 @@ def by_quantiles(attempts: Sequence[Attempt]) -> list[float]:
             likelihood *= of_seed.mean(1)
         posterior += likelihood
     cumulative = np.cumsum(posterior) / posterior.sum()
-    return np.exp(np.interp((0.025, 0.5, 0.975), cumulative, m)).tolist()
+    return [float(np.exp(np.interp(p, cumulative, m))) for p in (0.025, 0.5, 0.975)]
 
 
 def quantiles(threshold: FailureThreshold | None) -> list[float]:

@@ -36,8 +36,8 @@ def config_of(*assignments: str, preset: str | None = None) -> Config:
 
 
 def run(config: Config, workers: int = 1, **context: Any) -> Output:
-    context = {"launch": Threads(workers), "workers": workers} | context
-    return train.run(config, Context(CPU, **context))
+    context.setdefault("launch", Threads(workers))
+    return train.run(config, Context(CPU, workers=workers, **context))
 
 
 def results(output: Output) -> Results:

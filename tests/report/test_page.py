@@ -352,7 +352,7 @@ def test_an_unreadable_run_is_named(runs: Path) -> None:
     [
         ({"f": "<b>2.5</b>"}, "results.f must be a number"),
         ({"latex": 3}, "results.latex must be text, got 3"),
-        ({"points": [{}]}, "results.points.x is missing"),
+        ({"points": [{}]}, "results.points[0].x is missing"),
         ({"max_relative_error": "0"}, "results.max_relative_error must be a number"),
     ],
 )

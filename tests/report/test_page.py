@@ -339,6 +339,14 @@ def test_a_diverged_run_is_no_damage(tmp_path: Path) -> None:
     assert "where one more run would lie takes two seeds to tell, none of which has" in words
 
 
+def test_a_run_without_a_figure_is_no_damage(tmp_path: Path) -> None:
+    with small_presets(tmp_path / "configs", pool={"size": 600}):
+        make_run("pool", tmp_path / "outputs")
+        shown, twin = pages(tmp_path / "outputs")
+    assert "![" not in twin
+    assert "PyTorch agrees" in Outline(shown).words
+
+
 def test_an_unreadable_run_is_named(runs: Path) -> None:
     keep(runs, "softt")
     (runs / "softt" / "default" / "metrics.json").write_text('{"', encoding="utf-8")

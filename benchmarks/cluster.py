@@ -36,17 +36,17 @@ from typing import Any
 
 import psutil
 import torch
+from midterm_cli.launch.cluster.connect import Dask, connected
 from rich.console import Console
 
 from benchmarks.bench import Rows, as_table, race, spread
 from benchmarks.sleeping import sleep
+from midterm_cli import paths
+from midterm_cli.config import resolve as configs
 from midterm_cli.experiment import Context, Job
+from midterm_cli.launch.local import Cluster, Launcher, Threads
 from midterm_cli.part3 import lr_sweep
 from midterm_cli.part3.problem import Problem
-from midterm_cli.config import resolve as configs
-from midterm_cli import paths
-from midterm_cli.launch.cluster.connect import Dask, connected
-from midterm_cli.launch.local import Cluster, Launcher, Threads
 
 _WORKERS_A_PROCESS = 250
 _GOAL = 0.9

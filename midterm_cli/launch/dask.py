@@ -49,7 +49,7 @@ class Bounds:
     Attributes:
         connect: for a scheduler to answer for the first time.
         scheduler: for the scheduler to answer a question.
-        worker: for a worker to say which code it runs, or for a result to arrive from it.
+        worker: for a worker to say which code it runs.
         refresh: before it asks for the list of workers again.
         no_workers: for a worker that may compute.
     """
@@ -131,7 +131,9 @@ class Dask:
         if not jobs:
             return
         pending: dict[distributed.Future[Any], int] = {}
-        completed = distributed.as_completed(loop=self._client.loop)
+        completed = distributed.as_completed(
+            loop=self._client.loop, with_results=True, raise_errors=False
+        )
         failures: list[str] = []
 
         def submit(indices: Iterable[int]) -> None:
@@ -145,22 +147,17 @@ class Dask:
         try:
             submit(range(len(jobs)))
             while pending:
-                for future in completed.next_batch(block=False):
+                for future, result in completed.next_batch(block=False):
                     if (index := pending.pop(future, None)) is None:
                         continue  # submitted again meanwhile
-                    try:
-                        value, worker = future.result(timeout=self._bounds.worker)
-                    except TimeoutError:  # it is on a worker that hangs
-                        pending[future] = index
-                        completed.add(future)
-                    except CancelledError:
-                        raise self._is_gone() from None
-                    except Exception as error:
-                        failures.append(f"{jobs[index].name}: {_reason(error)}")
-                        terminal.say(f"Warning: failed, {failures[-1]}")
-                    else:
+                    if isinstance(result, dask_worker.Result):
                         future.release()
-                        yield Event(index, value, worker)
+                        yield Event(index, result.value, result.worker)
+                    elif isinstance(result, CancelledError):
+                        raise self._is_gone()
+                    else:
+                        failures.append(f"{jobs[index].name}: {_reason(future.exception())}")
+                        terminal.say(f"Warning: failed, {failures[-1]}")
                 before = self._threads.keys()
                 if self._refresh_if_due():
                     self._ship(jobs[0].problem)
@@ -170,6 +167,11 @@ class Dask:
                         indices = list(pending.values())
                         _release(pending)
                         submit(indices)
+                    # as_completed loses a job that fails when it is run again because its result
+                    # was lost on the way.
+                    for future in pending:
+                        if future.status in ("error", "cancelled"):
+                            completed.add(future)
                 time.sleep(_POLL)
         finally:
             _release(pending)
@@ -248,7 +250,7 @@ class Dask:
         found = self._list_workers()
         refusals: list[str] = []
         if new := found.keys() - self._asked:
-            refusals = self._ask({address: str(found[address]["name"]) for address in sorted(new)})
+            refusals = self._ask({address: str(found[address]["name"]) for address in new})
             found = self._list_workers()
         self._asked = self._asked & found.keys() | new
         self._threads = {
@@ -306,7 +308,7 @@ class Dask:
                 refused.setdefault(printable(answer), []).append(printable(name))
         return [
             f"no work for worker{'s' * (len(which) > 1)} "
-            f"{shortened(', '.join(which), _SHOWN_NAMES)} ({answer}): "
+            f"{shortened(', '.join(sorted(which)), _SHOWN_NAMES)} ({answer}): "
             "install there what is installed here, and start again"
             for answer, which in refused.items()
         ]

@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed import Reschedule, Worker, get_worker
+from distributed.core import Status
 
 import midterm_cli
 from midterm_cli import source
@@ -26,6 +27,18 @@ _PAUSE = 0.1
 
 class JobError(Exception):
     """A job failed; says how, and on which worker."""
+
+
+class Result(NamedTuple):
+    """What a job comes to.
+
+    Attributes:
+        value: its last event.
+        worker: name and host of the worker.
+    """
+
+    value: Any
+    worker: Mapping[str, str]
 
 
 def versions() -> dict[str, str]:
@@ -70,15 +83,12 @@ def unpickled(problem: bytes) -> Any:
         return _job_error(error)
 
 
-def run_job(problem: str, job: bytes) -> tuple[Any, dict[str, str]]:
+def run_job(problem: str, job: bytes) -> Result:
     """Run a job to its end.
 
     Args:
         problem: its name.
         job: its function and its arguments, pickled.
-
-    Returns:
-        Its last event; name and host of this worker.
 
     Raises:
         JobError: the job failed.
@@ -97,7 +107,7 @@ def run_job(problem: str, job: bytes) -> tuple[Any, dict[str, str]]:
         last = _last_event(work(copy, *arguments))
     except Exception as error:
         raise _job_error(error) from None
-    return last, {"worker": str(worker.name), "host": socket.gethostname()}
+    return Result(last, {"worker": str(worker.name), "host": socket.gethostname()})
 
 
 def _job_error(error: Exception) -> JobError:
@@ -126,7 +136,8 @@ def _last_event(events: Iterator[Any]) -> Any:
 
 
 def _is_cancelled() -> bool:
-    """Whether the driver has released the task of this thread, or is gone: nobody wants it."""
+    """Whether nobody waits for the job of this thread: its driver or the scheduler is gone."""
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
-    return task is None or task.state == "cancelled"
+    is_closing = worker.status in (Status.closing, Status.closed)
+    return is_closing or task is None or task.state == "cancelled"

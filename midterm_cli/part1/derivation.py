@@ -1,6 +1,6 @@
 """The derivation of f' by the chain rule: in LaTeX, and term by term against autograd.
 
-Both come from the same trees, so that what is printed is what was checked.
+Both come from the same trees, so that the formulas printed are those that were checked.
 """
 
 from __future__ import annotations
@@ -18,37 +18,39 @@ from midterm_cli.part1.expression import (
     differentiate,
     evaluate_program,
     finite,
-    name_latex,
     names,
-    rounding_bound,
-    to_latex,
-    to_text,
 )
-
-ROUNDING_FACTOR = 8
-"""Tolerance over the rounding bound: the methods do the same operations in other orders."""
+from midterm_cli.part1.printing import name_latex, to_latex, to_text
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
 
 
 def check_terms(
     program: Program, partials: list[Partial], totals: dict[str, Tensor], x: Tensor
 ) -> list[Term]:
-    """Each factor and each product of the chain rule, with autograd's number for it."""
+    """Each factor and each product of the chain rule, with autograd's number for it.
+
+    Args:
+        program: the function.
+        partials: its factors at `x`.
+        totals: the derivative of each step at `x`, by name.
+        x: the points, (n,).
+    """
     exact = {
         name: (value.double(), torch.zeros_like(value, dtype=torch.float64))
         for name, value in evaluate_program(program, x).items()
     }
     by_autograd = reverse_mode_steps(program, x)
-    written = compose(program)
+    in_x = compose(program)
     terms = []
     for step in program:
-        mine = [partial for partial in partials if partial.of == step.name]
-        for partial in mine:
+        factors = [partial for partial in partials if partial.of == step.name]
+        for partial in factors:
             bound = _bound(partial.expr, exact, x)
             symbol, formula = _symbol(partial, program), to_text(partial.expr)
             terms.append(_term(symbol, formula, partial.value, partial.autograd, bound))
         if _inputs(program, step.name) != ("x",):
-            bound = _bound(differentiate(written[step.name], "x"), exact, x)
-            product = " + ".join(_product(partial, program) for partial in mine) or "0"
+            bound = _bound(differentiate(in_x[step.name], "x"), exact, x)
+            product = " + ".join(_product(partial, program) for partial in factors) or "0"
             value, check = totals[step.name], by_autograd[step.name]
             terms.append(_term(f"d{step.name}/dx", product, value, check, bound))
     return terms

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from midterm_cli.part1.autodiff.schema import DIGITS
+from midterm_cli.part1.autodiff.schema import DIGITS, Values
 from midterm_cli.part1.expression import (
     Arithmetic,
-    Binary,
-    Call,
     Expr,
     Program,
-    children,
-    compose,
+    as_function,
     differentiate,
     evaluate,
     evaluate_program,
     finite,
     names,
-    slope_in_x,
     torch_arithmetic,
 )
-
-MAX_SYMPY_NESTING = 8
-"""Functions and powers inside each other that SymPy gets: its time doubles with each."""
 
 
 def reverse_mode(program: Program, x: Tensor) -> Tensor:
@@ -52,16 +45,12 @@ def _gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def forward_mode(program: Program, x: Tensor) -> Tensor:
-    """Compute f' at each point of `x` by PyTorch's forward mode."""
-
-    def f(at: Tensor) -> Tensor:
-        return evaluate_program(program, at)[program[-1].name]
-
+    """Compute f' at each point of `x` by the dual numbers of torch.func.jvp."""
     with warnings.catch_warnings():
-        # The first call loads a part of PyTorch that warns of PyTorch's own use of torch.jit.
+        # The first call loads decompositions by torch.jit.script, which says it is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        tangent: Tensor = torch.func.jvp(f, (x,), (torch.ones_like(x),))[1]
-    return tangent
+        slope: Tensor = torch.func.jvp(as_function(program), (x,), (torch.ones_like(x),))[1]
+    return slope
 
 
 @dataclass(frozen=True)
@@ -108,131 +97,42 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
     return totals
 
 
-def symbolic(program: Program, x: float) -> float | None:
-    """Compute f' at `x` by SymPy: differentiated as a whole, evaluated with 30 digits.
+class SymbolicError(Exception):
+    """SymPy cannot differentiate a function; the message says why."""
+
+
+def symbolic(program: Program, points: Sequence[float]) -> Values:
+    """Compute f' at each point: differentiated by SymPy, evaluated with DIGITS digits.
 
     Returns:
-        The nearest float, or None where f' is not a finite real number.
+        The nearest floats; None where f' is not a finite real number.
+
+    Raises:
+        SymbolicError: SymPy does not finish.
     """
+    import mpmath
     import sympy
 
     symbol = sympy.Symbol("x", real=True)
     constants = {"pi": sympy.pi, "e": sympy.E}
     arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
     values = {"x": symbol}
-    for step in program:
-        values[step.name] = evaluate(step.expr, values, arithmetic)
-    slope = sympy.diff(values[program[-1].name], symbol)
     try:
-        value = float(slope.evalf(DIGITS, subs={symbol: sympy.Float(x, DIGITS)}))
-    except (ArithmeticError, TypeError):  # a pole, or a complex number
-        return None
-    return finite(value)
-
-
-def sympy_finishes(program: Program) -> bool:
-    """Whether SymPy is given the function: what is nested too deeply takes it for ever."""
-    return _nesting(compose(program)[program[-1].name]) <= MAX_SYMPY_NESTING
-
-
-def precise(program: Program, x: float) -> float | None:
-    """Compute f' at `x` by the rules of the chain rule, evaluated with 30 digits.
-
-    Returns:
-        As for `symbolic`.
-    """
-    import mpmath
-
-    constants = {"pi": mpmath.pi, "e": mpmath.e}
-    arithmetic = Arithmetic(mpmath, lambda text: mpmath.mpf(constants.get(text, text)))
+        for step in program:
+            values[step.name] = evaluate(step.expr, values, arithmetic)
+        slope = sympy.diff(values[program[-1].name], symbol)
+        if slope.has(sympy.nan, sympy.zoo):
+            return [None] * len(points)
+        # SymPy's own evalf takes twice as long for each level of nesting; this does not.
+        function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
+    except (ValueError, NotImplementedError) as error:
+        raise SymbolicError(str(error)) from error
     with mpmath.workdps(DIGITS):
-        try:
-            value = float(evaluate(slope_in_x(program), {"x": mpmath.mpf(x)}, arithmetic))
-        except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
-            return None
-    return finite(value)
+        return [_real(function, mpmath.mpf(x)) for x in points]
 
 
-def _nesting(expr: Expr) -> int:
-    is_nested = isinstance(expr, Call) or (isinstance(expr, Binary) and expr.operator == "**")
-    return is_nested + max(map(_nesting, children(expr)), default=0)
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """A derivative by finite differences.
-
-    Attributes:
-        value: the extrapolated derivative.
-        step: the smallest step that it rests on.
-        error: estimate of its error.
-    """
-
-    value: float
-    step: float
-    error: float
-
-
-ORDERS = 10
-"""Steps that one extrapolation rests on."""
-
-
-def richardson(
-    f: Callable[[Tensor], Tensor],
-    x: Tensor,
-    first_step: float,
-    noise: Callable[[Tensor], Tensor],
-    levels: int = 40,
-) -> Extrapolation:
-    """Estimate f'(x) from central differences, extrapolated to step 0 (Richardson; Ridders).
-
-    The steps are first_step / 2**k. Every ORDERS of them that follow each other are extrapolated,
-    the finest first; a coarser one, which rounds less, takes its place where the two agree to
-    within their errors. So a step longer than the oscillations of f, whose quotients may agree
-    with each other, is not believed.
-
-    Args:
-        f: evaluated once, at all points, in the dtype of `x`.
-        x: a scalar tensor.
-        first_step: the largest step; f must be defined on [x - first_step, x + first_step].
-        noise: absolute rounding error of f, at each of the points that it is given.
-        levels: number of steps, if the dtype resolves as many.
-    """
-    finest = 8 * torch.finfo(x.dtype).eps * max(abs(float(x)), first_step)
-    levels = max(2, min(levels, 1 + int(math.log2(max(first_step / finest, 1)))))
-    steps = first_step / 2.0 ** torch.arange(levels, dtype=x.dtype, device=x.device)
-    above, below = x + steps, x - steps
-    # Divided by the steps that were made, after rounding, not by those that were meant.
-    made = above.double() - below.double()
-    quotients = ((f(above) - f(below)).double() / made).tolist()
-    floors = ((noise(above) + noise(below)).double() / made).tolist()
-    best = Extrapolation(math.nan, first_step, math.inf)
-    for start in range(max(levels - ORDERS, 0), -1, -1):
-        window = slice(start, start + ORDERS)
-        found = _extrapolate(quotients[window], floors[window], first_step / 2**start)
-        agree = not abs(found.value - best.value) > found.error + best.error
-        if found.error < best.error and agree:
-            best = found
-    return best
-
-
-def _extrapolate(quotients: list[float], floors: list[float], first_step: float) -> Extrapolation:
-    """Remove one even power of the step after the other, and take the entry that is surest.
-
-    The error of an entry of the tableau is how far it moved when the last order was added, and at
-    least what the noise of f makes of its step.
-    """
-    best = Extrapolation(quotients[0], first_step, math.inf)
-    previous = [quotients[0]]
-    for k in range(1, len(quotients)):
-        row = [quotients[k]]
-        for order in range(1, k + 1):
-            weight = 4.0**order
-            value = (weight * row[-1] - previous[order - 1]) / (weight - 1)
-            moved = max(abs(value - row[-1]), abs(value - previous[order - 1]))
-            error = max(moved, floors[k])
-            row.append(value)
-            if error < best.error:
-                best = Extrapolation(value, first_step / 2**k, error)
-        previous = row
-    return best
+def _real(function: Callable[[Any], Any], x: Any) -> float | None:
+    try:
+        return finite(float(function(x)))
+    except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
+        return None

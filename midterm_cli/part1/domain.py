@@ -22,9 +22,9 @@ from midterm_cli.part1.expression import (
     integer,
     nodes,
     slope_in_x,
-    to_text,
     torch_arithmetic,
 )
+from midterm_cli.part1.printing import to_text
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "> 0": lambda a: a > 0,

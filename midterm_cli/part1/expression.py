@@ -1,7 +1,7 @@
 """Expressions in one variable as small immutable trees.
 
-A tree is evaluated in any arithmetic (torch, mpmath, SymPy, math), differentiated symbolically and
-printed as text or LaTeX. Trees are built by `parse`, or by the constructors below.
+A tree is evaluated in any arithmetic (torch, SymPy, math) and differentiated by rules. Trees are
+built by `parse`, or by the constructors below.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
 
 def nodes(expr: Expr) -> Iterator[Expr]:
     """Every node, operands before the operation that takes them."""
-    # A stack, not recursion: generators inside each other cost a step of each for every node.
+    # A stack, not recursion: nested generators would resume each other for every node.
     pending: list[tuple[Expr, bool]] = [(expr, False)]
     while pending:
         node, operands_given = pending.pop()
@@ -103,7 +103,7 @@ def names(expr: Expr) -> tuple[str, ...]:
 
 
 def has_names(expr: Expr) -> bool:
-    """Whether any name occurs; of a long expression that has one, little is looked at."""
+    """Whether any name occurs; stops at the first."""
     return any(isinstance(node, Name) for node in nodes(expr))
 
 
@@ -128,11 +128,11 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
 
 
 def compose(program: Program) -> dict[str, Expr]:
-    """Each step written out in `x` alone."""
-    written: dict[str, Expr] = {}
+    """Each step as an expression in `x` alone, by name."""
+    in_x: dict[str, Expr] = {}
     for step in program:
-        written[step.name] = substitute(step.expr, written)
-    return written
+        in_x[step.name] = substitute(step.expr, in_x)
+    return in_x
 
 
 # Evaluation
@@ -143,7 +143,7 @@ class Arithmetic:
     """Where an expression is evaluated.
 
     Attributes:
-        functions: has sin, cos, … as attributes: the module torch, mpmath, sympy or math.
+        functions: has sin, cos, … as attributes: the module torch, sympy or math.
         number: turns the text of a Number into a number of that arithmetic.
     """
 
@@ -193,21 +193,17 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def evaluate_program(
-    program: Program, x: Tensor, arithmetic: Arithmetic | None = None
-) -> dict[str, Tensor]:
-    """The value of `x` and of each step, by name; each of the shape of `x`.
-
-    Args:
-        program: the steps.
-        x: any shape.
-        arithmetic: a kind of tensor arithmetic; by default that of `x`.
-    """
+def evaluate_program(program: Program, x: Tensor) -> dict[str, Tensor]:
+    """The value of `x` and of each step, by name; each of the shape of `x`."""
     values = {"x": x}
     for step in program:
-        value = evaluate(step.expr, values, arithmetic or torch_arithmetic(x))
-        values[step.name] = value.expand_as(x)
+        values[step.name] = evaluate(step.expr, values, torch_arithmetic(x)).expand_as(x)
     return values
+
+
+def as_function(program: Program) -> Callable[[Tensor], Tensor]:
+    """The program as a function of a tensor of any shape."""
+    return lambda x: evaluate_program(program, x)[program[-1].name]
 
 
 def finite(value: float) -> float | None:
@@ -306,7 +302,7 @@ FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
 
 
 def differentiate(expr: Expr, name: str) -> Expr:
-    """The partial derivative with respect to `name`; other names are held fixed."""
+    """The partial derivative with respect to `name`; other names are constants."""
     match expr:
         case Name(other):
             return ONE if other == name else ZERO
@@ -342,146 +338,5 @@ def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
 
 
 def slope_in_x(program: Program) -> Expr:
-    """The derivative of the program's value, written out in `x` alone."""
+    """The derivative of the program's value, as an expression in `x` alone."""
     return differentiate(compose(program)[program[-1].name], "x")
-
-
-# Rounding
-
-
-def rounding_bound(
-    expr: Expr, values: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Value and first-order bound of its rounding error (running error analysis).
-
-    Each operation adds two units of rounding of its result, and what underflow can take, to the
-    errors of its operands, which it passes on scaled by its partial derivatives (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2.8 and 3.3).
-
-    Args:
-        expr: the expression.
-        values: for each name its value and the absolute error of that value, float64.
-        dtype: the arithmetic whose error is wanted.
-    """
-    if isinstance(expr, Name):
-        return values[expr.name]
-    example = next(iter(values.values()))[0]
-    arithmetic = torch_arithmetic(example)
-    if isinstance(expr, Number):
-        value = arithmetic.number(expr.text)
-        return value, torch.finfo(dtype).eps / 2 * value.abs()
-    # The operands become names of their own; a constant stays, so that an exponent stays exact.
-    operands: dict[str, tuple[Tensor, Tensor]] = {}
-    local: list[Expr] = []
-    for i, child in enumerate(children(expr)):
-        if has_names(child):
-            operands[f"operand {i}"] = rounding_bound(child, values, dtype)
-            local.append(Name(f"operand {i}"))
-        else:
-            local.append(child)
-    operation = with_children(expr, tuple(local))
-    points = {name: value for name, (value, _) in operands.items()}
-    result = evaluate(operation, points, arithmetic)
-    error = torch.finfo(dtype).eps * result.abs() + torch.finfo(dtype).tiny
-    for name in names(operation):
-        slope = evaluate(differentiate(operation, name), points, arithmetic)
-        operand_error = operands[name][1]
-        # An exact operand passes on nothing, even where the slope is infinite.
-        error = error + torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
-    return result, error
-
-
-# Printing
-
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 4}
-_ATOM = 5
-
-
-def _precedence(expr: Expr) -> int:
-    match expr:
-        case Binary(operator, _, _):
-            return _PRECEDENCE[operator]
-        case Negative(_):
-            return 1
-        case _:
-            return _ATOM
-
-
-def to_text(expr: Expr) -> str:
-    """As it would be typed; reading it again gives the same tree."""
-    match expr:
-        case Number(text) | Name(text):
-            return text
-        case Call(function, argument):
-            return f"{function}({to_text(argument)})"
-        case Negative(argument):
-            return "-" + _grouped(argument, _PRECEDENCE["**"])
-        case Binary("**", left, right):
-            return f"{_grouped(left, _ATOM)}**{_grouped(right, _ATOM)}"
-        case Binary(operator, left, right):
-            level = _PRECEDENCE[operator]
-            return f"{_grouped(left, level)} {operator} {_grouped(right, level + 1)}"
-
-
-def _grouped(expr: Expr, level: int) -> str:
-    return to_text(expr) if _precedence(expr) >= level else f"({to_text(expr)})"
-
-
-def to_latex(expr: Expr) -> str:
-    """As mathematics, without the delimiters of a formula."""
-    match expr:
-        case Number("pi"):
-            return r"\pi"
-        case Number(text):
-            mantissa, _, exponent = text.partition("e")
-            return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else text
-        case Name(name):
-            return name_latex(name)
-        case Call("sqrt", argument):
-            return rf"\sqrt{{{to_latex(argument)}}}"
-        case Call("exp", argument):
-            return rf"e^{{{to_latex(argument)}}}"
-        case Call(function, argument):
-            command = {"asin": r"\arcsin", "acos": r"\arccos", "atan": r"\arctan"}
-            return rf"{command.get(function, chr(92) + function)}\left({to_latex(argument)}\right)"
-        case Negative(argument):
-            return "-" + _grouped_latex(argument, 2)
-        case Binary("/", left, right):
-            return rf"\frac{{{to_latex(left)}}}{{{to_latex(right)}}}"
-        case Binary("**", left, right):
-            return rf"{_grouped_latex(left, _ATOM)}^{{{to_latex(right)}}}"
-        case Binary("*", left, right):
-            sign = " " if isinstance(left, Number) and not _starts_with_digit(right) else r" \cdot "
-            return _grouped_latex(left, 2) + sign + _grouped_latex(right, 2)
-        case Binary(operator, left, right):
-            return f"{_grouped_latex(left, 1)} {operator} {_grouped_latex(right, 2)}"
-
-
-def _grouped_latex(expr: Expr, level: int) -> str:
-    match expr:
-        case Call("exp", _):  # printed as a power of e
-            precedence = _PRECEDENCE["**"]
-        case Number(text) if "e" in text and text != "e":  # printed as a product
-            precedence = _PRECEDENCE["*"]
-        case _:
-            precedence = _precedence(expr)
-    return to_latex(expr) if precedence >= level else rf"\left({to_latex(expr)}\right)"
-
-
-def _starts_with_digit(expr: Expr) -> bool:
-    match expr:
-        case Number(_):
-            return True
-        case Binary("*" | "**", left, _):
-            return _starts_with_digit(left)
-        case _:
-            return False
-
-
-def name_latex(name: str) -> str:
-    """`y` as y, `u1` as u with the index 1, longer names upright."""
-    letters = name.rstrip("0123456789")
-    index = name[len(letters) :]
-    letters = letters.rstrip("_")
-    body = letters if len(letters) == 1 else rf"\mathrm{{{letters}}}".replace("_", r"\_")
-    return f"{body}_{{{index}}}" if index else body

@@ -1,14 +1,14 @@
-"""Whether a formula that somebody derived by hand is the derivative, and if not, what is wrong."""
+"""Whether a formula is the derivative of a function, and if not, what is wrong with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from midterm_cli.part1.autodiff.schema import BadPoint, Judgement
-from midterm_cli.part1.derivation import ROUNDING_FACTOR
+from midterm_cli.errors import UserError
+from midterm_cli.part1.autodiff.schema import Counterexample, Judgement
 from midterm_cli.part1.derivative import reverse_mode
 from midterm_cli.part1.domain import undefined_term
 from midterm_cli.part1.expression import (
@@ -21,19 +21,18 @@ from midterm_cli.part1.expression import (
     evaluate,
     evaluate_program,
     finite,
-    rounding_bound,
     slope_in_x,
-    to_latex,
-    to_text,
     torch_arithmetic,
     with_children,
 )
+from midterm_cli.part1.printing import to_latex, to_text
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
 
 RELATIVE_TOLERANCE = 1e-9
 """Allowed beside rounding: room for constants that were typed with ten digits."""
 
 
-def sample(pieces: list[list[float]], num_points: int, seed: int) -> Tensor:
+def sample(pieces: Sequence[Sequence[float]], num_points: int, seed: int) -> Tensor:
     """Points of the domain, ascending: one at random in each of `num_points` equal parts.
 
     Random, because a grid can meet the zeros of a wrong term; kept 1e-6 of a piece away from its
@@ -52,24 +51,35 @@ def sample(pieces: list[list[float]], num_points: int, seed: int) -> Tensor:
 
 
 def judge(formula: Expr, program: Program, x: Tensor) -> Judgement:
-    """Check a formula against f' at many points, in float64.
+    """Compare a formula with f' by autograd at many points, in float64.
 
     Args:
         formula: in x and the program's intermediates.
         program: the function.
-        x: points of the domain, ascending, float64.
+        x: points of the domain, ascending, float64; where f' is not a finite number, nothing is
+            judged.
+
+    Raises:
+        UserError: f' is not a finite number at any of the points.
     """
     slope = reverse_mode(program, x)
+    known = slope.isfinite()
+    if not bool(known.any()):
+        raise UserError(
+            "the formula cannot be judged: f' is not a finite number anywhere in the range\n"
+            "give another range, or leave the formula out"
+        )
+    x, slope = x[known], slope[known]
     value, bad = _compare(formula, program, x, slope)
     difference = (value - slope).abs() / slope.abs()
-    known = difference[difference.isfinite()]
+    difference = difference[difference.isfinite()]
     return Judgement(
         formula=to_text(formula),
         latex=to_latex(formula),
         agrees=not bool(bad.any()),
         num_points=len(x),
         num_bad=int(bad.sum()),
-        max_relative_difference=float(known.max()) if len(known) else None,
+        max_relative_difference=float(difference.max()) if len(difference) else None,
         first_bad=_first_bad(x, value, slope, bad) if bad.any() else None,
         meaning=_meaning(formula, program, x, slope, value, bad) if bad.any() else None,
     )
@@ -89,9 +99,11 @@ def _compare(formula: Expr, program: Program, x: Tensor, slope: Tensor) -> tuple
     return value, ~((value - slope).abs() <= tolerance)
 
 
-def _first_bad(x: Tensor, value: Tensor, slope: Tensor, bad: Tensor) -> BadPoint:
+def _first_bad(x: Tensor, value: Tensor, slope: Tensor, bad: Tensor) -> Counterexample:
     i = int(bad.int().argmax())
-    return BadPoint(x=float(x[i]), formula=finite(float(value[i])), derivative=float(slope[i]))
+    return Counterexample(
+        x=float(x[i]), formula=finite(float(value[i])), derivative=float(slope[i])
+    )
 
 
 def _meaning(

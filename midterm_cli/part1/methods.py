@@ -2,133 +2,113 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from midterm_cli.part1.autodiff.schema import (
-    Agreement,
+    Comparison,
+    Comparisons,
     FiniteDifference,
-    Gradcheck,
     Point,
     PointDerivative,
 )
-from midterm_cli.part1.derivation import ROUNDING_FACTOR
 from midterm_cli.part1.derivative import (
-    Extrapolation,
     chain_rule,
     forward_mode,
     partial_derivatives,
-    precise,
     reverse_mode,
-    richardson,
-    symbolic,
-    sympy_finishes,
 )
-from midterm_cli.part1.domain import Place, defined
-from midterm_cli.part1.expression import (
-    Expr,
-    Program,
-    compose,
-    evaluate_program,
-    finite,
-    rounding_bound,
-    slope_in_x,
+from midterm_cli.part1.domain import Place
+from midterm_cli.part1.expression import Program, evaluate_program, finite
+from midterm_cli.part1.finite_difference import Extrapolation, finite_difference
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound_of_slope
+
+_NO_DERIVATIVE = PointDerivative(
+    chain_rule=None, autograd=None, autograd_forward=None, finite_difference=None, symbolic=None
 )
 
 
-def compare_methods(program: Program, places: Sequence[Place], at: Tensor) -> list[Point]:
-    """Every method at every point.
+def compare_methods(
+    program: Program,
+    places: Sequence[Place],
+    at: Tensor,
+    exact: Mapping[int, float | None] | None,
+) -> list[Point]:
+    """Differentiate by every method at every point, and compare each with the reference.
 
     Args:
         program: the function.
         places: where the points lie.
-        at: the points in the dtype that is examined.
-
-    Returns:
-        One entry for each point. The methods are checked against the symbolic one, or, where SymPy
-        does not finish, against the rules of the chain rule with 30 digits.
+        at: the points, (len(places),), in the dtype that is examined.
+        exact: the derivative by SymPy at each place without a note, by index. It is the
+            reference; where there is none, autograd is.
     """
     values = evaluate_program(program, at)
     totals = chain_rule(program, partial_derivatives(program, at), at)
-    exact = {
-        "chain_rule": totals[program[-1].name].tolist(),
-        "autograd": reverse_mode(program, at).tolist(),
-        "autograd_forward": forward_mode(program, at).tolist(),
-    }
-    slope_noise = rounding_bound_of_slope(program, at).tolist()
-    finishes = sympy_finishes(program)
+    by_rules = totals[program[-1].name].tolist()
+    reverse, forward = reverse_mode(program, at).tolist(), forward_mode(program, at).tolist()
+    rounding = rounding_bound_of_slope(program, at).tolist()
     points = []
     for i, place in enumerate(places):
-        found: dict[str, float | None] = {}
-        agreements: dict[str, Agreement] = {}
-        difference = reference = None
+        derivative, difference, comparison = _NO_DERIVATIVE, None, Comparisons()
         if place.note is None:
-            found = {name: finite(column[i]) for name, column in exact.items()}
-            tolerance = dict.fromkeys(found, ROUNDING_FACTOR * slope_noise[i])
             if not place.is_edge:  # there are no points on both sides of an edge
-                difference = _finite_difference(program, at[i])
-                found["finite_difference"] = finite(difference.value)
-                tolerance["finite_difference"] = 10 * difference.error + tolerance["autograd"]
-            reference = (symbolic if finishes else precise)(program, float(at[i]))
-            agreements = {
-                name: _agreement(value, reference, tolerance[name]) for name, value in found.items()
-            }
-            if finishes:
-                found["symbolic"] = reference
+                difference = finite_difference(program, at[i])
+            derivative = PointDerivative(
+                chain_rule=finite(by_rules[i]),
+                autograd=finite(reverse[i]),
+                autograd_forward=finite(forward[i]),
+                finite_difference=None if difference is None else finite(difference.value),
+                symbolic=None if exact is None else exact[i],
+            )
+            comparison = _compare_all(
+                derivative,
+                ROUNDING_FACTOR * rounding[i],
+                difference,
+                by_sympy=exact is not None,
+            )
         points.append(
             Point(
                 x=place.x,
                 f=float(values[program[-1].name][i]),
                 intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
-                derivative=PointDerivative(**found),
-                finite_difference=difference
-                and FiniteDifference(step=difference.step, error_estimate=finite(difference.error)),
-                comparison=agreements,
+                derivative=derivative,
+                finite_difference=_basis(difference),
+                comparison=comparison,
                 note=place.note,
-                reference=None if finishes else reference,
             )
         )
     return points
 
 
-def rounding_bound_of_value(program: Program, x: Tensor) -> Tensor:
-    """Bound of the rounding error of f, computed in the dtype of `x`, at each point; float64."""
-    return _bound(compose(program)[program[-1].name], x)
+def _basis(difference: Extrapolation | None) -> FiniteDifference | None:
+    if difference is None:
+        return None
+    return FiniteDifference(step=difference.step, error_estimate=finite(difference.error))
 
 
-def rounding_bound_of_slope(program: Program, x: Tensor) -> Tensor:
-    """The same of f'."""
-    return _bound(slope_in_x(program), x)
-
-
-def _bound(expr: Expr, x: Tensor) -> Tensor:
-    exact = {"x": (x.double(), torch.zeros_like(x, dtype=torch.float64))}
-    return rounding_bound(expr, exact, x.dtype)[1].expand_as(x)
-
-
-def _finite_difference(program: Program, x: Tensor) -> Extrapolation:
-    # A power of two keeps x + h and x - h free of rounding where that is possible.
-    step = 2.0 ** math.floor(math.log2(0.125 * max(abs(float(x)), 1.0)))
-    around = torch.linspace(-1, 1, 17, dtype=torch.float64, device=x.device)
-    while not bool(defined(program, x.double() + step * around).all()):
-        step /= 2
-    return richardson(
-        lambda points: evaluate_program(program, points)[program[-1].name],
-        x,
-        step,
-        noise=lambda points: rounding_bound_of_value(program, points),
+def _compare_all(
+    found: PointDerivative, tolerance: float, difference: Extrapolation | None, *, by_sympy: bool
+) -> Comparisons:
+    """Compare each method with the reference; the reference has no comparison itself."""
+    reference = found.symbolic if by_sympy else found.autograd
+    return Comparisons(
+        chain_rule=compare(found.chain_rule, reference, tolerance),
+        autograd=compare(found.autograd, reference, tolerance) if by_sympy else None,
+        autograd_forward=compare(found.autograd_forward, reference, tolerance),
+        finite_difference=None
+        if difference is None
+        else compare(found.finite_difference, reference, 10 * difference.error + tolerance),
     )
 
 
-def _agreement(value: float | None, reference: float | None, tolerance: float) -> Agreement:
+def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
+    """Compare two derivatives; what is not a finite number agrees with nothing."""
     if value is None or reference is None:
-        return Agreement(difference=None, relative=None, tolerance=None, agrees=False)
+        return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
     difference = abs(value - reference)
-    return Agreement(
+    return Comparison(
         difference=difference,
         relative=difference / abs(reference) if reference else None,
         tolerance=finite(tolerance),
@@ -138,44 +118,10 @@ def _agreement(value: float | None, reference: float | None, tolerance: float) -
 
 def max_relative_error(points: Sequence[Point]) -> float | None:
     """The largest relative difference of any method at any point; None where there is none."""
-    relative = [one.relative for point in points for one in point.comparison.values()]
-    return max((value for value in relative if value is not None), default=None)
-
-
-def gradcheck(program: Program, x: Tensor) -> Gradcheck:
-    """What torch.autograd.gradcheck with its default settings says of f, and why it may reject it.
-
-    It accepts |f' - q| ≤ 1e-5 + 1e-3 |q| for the central quotient q of step 1e-6, computed in the
-    dtype of `x`.
-
-    Args:
-        program: the function.
-        x: (n,), points of the domain.
-    """
-
-    def f(at: Tensor) -> Tensor:
-        return evaluate_program(program, at)[program[-1].name]
-
-    step, atol, rtol = 1e-6, 1e-5, 1e-3
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that x is not float64: see the reason
-        passed = not len(x) or torch.autograd.gradcheck(
-            f, x.detach().requires_grad_(), eps=step, atol=atol, rtol=rtol, raise_exception=False
-        )
-    if passed:
-        return Gradcheck(passed=True, reason=None)
-    allowed = atol + rtol * ((f(x + step) - f(x - step)) / (2 * step)).abs()
-    rounding = rounding_bound_of_value(program, x) / step
-    if not bool((rounding > allowed).any()):  # NaN, from beyond the edge, is none of rounding's
-        reason = (
-            f"its step of {step:g} is too coarse here, near the edge of the domain or on a steep "
-            "piece; the finite differences of this command choose their step"
-        )
-    else:
-        dtype = str(x.dtype).removeprefix("torch.")
-        reason = (
-            f"its step of {step:g} makes the rounding of f in {dtype} an error of up to "
-            f"{float(rounding.max()):.2g} in the quotient, and it allows "
-            f"{float(allowed.min()):.2g}; this says nothing against the derivative"
-        )
-    return Gradcheck(passed=False, reason=reason)
+    relative = [
+        comparison.relative
+        for point in points
+        for _, comparison in point.comparison
+        if comparison is not None and comparison.relative is not None
+    ]
+    return max(relative, default=None)

@@ -29,16 +29,16 @@ from midterm_cli.part1.expression import (
     nodes,
     with_children,
 )
-from midterm_cli.text import closest, shortened
+from midterm_cli.text import closest, shown
 
 MAX_DEPTH = 60
-"""Levels of nested operations, when intermediates are written out."""
+"""Levels of nested operations, when intermediates are substituted."""
 MAX_POWER = 100
 """Largest constant exponent, and largest product of nested ones such as (x**10)**10."""
 MAX_NODES = 2_000
-"""Size of a function when its intermediates are written out; doubling names grow it fast."""
+"""Operations of a function when its intermediates are substituted: doubling names grow fast."""
 MAX_SLOPE_NODES = 15_000
-"""Size of all derivatives that the chain rule is checked by; nesting makes them grow fast."""
+"""Operations of all derivatives of a function: nesting makes them grow fast."""
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -94,24 +94,20 @@ def parse(text: str, known: Collection[str]) -> Expr:
     except SyntaxError as error:
         where = f" at column {error.offset}" if error.offset else ""
         raise UserError(
-            f"cannot read {_quote(text)}{where}: {error.msg}\n"
+            f"cannot read {shown(text)}{where}: {error.msg}\n"
             "write products with *, powers with **, and close each bracket"
         ) from None
     except (RecursionError, MemoryError, ValueError):
-        raise UserError(f"cannot read {_quote(text)}: it is nested too deeply") from None
+        raise UserError(f"cannot read {shown(text)}: it is nested too deeply") from None
     return _build(tree.body, known, depth=0, power=1.0)
 
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
         raise UserError(
-            f"the expression has {len(text):,} characters, at most {MAX_LENGTH:,} are read: "
+            f"the expression has {len(text):,} characters, at most {MAX_LENGTH:,} are allowed: "
             "shorten it"
         )
-
-
-def _quote(text: str) -> str:
-    return repr(shortened(text, 60))
 
 
 def _split_definition(part: str, last: bool) -> tuple[str, str]:
@@ -119,14 +115,14 @@ def _split_definition(part: str, last: bool) -> tuple[str, str]:
     if match is None:
         if last:
             return "f", part
-        raise UserError(f"{_quote(part)} has no name: write it as u = …; only the last part may")
+        raise UserError(f"{shown(part)} has no name: write it as u = …; only the last part may")
     name, formula = match.groups()
     if last and name != "f":
-        raise UserError(f"the last part is called {_quote(name)}: call it f, or leave out the name")
+        raise UserError(f"the last part is called {shown(name)}: call it f, or leave out the name")
     reserved = name in FUNCTIONS or name in CONSTANTS or name == "x" or (name == "f" and not last)
     if reserved or not re.fullmatch(r"[A-Za-z]\w{0,19}", name, flags=re.ASCII):
         raise UserError(
-            f"{_quote(name)} cannot name an intermediate: take up to 20 letters and digits, and "
+            f"{shown(name)} cannot name an intermediate: take up to 20 letters and digits, and "
             "no name that means something else"
         )
     return name, formula
@@ -177,8 +173,9 @@ def _describe(node: ast.expr) -> str:
 
 def _literal(value: int | float) -> Number:
     if value and not 1e-100 <= value <= 1e100:
-        shown = _quote(str(value))
-        raise UserError(f"the number {shown} is out of range: 1e-100 to 1e100 are read")
+        raise UserError(
+            f"the number {shown(str(value))} is out of range: 1e-100 to 1e100 are allowed"
+        )
     return Number(str(value))
 
 
@@ -187,9 +184,9 @@ def _nested_power(exponent: Expr, power: float) -> float:
         return power
     value = constant(exponent)
     if value is None or abs(value) * power > MAX_POWER:
-        shown = "no number" if value is None else f"{abs(value) * power:g}"
+        total = "no number" if value is None else f"{abs(value) * power:g}"
         raise UserError(
-            f"an exponent comes to {shown}, at most {MAX_POWER} is read "
+            f"an exponent comes to {total}, at most {MAX_POWER} is allowed "
             "(nested powers count as their product): lower it"
         )
     return max(power, abs(value) * power)
@@ -202,14 +199,14 @@ def _name(name: str, known: Collection[str]) -> Expr:
         return Name(name)
     if name in FUNCTIONS:
         raise UserError(f"{name} is a function: write {name}(x)")
-    raise UserError(f"unknown name {_quote(name)}{_meant(name, [*known, *CONSTANTS])}")
+    raise UserError(f"unknown name {shown(name)}{_meant(name, [*known, *CONSTANTS])}")
 
 
 def _function(name: str) -> str:
     if name == "ln":
         return "log"
     if name not in FUNCTIONS:
-        raise UserError(f"unknown function {_quote(name)}{_meant(name, list(FUNCTIONS))}")
+        raise UserError(f"unknown function {shown(name)}{_meant(name, list(FUNCTIONS))}")
     return name
 
 
@@ -234,7 +231,7 @@ def _name_arguments(expr: Expr) -> list[Step]:
 
 
 def _check_size(steps: list[Step]) -> None:
-    """Refuse a function that explodes when it is written out in x, without writing it out."""
+    """Refuse a function that is too large in x alone, before it is expressed so."""
     sizes, depths = {"x": 1}, {"x": 0}
     for step in steps:
         sizes[step.name] = sum(
@@ -243,17 +240,17 @@ def _check_size(steps: list[Step]) -> None:
         depths[step.name] = _depth(step.expr, depths)
         if sizes[step.name] > MAX_NODES:
             raise UserError(
-                f"{step.name} written out in x has {sizes[step.name]:,} operations, at most "
-                f"{MAX_NODES:,} are read: use fewer intermediates inside each other"
+                f"{step.name} expressed in x has {sizes[step.name]:,} operations, at most "
+                f"{MAX_NODES:,} are allowed: use fewer intermediates inside each other"
             )
         if depths[step.name] > MAX_DEPTH:
             raise UserError(
-                f"{step.name} written out in x is nested {depths[step.name]} levels deep, at most "
-                f"{MAX_DEPTH} are read: use fewer intermediates inside each other"
+                f"{step.name} expressed in x is nested {depths[step.name]} levels deep, at most "
+                f"{MAX_DEPTH} are allowed: use fewer intermediates inside each other"
             )
-    written = compose(tuple(steps))
+    in_x = compose(tuple(steps))
     slopes = [differentiate(step.expr, name) for step in steps for name in names(step.expr)]
-    slopes += [differentiate(expr, "x") for expr in written.values()]
+    slopes += [differentiate(expr, "x") for expr in in_x.values()]
     operations = itertools.chain.from_iterable(map(nodes, slopes))
     if len(list(itertools.islice(operations, MAX_SLOPE_NODES + 1))) > MAX_SLOPE_NODES:
         raise UserError(

@@ -43,16 +43,18 @@ def read_array(key: str, path: str) -> Tensor:
 
 
 def _load(key: str, file: Path, what: str) -> np.ndarray:
-    if file.suffix not in (".npy", ".csv"):
-        raise UserError(
-            f"{what} is neither .npy nor .csv: "
-            f"convert it, or put the numbers under {key} in the config"
-        )
     try:
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise UserError(f"{what} has {size:,} bytes, at most {MAX_BYTES:,} are read")
-        return _load_npy(file) if file.suffix == ".npy" else _load_csv(file)
+        if file.suffix == ".npy":
+            return _load_npy(file)
+        if file.suffix == ".csv":
+            return _load_csv(file)
+        raise UserError(
+            f"{what} is neither .npy nor .csv: "
+            f"convert it, or put the numbers under {key} in the config"
+        )
     except OSError as error:
         raise UserError(f"cannot read {what}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:

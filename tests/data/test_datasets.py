@@ -15,8 +15,33 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from idx_files import examples, flip, idx, refusal, write, write_stand_in
 
+from midterm_cli import files
 from midterm_cli.data import datasets, fetch
 from midterm_cli.data.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+
+# Where it is
+
+
+def test_data_is_looked_for_from_near_to_far(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "checkout", lambda: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert datasets.data_dir() == tmp_path / "cache" / "midterm"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert datasets.data_dir() == tmp_path / ".cache" / "midterm"
+
+    monkeypatch.setattr(datasets, "checkout", lambda: tmp_path / "checkout")
+    assert datasets.data_dir() == tmp_path / "checkout" / "data"
+
+    (folder / "data").mkdir()
+    assert datasets.data_dir() == tmp_path / "checkout" / "data"  # ./data holds some other data
+    (folder / "data" / "FashionMNIST").mkdir()
+    assert datasets.data_dir() == Path("data")
+
+    assert datasets.data_dir(Path("chosen")) == Path("chosen")
+
 
 # Read
 
@@ -381,8 +406,16 @@ def test_folder_that_cannot_be_written_to_still_loads(
     def read_only(path: Path, content: bytes) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(datasets, "replace_file", read_only)
+    monkeypatch.setattr(files, "replace", read_only)
     assert datasets.load("fashion_mnist", data_dir).num_classes == 10
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "synthetic", "mine"])
+def test_the_digest_of_a_dataset_is_that_of_the_loaded_one(
+    name: str, data_dir: Path, folder: Path
+) -> None:
+    write(folder / "mine", examples())
+    assert datasets.sha256(name, data_dir) == datasets.load(name, data_dir).sha256
 
 
 # Synthetic

@@ -1,7 +1,7 @@
+import multiprocessing
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def test_failed_rename_leaves_only_whole_files(
     original = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
-        if self.name == TEST_IMAGES:
+        if target.name == TEST_IMAGES:
             raise PermissionError(13, "Permission denied")
         return original(self, target)
 
@@ -178,19 +178,19 @@ def test_what_another_program_writes_over_is_found(
 
 
 def test_two_fetches_at_once(small: Path, tmp_path: Path) -> None:
-    start = threading.Barrier(4)
-    lines: list[str] = []
+    forks = multiprocessing.get_context("fork")  # which have the small data in place of the true
+    start = forks.Barrier(4)
 
     def run() -> None:
         start.wait()
-        lines.append(fetch.fetch(tmp_path, small))
+        fetch.fetch(tmp_path, small)
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(lines) == 4
+    processes = [forks.Process(target=run) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     assert all(finding.ok for finding in datasets.verify(tmp_path))
     assert len(list((tmp_path / RAW).iterdir())) == 5
 

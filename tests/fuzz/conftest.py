@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import typer
 
 from fuzz import harness
-from midterm_cli.config import yaml as yaml_text
-from midterm_cli.paths import configs_dir
+from midterm_cli.config import yaml
+from midterm_cli.config.presets import configs_dir
 
 
 def _packaged_once(load: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
@@ -29,28 +28,14 @@ def _packaged_once(load: Callable[[Path], dict[str, Any]]) -> Callable[[Path], d
 
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in, bounded memory, one thread, and a terminal that is built once."""
+    """An empty folder to work in, bounded memory, and a terminal that is built once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIDTERM_DATA_DIR", str(tmp_path / "no-data"))
     # What a process does once, or that the disk makes slow, would be half the time of a case.
     monkeypatch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(yaml_text, "load_file", _packaged_once(yaml_text.load_file))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    monkeypatch.setattr(yaml, "load_file", _packaged_once(yaml.load_file))
     peak = harness.peak_bytes()
     with harness.memory_limit():
         yield tmp_path
-    torch.set_num_threads(threads)
     assert harness.peak_bytes() - peak < harness.MEMORY_BYTES
-
-
-@pytest.fixture(scope="session", autouse=True)
-def reach() -> Iterator[None]:
-    """Print, with pytest -s, which messages were provoked and how often."""
-    yield
-    # To stdout, which pytest keeps to itself without -s: hence the noqa.
-    total = sum(harness.RAN.values())
-    print(f"\n{total} command lines, by exit code: {dict(harness.RAN)}")  # noqa: T201
-    for message, count in harness.SAID.most_common():
-        print(f"{count:6}  {message}")  # noqa: T201

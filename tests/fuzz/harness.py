@@ -7,12 +7,12 @@ import os
 import re
 import resource
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from answer import Answer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
@@ -25,20 +25,7 @@ MEMORY_BYTES = 2 * 2**30
 MAX_MISTAKES = 11
 """Lines of a message: one or two, or one for each mistake in a config, up to a cap."""
 
-SAID: Counter[str] = Counter()
-"""How often each message was provoked, its values left out."""
-RAN: Counter[int] = Counter()
-"""How many command lines ended in each exit code."""
-
 _folders = itertools.count()
-
-
-class Answer(NamedTuple):
-    """What a command line answered."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Hang(BaseException):
@@ -46,10 +33,9 @@ class Hang(BaseException):
 
 
 def midterm(*arguments: str) -> Answer:
-    """Run a command line; its answer is held against the contract."""
+    """Run a command line and check its answer against the contract."""
     answer = _run(arguments)
-    RAN[answer.code] += 1
-    hold_against_contract(answer, arguments)
+    check_contract(answer, arguments)
     return answer
 
 
@@ -66,32 +52,22 @@ def _run(arguments: Sequence[str]) -> Answer:
     return Answer(code, *texts)
 
 
-def hold_against_contract(answer: Answer, arguments: Sequence[str]) -> None:
-    """Assert what DESIGN and the issue promise of any command line."""
+def check_contract(answer: Answer, arguments: Sequence[str]) -> None:
+    """Assert what any command line has to keep to: exit codes, and messages of one or two lines."""
     told = f"{arguments}\n{answer}"
     assert answer.code in (0, 2, 3), told
     lines = answer.err.splitlines()
     assert all(line.isprintable() for line in lines), told
     if answer.code == 2:
-        said = answer.err[answer.err.index("Error: ") :]
-        lines = said.rstrip("\n").split("\n")
-        assert said.startswith("Error: "), told
+        message = answer.err[answer.err.index("Error: ") :]
+        lines = message.rstrip("\n").split("\n")
         assert len(lines) <= 2 or (len(lines) <= MAX_MISTAKES and names_mistakes(lines)), told
         assert all(0 < len(line) <= 2_000 for line in lines), told
-        SAID[skeleton(lines[0])] += 1
 
 
 def names_mistakes(lines: Sequence[str]) -> bool:
     """Whether these are lines of a config's mistakes, each with the key's origin in brackets."""
     return all(re.search(r"\(.+\)|is missing|more mistakes", line) for line in lines)
-
-
-def skeleton(line: str) -> str:
-    """A message without the values in it, so that its kinds can be counted."""
-    line = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\}", "·", line)
-    line = re.sub(r"got .*", "got ·", line)
-    line = re.sub(r"--(set|config) .*? (is|:)|\S*\.(yaml|csv|npy|png|json)\b", "·", line)
-    return re.sub(r"[-+]?\d[\d.,e+-]*", "#", line)[:90]
 
 
 @contextlib.contextmanager
@@ -145,7 +121,7 @@ T = TypeVar("T")
 
 
 def fuzz(cases: SearchStrategy[T], check: Callable[[T], None], number: int, fixed: bool) -> None:
-    """Hold `check` against a number of cases.
+    """Run `check` on a number of cases.
 
     Args:
         cases: where they come from.

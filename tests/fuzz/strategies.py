@@ -12,9 +12,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from midterm_cli.config import resolve as configs
-from midterm_cli import registry as experiments
-from midterm_cli.config import yaml as yaml_text
+from midterm_cli.config import yaml
+from midterm_cli.config.presets import preset_path
+from midterm_cli.registry import EXPERIMENTS as TABLE
 
 NUMBERS: list[float] = [
     *(0, 1, -1, 2, 7, 8, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, 10**40, -(10**40), 10**400),
@@ -37,7 +37,7 @@ FRAGMENTS = [
     *("a: &b [x, x]\nc: &d [*b, *b, *b]\ne: [*d, *d, *d]\n",),
 ]
 FRAGMENT = st.one_of(st.just(""), st.just("twice"), st.sampled_from(FRAGMENTS), st.text(max_size=3))
-EXPERIMENTS = list(experiments.EXPERIMENTS)
+EXPERIMENTS = list(TABLE)
 
 # Built once: building a strategy takes longer than drawing from it.
 NUMBER: SearchStrategy[float] = st.one_of(
@@ -63,12 +63,12 @@ VALUE: SearchStrategy[Any] = st.one_of(
 
 @functools.cache
 def _default_text(experiment: str) -> str:
-    return configs.preset_path(experiment).read_text(encoding="utf-8")
+    return preset_path(experiment).read_text(encoding="utf-8")
 
 
 @functools.cache
 def defaults(experiment: str) -> Mapping[str, Any]:
-    return dict(yaml_text.parse(_default_text(experiment), experiment))
+    return dict(yaml.parse(_default_text(experiment), experiment))
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def bounds(experiment: str) -> list[float]:
             for value in schema:
                 collect(value)
 
-    collect(experiments.load(experiment).Config.model_json_schema())
+    collect(TABLE[experiment].config_class.model_json_schema())
     return sorted(set(found)) or [0]
 
 

@@ -10,17 +10,40 @@ from typing import Any
 import torch
 
 
-def double(problem: Any, number: int) -> Iterator[int]:
+class Problem:
+    """A problem that writes down, in a file, each time that it is unpickled."""
+
+    def __init__(self, unpickled: Path, size: int = 0) -> None:
+        self.unpickled, self.content = unpickled, bytes(size)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with self.unpickled.open("a") as file:
+            file.write("x")
+
+
+class Unreadable:
+    """A problem that no worker can unpickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ValueError("no room for the data")
+
+
+def double(problem: Any, number: int, seconds: float = 0.0) -> Iterator[int]:
     """Two events, of which the last is the result."""
     yield -1
+    time.sleep(seconds)
     yield 2 * number
 
 
-def surroundings(problem: Any) -> Iterator[tuple[int, float, str]]:
-    """How a job computes: threads a product, whether denormals are zero, the data."""
-    time.sleep(0.05)  # so that one worker alone does not do them all
+def surroundings(problem: Any) -> Iterator[tuple[int, float, Any]]:
+    """How a job computes: intra-op threads, whether denormals are zero; and the problem."""
     denormal = torch.tensor(1e-39) * 1
-    yield torch.get_num_threads(), float(denormal), problem.dataset.sha256
+    yield torch.get_num_threads(), float(denormal), problem
 
 
 def fail(problem: Any, tried: Path) -> Iterator[int]:

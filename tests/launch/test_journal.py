@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from midterm_cli import source
-from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Job, Event
-from midterm_cli.part3 import lr_sweep, train
 from midterm_cli.config import resolve as configs
+from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Event, Job
 from midterm_cli.launch import local as launch
+from midterm_cli.part3 import lr_sweep, train
 
 CPU = torch.device("cpu")
 TINY = (

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,27 @@ def count_a_little(problem: Any, number: int) -> Iterator[int]:
         yield os.getpid()
 
 
-# A process that holds a lock, forks, and prints the ids of the processes that it forked.
+def open_files(problem: Any, number: int) -> Iterator[list[str]]:
+    names = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing itself
+            if int(path.name) > 2:
+                names.append(str(path.readlink()))
+    yield names
+
+
+def test_files_of_the_first_process_are_closed_in_the_others(
+    processes: Processes, tmp_path: Path
+) -> None:
+    with (tmp_path / "lock").open("w"):
+        for event in processes(jobs(open_files, 1, 2)):
+            (name,) = event.value  # of the pipe to the first process
+            assert name.startswith("socket:")
+
+
+# A process that forks, and prints the ids of the processes that it forked.
 _FIRST = """
-import atexit, fcntl, os, sys, time
+import atexit, os, sys, time
 from contextlib import closing
 from midterm_cli.experiment import Job
 from midterm_cli.launch.processes import Processes
@@ -182,12 +200,11 @@ def work(problem, endless):
         yield os.getpid()
 
 if __name__ == "__main__":
-    lock = open(sys.argv[1], "w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
     atexit.register(print, "the end", flush=True)
     with closing(Processes(2)) as processes:
         seen = set()
-        for event in processes([Job(str(i), work, None, (sys.argv[2] == "at work",)) for i in range(2)]):
+        jobs = [Job(str(i), work, None, (sys.argv[1] == "at work",)) for i in range(2)]
+        for event in processes(jobs):
             if event.value not in seen:
                 print(event.value, flush=True)
                 seen.add(event.value)
@@ -196,26 +213,21 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("when", ["at work", "idle"])
-def test_when_the_first_process_is_killed_the_others_end_and_hold_no_lock(
+def test_when_the_first_process_is_killed_the_others_end_silently(
     when: str, tmp_path: Path
 ) -> None:
-    import fcntl
-
-    script, lock = tmp_path / "first.py", tmp_path / "lock"
+    script = tmp_path / "first.py"
     script.write_text(_FIRST)
+    command = [sys.executable, script, when]
     with subprocess.Popen(
-        [sys.executable, script, lock, when],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as first:
         assert first.stdout is not None
         forked = [int(first.stdout.readline()) for _ in range(2)]
         first.kill()
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
         wait_until(lambda: not any(map(is_alive, forked)))
-        assert first.stdout.read() == ""  # nor do they run what it has registered for its end
+        # Nor have they run what the first process has registered for its own end.
+        assert first.stdout.read() == ""
 
 
 def how_it_computes(problem: Any, number: int) -> Iterator[tuple[int, int, float]]:

@@ -1,13 +1,13 @@
-"""The derivation: its terms, what they are held against, and its LaTeX."""
+"""The derivation: its terms, what they are checked against, and its LaTeX."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from midterm_cli.part1 import derivation
+from midterm_cli.part1.autodiff.schema import Term
 from midterm_cli.part1.derivation import check_terms, to_align
 from midterm_cli.part1.derivative import chain_rule, partial_derivatives
 from midterm_cli.part1.parse import parse_program
@@ -23,7 +23,7 @@ def test_terms_of_several_inputs_one_and_none() -> None:
     x = column(2.0, -1.0)
     partials = partial_derivatives(PROGRAM, x)
     terms = check_terms(PROGRAM, partials, chain_rule(PROGRAM, partials, x), x)
-    assert [(term["term"], term["formula"], term["value"]) for term in terms] == [
+    assert [(term.term, term.formula, term.value) for term in terms] == [
         ("du/dx", "2 * x", [4, -2]),
         ("∂v/∂u", "x", [2, -1]),
         ("∂v/∂x", "u", [4, 1]),
@@ -35,7 +35,7 @@ def test_terms_of_several_inputs_one_and_none() -> None:
         ("∂f/∂w", "1", [1, 1]),
         ("df/dx", "∂f/∂u · du/dx + ∂f/∂v · dv/dx + ∂f/∂x + ∂f/∂w · dw/dx", [36, -6]),
     ]
-    assert all(term["autograd"] == term["value"] and term["agrees"] for term in terms)
+    assert all(term.autograd == term.value and term.agrees for term in terms)
 
 
 def test_the_derivation_in_latex() -> None:
@@ -67,11 +67,7 @@ def test_the_derivation_in_latex() -> None:
 )
 def test_a_term_agrees_up_to_eight_bounds(value: float, autograd: float, agrees: bool) -> None:
     term = derivation._term("a", "b", column(1.0, value), column(1.0, autograd), column(0.0, 0.25))
-    shown: list[Any] = [number if math.isfinite(number) else None for number in (value, autograd)]
-    assert term == {
-        "term": "a",
-        "formula": "b",
-        "value": [1.0, shown[0]],
-        "autograd": [1.0, shown[1]],
-        "agrees": agrees,
-    }
+    shown = [number if math.isfinite(number) else None for number in (value, autograd)]
+    assert term == Term(
+        term="a", formula="b", value=[1.0, shown[0]], autograd=[1.0, shown[1]], agrees=agrees
+    )

@@ -15,8 +15,9 @@ from midterm_cli.part1.domain import (
     locate,
     undefined_term,
 )
-from midterm_cli.part1.expression import evaluate_program, to_text
+from midterm_cli.part1.expression import evaluate_program
 from midterm_cli.part1.parse import parse_program
+from midterm_cli.part1.printing import to_text
 
 MIDTERM = parse_program("u = x**3; y = 2 + u + log(1 + u); f = sqrt(y) + sin(y)")
 EDGE = -0.896917627062851

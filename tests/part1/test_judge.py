@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from midterm_cli.errors import UserError
 from midterm_cli.part1 import judge as module
-from midterm_cli.part1.expression import to_text
+from midterm_cli.part1.autodiff.schema import Counterexample, Judgement
 from midterm_cli.part1.judge import judge, sample
 from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.part1.printing import to_text
 
 X = torch.linspace(0.25, 2.0, 8, dtype=torch.float64)
 
 
-def judged(program: str, formula: str, x: Tensor = X) -> dict[str, Any]:
+def judged(program: str, formula: str, x: Tensor = X) -> Judgement:
     steps = parse_program(program)
     return judge(parse(formula, ["x", *(step.name for step in steps[:-1])]), steps, x)
 
@@ -49,32 +51,43 @@ def test_a_sample_keeps_away_from_the_ends(
 
 def test_a_right_formula() -> None:
     found = judged("u = x**2; f = u*x", "3*u")
-    assert found.pop("max_relative_difference") < 1e-15
-    assert found == {
-        "formula": "3 * u",
-        "latex": "3 u",
-        "agrees": True,
-        "num_points": 8,
-        "num_bad": 0,
-        "first_bad": None,
-        "meaning": None,
-    }
+    assert found.max_relative_difference is not None
+    assert found.max_relative_difference < 1e-15
+    assert found == Judgement(
+        formula="3 * u",
+        latex="3 u",
+        agrees=True,
+        num_points=8,
+        num_bad=0,
+        max_relative_difference=found.max_relative_difference,
+        first_bad=None,
+        meaning=None,
+    )
 
 
 def test_a_formula_that_is_wrong_from_a_point_on() -> None:
     """|x - 1| against x - 1: 2 (1 - x) apart where x < 1, of which there are three points."""
     found = judged("x**2/2 - x", "sqrt((x - 1)**2)")
-    assert (found["agrees"], found["num_points"], found["num_bad"]) == (False, 8, 3)
-    assert found["first_bad"] == {"x": 0.25, "formula": 0.75, "derivative": -0.75}
-    assert found["max_relative_difference"] == 2
+    assert (found.agrees, found.num_points, found.num_bad) == (False, 8, 3)
+    assert found.first_bad == Counterexample(x=0.25, formula=0.75, derivative=-0.75)
+    assert found.max_relative_difference == 2
     found = judged("x**2/2", "x + sqrt(x - 0.5) - sqrt(x - 0.5)")
-    assert found["first_bad"] == {"x": 0.25, "formula": None, "derivative": 0.25}
-    assert found["meaning"] == "sqrt(x - 0.5) is undefined there: x - 0.5 = -0.25 must be ≥ 0"
+    assert found.first_bad == Counterexample(x=0.25, formula=None, derivative=0.25)
+    assert found.meaning == "sqrt(x - 0.5) is undefined there: x - 0.5 = -0.25 must be ≥ 0"
 
 
 def test_beside_a_slope_of_zero_nothing_is_relative() -> None:
     found = judged("3", "x")
-    assert (found["num_bad"], found["max_relative_difference"]) == (8, None)
+    assert (found.num_bad, found.max_relative_difference) == (8, None)
+
+
+def test_nothing_is_judged_where_the_derivative_overflows() -> None:
+    """exp(709) is below the largest float64, and 1000 times as much is not."""
+    x = torch.tensor([0.5, 0.709], dtype=torch.float64)
+    found = judged("exp(1000*x)", "1000*exp(1000*x)", x)
+    assert (found.agrees, found.num_points) == (True, 1)
+    with pytest.raises(UserError, match="f' is not a finite number anywhere in the range"):
+        judged("exp(1000*x)", "1000*exp(1000*x)", x[1:])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +104,7 @@ def test_beside_a_slope_of_zero_nothing_is_relative() -> None:
     ],
 )
 def test_what_is_allowed_is_typing_and_rounding(program: str, formula: str, agrees: bool) -> None:
-    assert judged(program, formula)["agrees"] is agrees
+    assert judged(program, formula).agrees is agrees
 
 
 @pytest.mark.parametrize(
@@ -109,7 +122,7 @@ def test_what_is_allowed_is_typing_and_rounding(program: str, formula: str, agre
     ],
 )
 def test_what_a_wrong_formula_looks_like(program: str, formula: str, meaning: str | None) -> None:
-    assert judged(program, formula)["meaning"] == meaning
+    assert judged(program, formula).meaning == meaning
 
 
 def test_every_sign_is_changed_once() -> None:

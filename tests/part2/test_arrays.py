@@ -57,6 +57,8 @@ def test_a_csv_that_is_none(text: str, what: str, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     assert refusal(file) == f"cannot read matrix file {file}: No such file or directory"
+    # Such as rows whose brackets do not close, which are taken for the name of a file.
+    assert refusal(Path("[[1, 2], [2")).startswith("cannot read matrix file [[1, 2], [2: No such")
 
 
 def test_the_caps_are_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

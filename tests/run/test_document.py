@@ -359,7 +359,9 @@ def test_the_command_prints_one_document_that_refers_to_nothing_outside(midterm:
     assert schema == document.schema()
     assert schema["$id"] == "urn:midterm:metrics:1"
     identities = {part["$id"] for part in schema["$defs"].values() if "$id" in part}
-    referred = {value for _, holder, key in places(schema) if key == "$ref" for value in [holder[key]]}
+    referred = {
+        value for _, holder, key in places(schema) if key == "$ref" for value in [holder[key]]
+    }
     assert {reference for reference in referred if not reference.startswith("#")} == identities
     assert "http" not in out.replace(schema["$schema"], "")
     assert json.loads(midterm("schema", "lr-sweep").out)["$id"] == "urn:midterm:metrics:1:lr_sweep"

@@ -1,1 +1,1 @@
-"""The derivative of a function of one variable, by methods that check each other."""
+"""Part 1: the derivative of a function of one variable, by methods that check each other."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import (
@@ -16,25 +16,16 @@ from midterm_cli.experiment import (
     Positive,
     Range,
     Record,
+    require_lengths,
 )
 
 MAX_LENGTH = 1_000
-"""Characters of an expression: far above any exercise, far below what could exhaust the reader."""
+"""Characters of an expression: far above any exercise, far below what could exhaust the parser."""
+DIGITS = 100
+"""Decimal digits in which the derivative by SymPy is evaluated: cancellation may take most."""
 
-DIGITS = 30
-"""Decimal digits of the reference: the methods are checked against it."""
-
-METHODS = {
-    "chain_rule": "chain rule",
-    "autograd": "autograd, reverse",
-    "autograd_forward": "autograd, forward",
-    "finite_difference": "finite differences",
-    "symbolic": "symbolic",
-}
-"""The methods by key, each with its name for people."""
-
+Values = list[float | None]
 Piece = Annotated[list[float], Field(min_length=2, max_length=2)]
-"""[low, high]."""
 
 
 class Config(ExperimentConfig):
@@ -71,81 +62,90 @@ class Config(ExperimentConfig):
         return x
 
 
-class PointDerivative(Record):
-    """f' at a point by each method; null where it does not exist or the method has no room."""
+class Derivative(Record):
+    """The derivative by each method: a number for one x, a list for a list of x.
 
-    chain_rule: float | None = None
-    autograd: float | None = None
-    autograd_forward: float | None = None
-    finite_difference: float | None = None
-    symbolic: float | None = None
+    Null where f' does not exist or the method cannot be applied.
+    """
+
+    chain_rule: float | Values | None
+    autograd: float | Values | None = Field(description="reverse mode")
+    autograd_forward: float | Values | None
+    finite_difference: float | Values | None
+    symbolic: float | Values | None = Field(description="by SymPy")
+
+
+class PointDerivative(Record):
+    """The derivative at one point; null where f' does not exist or a method cannot be applied."""
+
+    chain_rule: float | None
+    autograd: float | None = Field(description="reverse mode")
+    autograd_forward: float | None
+    finite_difference: float | None
+    symbolic: float | None = Field(description="by SymPy")
 
     @property
     def taken(self) -> list[str]:
         """The methods that give a number here."""
-        return [name for name in METHODS if getattr(self, name) is not None]
+        return [name for name, value in self if value is not None]
 
 
-class Derivative(Record):
-    """f' by each method: a number for one x, a list for a list of x; null as for a point."""
+class Comparison(Record):
+    """Whether a method agrees with the reference to rounding."""
 
-    chain_rule: float | list[float | None] | None
-    autograd: float | list[float | None] | None
-    autograd_forward: float | list[float | None] | None
-    finite_difference: float | list[float | None] | None
-    symbolic: float | list[float | None] | None
+    difference: NotNegative | None
+    relative: NotNegative | None = Field(description="null where the reference is 0")
+    tolerance: NotNegative | None
+    agrees: bool
+
+
+class Comparisons(Record):
+    """Each method against the reference; null for the reference and what was not applied."""
+
+    chain_rule: Comparison | None = None
+    autograd: Comparison | None = None
+    autograd_forward: Comparison | None = None
+    finite_difference: Comparison | None = None
 
 
 class FiniteDifference(Record):
-    """What an extrapolated finite difference rests on."""
+    """What the derivative by finite differences rests on."""
 
     step: Positive = Field(description="the smallest")
     error_estimate: NotNegative | None
 
 
-class Agreement(Record):
-    """The derivative by one method against the reference; null where one of them is missing."""
-
-    difference: NotNegative | None
-    relative: NotNegative | None
-    tolerance: NotNegative | None
-    agrees: bool
-
-
 class Point(Record):
-    """Every method at one x."""
+    """Every method at one point."""
 
     x: float
     f: float
-    intermediates: dict[str, float]
+    intermediates: dict[str, float] = Field(description="by name, in order of evaluation")
     derivative: PointDerivative
     finite_difference: FiniteDifference | None
-    comparison: dict[str, Agreement] = Field(description="by method")
-    note: str | None = Field(description="why f' is not taken here")
-    reference: float | None = Field(
-        None, description="that the methods are checked against where SymPy does not finish"
-    )
+    comparison: Comparisons
+    note: str | None = Field(description="why f' is not computed here; null where it is")
 
 
 class Term(Record):
-    """A factor or a product of the chain rule; a value for each point."""
+    """A factor or a product of the chain rule: one number for each point where f' exists."""
 
     term: str
     formula: str
-    value: list[float | None]
-    autograd: list[float | None]
+    value: Values
+    autograd: Values
     agrees: bool
 
 
 class Gradcheck(Record):
-    """What torch.autograd.gradcheck says of f."""
+    """What torch.autograd.gradcheck says of f, in the dtype of the run."""
 
     passed: bool
-    reason: str | None
+    reason: str | None = Field(description="of a rejection")
 
 
-class BadPoint(Record):
-    """A point at which a formula is wrong."""
+class Counterexample(Record):
+    """A point at which a formula is not the derivative."""
 
     x: float
     formula: float | None = Field(description="null where it is undefined")
@@ -153,31 +153,42 @@ class BadPoint(Record):
 
 
 class Judgement(Record):
-    """Whether a formula is the derivative."""
+    """Whether a formula is the derivative, at points sampled from the domain."""
 
     formula: str
-    latex: str | None = None
+    latex: str
     agrees: bool
-    num_points: int = Field(ge=1)
+    num_points: Annotated[int, Field(ge=1)]
     num_bad: Count
     max_relative_difference: NotNegative | None
-    first_bad: BadPoint | None
+    first_bad: Counterexample | None
     meaning: str | None = Field(description="what the disagreement looks like")
 
 
 class Curve(Record):
-    """f and f' over the range; null between two pieces of the domain."""
+    """The function over the pieces of its domain, with null between two of them."""
 
-    x: list[float | None]
-    f: list[float | None]
-    derivative: list[float | None]
+    x: Values
+    f: Values
+    derivative: Values
+
+    @model_validator(mode="after")
+    def _require_lengths(self) -> Self:
+        require_lengths(len(self.x), {"f": self.f, "derivative": self.derivative})
+        return self
 
 
 class Results(experiment.Results):
-    """The derivative: numbers for one x, lists for a list of x; in `points` always a list."""
+    """The derivative by every method; x and f are numbers for one x, lists for a list of x."""
 
     expression: str
     dtype: Literal["float64", "float32"]
+    reference: Literal["symbolic", "autograd"] = Field(
+        "symbolic", description="the method that the others are compared with"
+    )
+    symbolic_note: str | None = Field(
+        None, description="why SymPy does not give f'; null where it does"
+    )
     x: float | list[float]
     f: float | list[float]
     derivative: Derivative
@@ -187,5 +198,17 @@ class Results(experiment.Results):
     points: list[Point] = Field(min_length=1)
     gradcheck: Gradcheck
     formula: Judgement | None
-    domain: list[Piece] = Field(description="pieces of the range on which f is defined")
+    domain: list[Piece] = Field(
+        description="pieces of the range on which f is defined, [low, high] each"
+    )
     curve: Curve
+
+    @model_validator(mode="after")
+    def _require_a_value_for_each_point(self) -> Self:
+        num_points = sum(point.note is None for point in self.points)
+        for i, term in enumerate(self.derivation):
+            lists = {"value": term.value, "autograd": term.autograd}
+            require_lengths(
+                num_points, {f"derivation[{i}].{key}": values for key, values in lists.items()}
+            )
+        return self

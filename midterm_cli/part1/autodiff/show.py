@@ -1,34 +1,50 @@
-"""How the derivative is shown: tables for the terminal, f and f' as curves."""
+"""The methods side by side as tables, what is wrong in words, and the function as a figure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from midterm_cli.experiment import Table
 from midterm_cli.part1.autodiff.schema import (
     DIGITS,
-    METHODS,
+    Comparison,
     Config,
     Judgement,
     Point,
     Results,
     Term,
+    Values,
 )
+from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+METHODS = {
+    "chain_rule": "chain rule",
+    "autograd": "autograd, reverse",
+    "autograd_forward": "autograd, forward",
+    "finite_difference": "finite differences",
+    "symbolic": f"symbolic (SymPy), {DIGITS} digits",
+}
+"""What each method is called."""
+LARGEST_DRAWN = 1e300
+"""Beyond it the arithmetic of the figure itself overflows."""
+
+
+# ---- in words
 
 
 def summarize(results: Results) -> Sequence[Table | str]:
     """The terms of the chain rule, the methods side by side, and the verdicts."""
     digits, short = (15, 13) if results.dtype == "float64" else (8, 5)
     shown: list[Table | str] = []
-    point = next((point for point in results.points if point.comparison), None)
-    if point is not None:
-        shown.append(_derivation_table(results.derivation, point, digits))
+    regular = next((point for point in results.points if point.note is None), None)
+    if regular is not None:
+        shown.append(_derivation_table(results.derivation, regular, digits))
     shown.append(_method_table(results.points, digits))
     for point in results.points:
         x = f"{point.x:.15g}"
@@ -39,7 +55,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
             shown.append(
                 f"finite differences at {x}: smallest step {step}, estimated error {error}"
             )
-    if results.formula and results.formula.agrees:
+    if results.formula is not None and results.formula.agrees:
         shown.append(verdict(results.formula))
     return shown
 
@@ -47,33 +63,31 @@ def summarize(results: Results) -> Sequence[Table | str]:
 def _derivation_table(derivation: Sequence[Term], point: Point, digits: int) -> Table:
     rows = [[name, "", _text(value, digits), "", ""] for name, value in point.intermediates.items()]
     for term in derivation:
-        value, autograd = _text(term.value[0], digits), _text(term.autograd[0], digits)
-        agrees = "agrees" if term.agrees else "DIFFERS"
-        rows.append([term.term, term.formula, value, autograd, agrees])
+        numbers = _text(term.value[0], digits), _text(term.autograd[0], digits)
+        rows.append([term.term, term.formula, *numbers, _agrees(term)])
     columns = ["term", "formula", "value", "autograd", "verdict"]
     return Table(f"chain rule at x = {point.x:.15g}", columns, rows)
 
 
 def _method_table(points: Sequence[Point], digits: int) -> Table:
-    titles = METHODS | {"symbolic": f"symbolic (SymPy), {DIGITS} digits"}
     rows = []
     for point in points:
-        x = f"{point.x:.15g}"
-        for name, title in titles.items():
-            value = getattr(point.derivative, name)
-            row = [x, title, _text(value, digits)]
-            if agreement := point.comparison.get(name):
-                numbers = (agreement.difference, agreement.relative, agreement.tolerance)
-                agrees = "agrees" if agreement.agrees else "DIFFERS"
-                row += [*(_text(number, 2) for number in numbers), agrees]
-            else:
+        comparisons: dict[str, Comparison | None] = dict(point.comparison)
+        for name, value in point.derivative:
+            row = [f"{point.x:.15g}", METHODS[name], _text(value, digits)]
+            comparison = comparisons.get(name)
+            if comparison is None:
                 row += ["", "", "", "not taken" if value is None else "reference"]
+            else:
+                numbers = comparison.difference, comparison.relative, comparison.tolerance
+                row += [*(_text(number, 2) for number in numbers), _agrees(comparison)]
             rows.append(row)
-        if point.reference is not None:
-            title = f"chain rule, {DIGITS} digits"
-            rows.append([x, title, _text(point.reference, digits), "", "", "", "reference"])
     columns = ["x", "f' by", "value", "difference", "relative", "tolerance", "verdict"]
     return Table("derivative", columns, rows)
+
+
+def _agrees(checked: Term | Comparison) -> str:
+    return "agrees" if checked.agrees else "DIFFERS"
 
 
 def _text(value: float | None, digits: int) -> str:
@@ -81,11 +95,45 @@ def _text(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value + 0:.{digits}g}"
 
 
-LARGEST_DRAWN = 1e300
-"""Beyond it the arithmetic of the figure itself overflows."""
+def disagreements(results: Results) -> list[str]:
+    """A line for each method, term or formula that is wrong."""
+    lines = []
+    for point in results.points:
+        derivative: dict[str, float | None] = dict(point.derivative)
+        lines += [
+            f"{METHODS[name]} differs at x = {point.x:.15g}: "
+            f"{derivative[name]} against {derivative[results.reference]}"
+            for name, comparison in point.comparison
+            if comparison is not None and not comparison.agrees
+        ]
+    lines += [
+        f"the term {term.term} = {term.formula} differs from autograd"
+        for term in results.derivation
+        if not term.agrees
+    ]
+    if results.formula is not None and not results.formula.agrees:
+        lines.append(verdict(results.formula))
+    return lines
 
 
-def draw(config: Config, results: Results) -> dict[str, Figure]:
+def verdict(judgement: Judgement) -> str:
+    """Whether a formula is the derivative, in a line."""
+    checked = f"{judgement.num_points} points of the domain"
+    bad = judgement.first_bad
+    if bad is None:
+        return f"formula {judgement.formula}: is the derivative at {checked}"
+    value = "undefined" if bad.formula is None else f"{bad.formula:.10g}"
+    meaning = f"; {judgement.meaning}" if judgement.meaning else ""
+    return (
+        f"formula {judgement.formula}: wrong at {judgement.num_bad} of {checked}, first at "
+        f"x = {bad.x:.10g}: {value} where the derivative is {bad.derivative:.10g}{meaning}"
+    )
+
+
+# ---- as a figure
+
+
+def draw(config: Config, results: Results) -> Mapping[str, Figure]:
     """Draw f with its tangents above, f' below, cut where the domain ends."""
     from matplotlib.figure import Figure
 
@@ -101,9 +149,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     for point in points:
         _mark_point(above, below, point, 0.12 * (high - low), labelled=point is points[0])
     _mark_edges((above, below), results.domain, (low, high))
-    title = results.expression.strip()
-    title = title if len(title) <= 70 else f"{title[:70]}…"
-    above.set(ylabel="f(x)", xlim=(low, high), title=title)
+    above.set(ylabel="f(x)", xlim=(low, high), title=shortened(results.expression.strip(), 70))
     below.set(ylabel="f′(x)", xlabel="x")
     for axes in (above, below):
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # longer numbers have no room
@@ -113,11 +159,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
 
 
 def _draw_curve(
-    axes: Axes,
-    x: Sequence[float | None],
-    values: Sequence[float | None],
-    marked: Sequence[float | None],
-    label: str,
+    axes: Axes, x: Values, values: Values, marked: Sequence[float | None], label: str
 ) -> None:
     """Cut what flattens the rest, such as the way to a pole, but not the marked values."""
     known = sorted(value for value in values if value is not None and abs(value) < LARGEST_DRAWN)
@@ -167,18 +209,3 @@ def _mark_edges(
     for axes in panels:
         across = axes.get_xaxis_transform()
         axes.plot(xs, ys, color="grey", linestyle=":", transform=across, label=name)
-
-
-def verdict(judgement: Judgement) -> str:
-    """Whether a formula is the derivative, where it is not, and why."""
-    checked = f"{judgement.num_points} points of the domain"
-    if judgement.agrees:
-        return f"formula {judgement.formula}: is the derivative at {checked}"
-    bad = judgement.first_bad
-    assert bad is not None
-    value = "undefined" if bad.formula is None else f"{bad.formula:.10g}"
-    meaning = f"; {judgement.meaning}" if judgement.meaning else ""
-    return (
-        f"formula {judgement.formula}: wrong at {judgement.num_bad} of {checked}, first at "
-        f"x = {bad.x:.10g}: {value} where the derivative is {bad.derivative:.10g}{meaning}"
-    )

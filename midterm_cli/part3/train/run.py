@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, TypeAdapter
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Job, Output
@@ -192,12 +192,15 @@ def _evaluate(problem: Problem, state: EnsembleState, group: _Group) -> _Group:
 
 # ---- what is saved, to resume from
 
+# To plain data and tensors, and back.
+_GROUPS = TypeAdapter(list[_Group], config=ConfigDict(arbitrary_types_allowed=True))
+
 
 def _save(problem: Problem, context: Context, groups: Sequence[_Group]) -> float:
     """Save how far the groups are; returns the time of the monotonic clock for doing it again."""
     begun = time.monotonic()
-    packed = [_pack(group) for group in groups]
-    context.state.save({"groups": packed, "data_sha256": problem.dataset.sha256})
+    plain = _GROUPS.dump_python(list(groups))
+    context.state.save({"groups": plain, "data_sha256": problem.dataset.sha256})
     # A long history takes long to save: never more than a twentieth of the time.
     return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
 
@@ -208,36 +211,7 @@ def _saved_groups(problem: Problem, context: Context) -> list[_Group]:
     if saved is None:
         return []
     problem.require_same_data(saved["data_sha256"])
-    return [_unpack(group) for group in saved["groups"]]
-
-
-def _pack(group: _Group) -> dict[str, Any]:
-    """A group as plain data and tensors."""
-    return {
-        "seeds": group.seeds,
-        "epoch": group.epoch,
-        "state": group.state and vars(group.state),
-        "frozen": {model: vars(state) for model, state in group.frozen.items()},
-        "predicted_counts": group.predicted_counts,
-        "history": {
-            epoch: [row.model_dump() for row in rows] for epoch, rows in group.history.items()
-        },
-        "worker": group.worker and dict(group.worker),
-    }
-
-
-def _unpack(saved: Mapping[str, Any]) -> _Group:
-    return _Group(
-        seeds=saved["seeds"],
-        epoch=saved["epoch"],
-        state=saved["state"] and EnsembleState(**saved["state"]),
-        frozen={model: EnsembleState(**state) for model, state in saved["frozen"].items()},
-        predicted_counts=saved["predicted_counts"],
-        history={
-            epoch: [HistoryRow(**row) for row in rows] for epoch, rows in saved["history"].items()
-        },
-        worker=saved["worker"],
-    )
+    return _GROUPS.validate_python(saved["groups"])
 
 
 # ---- what a run gives

@@ -32,9 +32,11 @@ _forks.set_forkserver_preload(
     [
         "matplotlib.backends.backend_agg",
         "midterm_cli.cli",
-        "midterm_cli.part3.lr_sweep",
-        "midterm_cli.part3.train",
-        "midterm_cli.runs.compare",
+        "midterm_cli.part3.lr_sweep.run",
+        "midterm_cli.part3.lr_sweep.show",
+        "midterm_cli.part3.train.run",
+        "midterm_cli.part3.train.show",
+        "midterm_cli.runs.compare_figure",
         "midterm_cli.run.make",
         "rich.progress",
         "rich.table",
@@ -72,9 +74,10 @@ class Running:
         else:
             (self._said / "err").symlink_to(stderr)
         self.process = _forks.Process(
-            target=child.run, args=(folder, self._said, arguments, disturbance), daemon=True
+            target=child.run, args=(folder, self._said, arguments, disturbance)
         )
         self.process.start()
+        weakref.finalize(self, self.process.kill)
 
     def send(self, number: int) -> None:
         assert self.process.pid is not None

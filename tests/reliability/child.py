@@ -21,10 +21,10 @@ class Disturbance:
         number: of the signal that it gets.
         at: the file operations, counted from 1, before which it gets one; SIGKILL comes in the
             middle of a writing.
-        stuck: whether a chunk of training takes for ever.
+        stuck: whether a chunk of training never ends.
         real_figures: whether figures are drawn, which takes longer than all the rest.
         file_size: what a file may grow to, in bytes.
-        threads: cores that PyTorch takes the machine to have.
+        threads: cores that PyTorch takes the machine to have: from two on, jobs are forked.
     """
 
     number: int = signal.SIGKILL
@@ -32,7 +32,7 @@ class Disturbance:
     stuck: bool = False
     real_figures: bool = False
     file_size: int | None = None
-    threads: int | None = None
+    threads: int = 2
 
 
 def run(folder: Path, said: Path, arguments: Sequence[str], disturbance: Disturbance) -> None:
@@ -58,23 +58,22 @@ def run(folder: Path, said: Path, arguments: Sequence[str], disturbance: Disturb
 
 def _hurry(disturbance: Disturbance) -> None:
     """Save at every occasion, as a run of hours does; spend no time on figures and on git."""
-    from midterm_cli.part3 import sgd, train
-    from midterm_cli.run import provenance
-    from midterm_cli.run import make as runner
+    import torch
 
+    from midterm_cli.part3 import ensemble
+    from midterm_cli.part3.train import run as train
+    from midterm_cli.run import make, provenance
+
+    torch.set_num_threads(disturbance.threads)
     save = train._save
     vars(train)["_SAVE_EVERY_SECONDS"] = -1.0
     vars(train)["_save"] = lambda *arguments: save(*arguments) - math.inf
     vars(provenance)["git_commit"] = lambda: None
     if not disturbance.real_figures:
-        vars(runner)["_figures"] = lambda *_: {"figure.png": b"Software\0midterm"}
+        vars(make)["_figures"] = lambda *_: {"figure.png": b"Software\0midterm"}
     if disturbance.stuck:
-        # By setattr: mypy lets nobody assign to a method.
-        setattr(sgd.Ensemble, "_train_chunk", lambda self, rows: time.sleep(3600))  # noqa: B010
-    if disturbance.threads is not None:
-        import torch
-
-        torch.set_num_threads(disturbance.threads)
+        # By setattr: mypy allows no assignment to a method.
+        setattr(ensemble.Ensemble, "_train_chunk", lambda self, rows: time.sleep(3600))  # noqa: B010
     if disturbance.file_size is not None:
         _limit_files(disturbance.file_size)
 
@@ -93,7 +92,7 @@ class _Trap:
     def set(self) -> None:
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
             setattr(os, name, self._trapped(getattr(os, name)))
-        # By setattr, as in the loop: mypy lets nobody assign to a function of a module.
+        # By setattr, as in the loop: mypy allows no assignment to a function of a module.
         setattr(os, "fsync", self._trapped(os.fsync, anywhere=True))  # noqa: B010
         setattr(io, "open", self._open(io.open))  # noqa: B010
 

@@ -21,8 +21,9 @@ from answer import Answer
 from child import Disturbance
 from matplotlib.figure import Figure
 from processes import UNDISTURBED, Running, commands, random_moments, results_of, run
+from written_runs import write_sweep
 
-from midterm_cli.run import stage as record
+from midterm_cli import figure
 
 Midterm = Callable[..., Answer]
 
@@ -52,10 +53,10 @@ class Canary:
 def test_a_pickle_in_the_place_of_a_state(tmp_path: Path) -> None:
     command = commands(tmp_path)["train"]
     work, canary = tmp_path / "work", tmp_path / "canary"
-    first = Running(work, command, UNDISTURBED)
+    first = Running(tmp_path / "undisturbed", command, UNDISTURBED)
     assert first.wait().code == 0
     last = Disturbance(signal.SIGINT, at=(first.operations - 10,))
-    assert run(work, *command, "--force", disturbance=last).code == -signal.SIGINT
+    assert run(work, *command, disturbance=last).code == -signal.SIGINT
     state = work / ".run.partial" / "state.pt"
     content = io.BytesIO()
     torch.save({"groups": Canary(canary)}, content)
@@ -63,11 +64,11 @@ def test_a_pickle_in_the_place_of_a_state(tmp_path: Path) -> None:
     digest = hashlib.sha256(content.getvalue()).digest()
     state.write_bytes(digest + content.getvalue())
 
-    answer = run(work, *command, "--force", "--resume")
+    answer = run(work, *command, "--resume")
 
     assert_harmless(answer)
     assert answer.code == 2
-    assert "state.pt is damaged (UnpicklingError): leave out --resume" in answer.err
+    assert "state.pt is damaged (UnpicklingError)" in answer.err
     assert not canary.exists()
 
 
@@ -84,25 +85,22 @@ def test_a_pickle_in_the_place_of_an_array(folder: Path, midterm: Midterm) -> No
 # ---- names
 
 
+@pytest.mark.parametrize(
+    "experiment",
+    ["os", "../../train", "midterm_cli.part3.train", ["train"], {}, None, ESCAPES],
+)
 def test_a_run_cannot_name_a_module_or_a_file_as_its_experiment(
-    folder: Path, midterm: Midterm
+    experiment: Any, folder: Path, midterm: Midterm
 ) -> None:
-    experiments: list[Any] = [
-        "os",
-        "../../train",
-        "midterm_cli.part3.train",
-        ["train"],
-        {},
-        None,
-        ESCAPES,
-    ]
-    for experiment in experiments:
-        document = {"schema_version": 1, "experiment": experiment, "config": {}, "results": {}}
-        Path("metrics.json").write_text(json.dumps(document), encoding="utf-8")
-        for command in (["draw", "."], ["compare", "."], ["train", "--lr-from", "."]):
-            answer = midterm(*command)
-            assert_harmless(answer)
-            assert answer.code == 2
+    metrics = write_sweep(Path("run")) / "metrics.json"
+    document = json.loads(metrics.read_text(encoding="utf-8"))
+    metrics.write_text(json.dumps(document | {"experiment": experiment}), encoding="utf-8")
+
+    for command in (["draw", "run"], ["compare", "run"], ["train", "--lr-from", "run"]):
+        answer = midterm(*command)
+        assert_harmless(answer)
+        assert answer.code == 2
+        assert "experiment" in answer.err or "run is a run of" in answer.err
 
 
 def test_no_name_leads_out_of_the_outputs(folder: Path, midterm: Midterm, tmp_path: Path) -> None:
@@ -138,21 +136,13 @@ def test_a_dataset_that_is_named_like_a_formula(folder: Path, tmp_path: Path) ->
 
 
 def test_a_key_of_somebody_else_moves_no_cursor(folder: Path, midterm: Midterm) -> None:
-    rates = ("threshold_lr", "last_stable_lr", "first_divergent_lr", "recommended_lr")
-    for name, key in (("a", ESCAPES), ("b", "lr")):
-        document = {
-            "schema_version": 1,
-            "experiment": "lr_sweep",
-            "config": {key: ESCAPES},
-            "results": dict.fromkeys(rates),
-        }
-        Path(name).mkdir()
-        Path(name, "metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    write_sweep(Path("a"), **{ESCAPES: ESCAPES})
+    write_sweep(Path("b"))
 
-    for arguments in ([], ["--json"], ["--by", ESCAPES]):
+    for arguments, code in (([], 0), (["--json"], 0), (["--by", ESCAPES], 2)):
         answer = midterm("compare", "a", "b", *arguments)
         assert_harmless(answer)
-        assert (answer.code, "pwned" in answer.out) == (0, True)
+        assert (answer.code, "pwned" in answer.err) == (code, True)
 
 
 VALUES: tuple[Any, ...] = (
@@ -198,20 +188,20 @@ def test_a_spoilt_run(
     rng = random_moments()
     drawn = rng.sample(range(times), times // 8)
 
-    def to_png(figure: Figure) -> bytes:
-        """Render what is drawn in earnest, coarsely; it is what takes the time."""
+    def to_png(drawing: Figure) -> bytes:
+        """Render some of the figures, coarsely; it is what takes the time."""
         if count in drawn:
-            figure.savefig(io.BytesIO(), format="png", dpi=20)
+            drawing.savefig(io.BytesIO(), format="png", dpi=20)
         return b"a figure"
 
-    monkeypatch.setattr(record, "to_png", to_png)
+    monkeypatch.setattr(figure, "to_png", to_png)
     for count in range(times):  # noqa: B007 (to_png asks for it)
         part = rng.choice(("experiment", "config", "results", "results"))
         text = json.dumps(true | {part: spoilt(true[part], rng)})
         Path("spoilt/metrics.json").write_text(text, encoding="utf-8")
-        figure = ["--output", "compared.png"] if name == "train-groups" else []
+        output = ["--output", "compared.png"] if name == "train-groups" else []
         for command in (
-            *(["compare", "spoilt", "run", *more, *figure] for more in ([], ["--json"])),
+            *(["compare", "spoilt", "run", *more, *output] for more in ([], ["--json"])),
             ["draw", "spoilt"],
             # The rest of the command line ends it before any training.
             ["train", "--lr-from", "spoilt", "--set", "epochs=0"],

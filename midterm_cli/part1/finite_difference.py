@@ -1,0 +1,115 @@
+"""The derivative by finite differences: it chooses the step and estimates the error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midterm_cli.part1.domain import defined
+from midterm_cli.part1.expression import Program, as_function
+from midterm_cli.part1.rounding import rounding_bound_of_value
+
+ORDERS = 10
+"""Steps that one extrapolation rests on."""
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """A derivative by finite differences.
+
+    Attributes:
+        value: the extrapolated derivative.
+        step: the smallest step that it rests on.
+        error: estimate of its error.
+    """
+
+    value: float
+    step: float
+    error: float
+
+
+def finite_difference(program: Program, x: Tensor) -> Extrapolation:
+    """Estimate f' at `x`, a scalar tensor inside the domain, in its dtype."""
+    return richardson(
+        as_function(program),
+        x,
+        first_step(program, float(x)),
+        noise=lambda points: rounding_bound_of_value(program, points),
+    )
+
+
+def first_step(program: Program, x: float) -> float:
+    """The largest step h with f defined on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
+
+    A power of 2 keeps x + h and x - h free of rounding where that is possible.
+    """
+    step = 2.0 ** math.floor(math.log2(0.125 * max(abs(x), 1.0)))
+    around = torch.linspace(-1, 1, 17, dtype=torch.float64)
+    while not bool(defined(program, x + step * around).all()):
+        step /= 2
+    return step
+
+
+def richardson(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    first_step: float,
+    noise: Callable[[Tensor], Tensor],
+    levels: int = 40,
+) -> Extrapolation:
+    """Estimate f'(x) from central differences, extrapolated to step 0 (Richardson; Ridders).
+
+    The steps are first_step / 2**k. Every ORDERS of them that follow each other are extrapolated,
+    the finest first; a coarser one, which rounds less, takes its place where the two agree to
+    within their errors. So a step longer than the oscillations of f, whose quotients may agree
+    with each other, is not believed.
+
+    Args:
+        f: evaluated once, at all points, in the dtype of `x`.
+        x: a scalar tensor.
+        first_step: the largest step; f must be defined on [x - first_step, x + first_step].
+        noise: absolute rounding error of f, at each of the points that it is given.
+        levels: number of steps, if the dtype resolves as many.
+    """
+    finest = 8 * torch.finfo(x.dtype).eps * max(abs(float(x)), first_step)
+    levels = max(2, min(levels, 1 + int(math.log2(max(first_step / finest, 1)))))
+    steps = first_step / 2.0 ** torch.arange(levels, dtype=x.dtype, device=x.device)
+    above, below = x + steps, x - steps
+    # Divided by the steps that were made, after rounding, not by those that were meant.
+    made = above.double() - below.double()
+    quotients = ((f(above) - f(below)).double() / made).tolist()
+    floors = ((noise(above) + noise(below)).double() / made).tolist()
+    best = Extrapolation(math.nan, first_step, math.inf)
+    for start in range(max(levels - ORDERS, 0), -1, -1):
+        window = slice(start, start + ORDERS)
+        found = _extrapolate(quotients[window], floors[window], first_step / 2**start)
+        agree = not abs(found.value - best.value) > found.error + best.error
+        if found.error < best.error and agree:
+            best = found
+    return best
+
+
+def _extrapolate(quotients: list[float], floors: list[float], first_step: float) -> Extrapolation:
+    """Remove one even power of the step after the other, and take the entry that is surest.
+
+    The error of an entry of the tableau is how far it moved when the last order was added, and at
+    least what the noise of f makes of its step.
+    """
+    best = Extrapolation(quotients[0], first_step, math.inf)
+    previous = [quotients[0]]
+    for k in range(1, len(quotients)):
+        row = [quotients[k]]
+        for order in range(1, k + 1):
+            weight = 4.0**order
+            value = (weight * row[-1] - previous[order - 1]) / (weight - 1)
+            moved = max(abs(value - row[-1]), abs(value - previous[order - 1]))
+            error = max(moved, floors[k])
+            row.append(value)
+            if error < best.error:
+                best = Extrapolation(value, first_step / 2**k, error)
+        previous = row
+    return best

@@ -1,0 +1,84 @@
+"""How far rounding can take a computed value from the exact one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from midterm_cli.part1.expression import (
+    Expr,
+    Name,
+    Number,
+    Program,
+    children,
+    compose,
+    differentiate,
+    evaluate,
+    has_names,
+    names,
+    slope_in_x,
+    torch_arithmetic,
+    with_children,
+)
+
+ROUNDING_FACTOR = 8
+"""Tolerance over the rounding bound: the methods do the same operations in other orders."""
+
+
+def rounding_bound(
+    expr: Expr, values: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Value and first-order bound of its rounding error (running error analysis).
+
+    Each operation adds two units of rounding of its result, and what underflow can take, to the
+    errors of its operands, which it passes on scaled by its partial derivatives (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2.8 and 3.3).
+
+    Args:
+        expr: the expression.
+        values: for each name its value and the absolute error of that value, float64.
+        dtype: the arithmetic whose error is wanted.
+    """
+    if isinstance(expr, Name):
+        return values[expr.name]
+    example = next(iter(values.values()))[0]
+    arithmetic = torch_arithmetic(example)
+    if isinstance(expr, Number):
+        value = arithmetic.number(expr.text)
+        return value, torch.finfo(dtype).eps / 2 * value.abs()
+    # The operands become names of their own; a constant stays, so that an exponent stays exact.
+    operands: dict[str, tuple[Tensor, Tensor]] = {}
+    local: list[Expr] = []
+    for i, child in enumerate(children(expr)):
+        if has_names(child):
+            operands[f"operand {i}"] = rounding_bound(child, values, dtype)
+            local.append(Name(f"operand {i}"))
+        else:
+            local.append(child)
+    operation = with_children(expr, tuple(local))
+    points = {name: value for name, (value, _) in operands.items()}
+    result = evaluate(operation, points, arithmetic)
+    error = torch.finfo(dtype).eps * result.abs() + torch.finfo(dtype).tiny
+    for name in names(operation):
+        slope = evaluate(differentiate(operation, name), points, arithmetic)
+        operand_error = operands[name][1]
+        # An exact operand passes on nothing, even where the slope is infinite.
+        error = error + torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
+    return result, error
+
+
+def rounding_bound_of_value(program: Program, x: Tensor) -> Tensor:
+    """Bound of the rounding error of f, computed in the dtype of `x`, at each point; float64."""
+    return _bound_at(compose(program)[program[-1].name], x)
+
+
+def rounding_bound_of_slope(program: Program, x: Tensor) -> Tensor:
+    """The same of f'."""
+    return _bound_at(slope_in_x(program), x)
+
+
+def _bound_at(expr: Expr, x: Tensor) -> Tensor:
+    exact = {"x": (x.double(), torch.zeros_like(x, dtype=torch.float64))}
+    return rounding_bound(expr, exact, x.dtype)[1].expand_as(x)

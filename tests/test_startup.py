@@ -18,7 +18,9 @@ EARLIER = Path(__file__).parent / "runs" / "version_0_1_0"
 PROGRAM = """\
 import json, os, sys
 from midterm_cli.cli import main
-heavy = ("torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed")
+heavy = (
+    "torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed"
+)
 answers = []
 stdout = os.dup(1)
 os.dup2(2, 1)

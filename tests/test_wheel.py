@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from midterm_cli.paths import checkout
+
+from midterm_cli.source import checkout
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Loop over learning rates with `midterm train`, then put the runs side by side.
 #
-#   examples/lr_loop.sh                                   five rates
-#   examples/lr_loop.sh 1e-3 2e-3                         these rates
+#   examples/lr_loop.sh                                   five learning rates
+#   examples/lr_loop.sh 1e-3 2e-3                         these learning rates
 #   examples/lr_loop.sh 1e-3 2e-3 -- --activation tanh    options for midterm train, after --
 #
-# Interrupt it at any time and start it again: what is finished is kept, what was begun goes on.
-# Each rate has a run folder of its own. The table is printed on stdout, the figure's path last.
+# Interrupt it at any time and start it again: what is finished is kept, what was begun is continued.
+# Each learning rate has a run folder of its own. The table is printed on stdout, the figure's path last.
 set -euo pipefail
 
 rates=()
@@ -26,7 +26,7 @@ for lr in "${rates[@]}"; do
   folder=$(midterm train "${options[@]}" --lr "$lr" --resume --fail-on-failure) || code=$?
   case $code in
     0) ;;
-    3) echo "lr $lr: training failed; the loop goes on" >&2 ;;
+    3) echo "lr $lr: training failed; the loop continues" >&2 ;;
     *) exit "$code" ;; # 2 is a mistake, 130 an interrupt
   esac
   folders+=("$folder")

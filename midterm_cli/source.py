@@ -9,6 +9,9 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+# Modules that draw and write what was computed.
+_SHOWING = ("show.py", "picture.py", "curves.py")
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -51,7 +54,7 @@ def code_sha256(package: str) -> str:
     paths = [*own.glob("*.py"), *own.parent.glob("*.py"), *(PACKAGE / "data").glob("*.py")]
     whole = hashlib.sha256()
     for path in sorted(paths):
-        if path.name != "show.py":
+        if path.name not in _SHOWING:
             whole.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode())
             whole.update(_normalised(path.read_text(encoding="utf-8")).encode())
     return whole.hexdigest()

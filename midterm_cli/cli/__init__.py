@@ -1,6 +1,6 @@
 """The terminal: parse, call, print. No mathematics, no files.
 
-The runner and the parts are imported inside the commands, so that `--help` answers at once.
+What the commands call is imported inside them, so that `--help` answers at once.
 """
 
 from __future__ import annotations

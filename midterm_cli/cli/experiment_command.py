@@ -121,6 +121,7 @@ def _recommendation(values: dict[str, Any]) -> Recommendation | None:
 def _warn_of_another_problem(recommendation: Recommendation, config: ExperimentConfig) -> None:
     from midterm_cli import terminal
 
+    terminal.say_all(f"Warning: {note}" for note in recommendation.notes)
     changes = recommendation.other_problem(config)
     if changes:
         terminal.say(f"Warning: the sweep {recommendation.name} was made with {changes}")

@@ -154,7 +154,7 @@ def lr_sweep(
     address: Address = None,
     scheduler_file: SchedulerFile = None,
     retries: Retries = None,
-    fail_on_failure: Annotated[bool, fail_when("no failing rate is bracketed")] = False,
+    fail_on_failure: Annotated[bool, fail_when("no failing learning rate is bracketed")] = False,
 ) -> None:
     """Find the learning rate at which training fails, over seeds (Part 3 B)."""
 

@@ -83,30 +83,28 @@ def resolve(
     return Resolved(row, config, preset, _validated(row, base)[0], origins, notes)
 
 
-def complete(experiment: Experiment, stored: Mapping[str, Any], origin: str) -> Resolved:
-    """Make a config of today from the config that a run has stored.
-
-    A key that the stored config lacks takes its value from the packaged default; a key that today's
-    config has not is left out. The notes say which.
+def complete(
+    experiment: Experiment, stored: Mapping[str, Any], origin: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Complete the config that a run has stored with the packaged defaults of today.
 
     Args:
         experiment: of the run.
         stored: the whole config as plain data.
         origin: the run, for messages.
 
-    Raises:
-        UserError: a value is not valid.
+    Returns:
+        The values of a config of today, not validated: a key that the stored config lacks has its
+        default, a key that today's config has not is left out. And notes that say which.
     """
-    default = _packaged(experiment.name)
     known = experiment.config_class.model_fields
     gone = [key for key in stored if key not in known]
     missing = [key for key in known if key not in stored]
     kept = {key: value for key, value in stored.items() if key in known}
-    config, origins = _validated(experiment, [default, Layer(origin, kept)])
     notes = [_gone(experiment, key, origin) for key in gone]
     if missing:
         notes.append(f"{origin} has no {', '.join(missing)}: completed from the packaged default")
-    return Resolved(experiment, config, experiment.name, config, origins, notes)
+    return {**_packaged(experiment.name).values, **kept}, notes
 
 
 def _without_gone(
@@ -224,7 +222,7 @@ def meant(name: str | None, file: str | None) -> str:
         return key
     if file is None:
         raise UserError(f"say which experiment is meant: {', '.join(EXPERIMENTS)}")
-    stem = Path(file).stem
+    stem = Path(file).stem.replace("-", "_")
     if stem not in EXPERIMENTS:
         _require_file(file)
         raise UserError(

@@ -189,17 +189,18 @@ def read(path: Path) -> Run:
             "not know: upgrade midterm"
         )
     experiment = EXPERIMENTS[header.experiment]
-    stored = resolve.complete(experiment, header.config, name)
+    values, notes = resolve.complete(experiment, header.config, name)
+    config = _validated(experiment.config_class, values, name, "config.")
     results = _validated(experiment.results_class, header.results, name, "results.")
     return Run(
         folder,
         experiment,
-        stored.config,
+        config,
         results,
         header.failed,
         header.provenance,
         document,
-        stored.notes,
+        notes,
     )
 
 
@@ -238,9 +239,8 @@ def _validated(model: type[_Model], values: Any, name: str, within: str = "") ->
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        first, *others = explain(error.errors(), model, lambda path: "").splitlines()
-        more = f" ({len(others)} more like it)" if others else ""
-        raise UserError(f"{name} is damaged: {within}{first}{more}\n{_AFRESH}") from None
+        first = explain(error.errors()[:1], model, lambda path: "")
+        raise UserError(f"{name} is damaged: {within}{first}\n{_AFRESH}") from None
 
 
 def _refuse_constant(text: str) -> None:
@@ -255,7 +255,7 @@ def _finite(text: str) -> float:
 
 
 def _bounded(text: str) -> int:
-    # What no float can hold would surface as an error far from here.
+    # No count of ours is that long, and Python limits what it turns into text.
     if len(text) > _MAX_DIGITS:
         raise ValueError(f"an integer has {len(text)} digits")
     return int(text)

@@ -200,7 +200,7 @@ def draw(path: Path) -> list[Path]:
 def _files(run: Run, output: Output) -> dict[str, bytes]:
     """The files of a run folder, by name."""
     name = run.experiment.name
-    header = f"# The config of one run of {name}: given to --config, it repeats the run.\n"
+    header = f"{stage.CONFIG_HEADER}{name}: given to --config, it repeats the run.\n"
     contents = {
         "config.yaml": (header + resolve.dump(run.config)).encode(),
         "metrics.json": run.json.encode(),

@@ -87,6 +87,8 @@ class Saved:
         if not self.exists():
             return
         begun = self._read()
+        if begun.identity.get("code") != self._identity.get("code"):
+            raise UserError(f"{printable(self._begun.parent)} was begun by other code\n{_AFRESH}")
         if changes := differing(begun.identity, self._identity):
             raise UserError(
                 f"{printable(self._begun.parent)} was begun with {changes}\n"

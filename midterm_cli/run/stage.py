@@ -29,9 +29,12 @@ from midterm_cli.run.saved import Saved
 from midterm_cli.terminal import say
 from midterm_cli.text import printable
 
+CONFIG_HEADER = "# The config of one run of "
+"""How config.yaml begins."""
+
 _RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt")
 _REMEDY = "make room or give write permission there, or choose another --output"
-_RESUME = "make room there and go on with --resume, or choose another --output"
+_RESUME = "make room there and continue with --resume, or choose another --output"
 
 
 # ---- where a run may go
@@ -73,8 +76,13 @@ def require_free(folder: Path, force: bool) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether midterm wrote a run folder; its metrics.json may be damaged since."""
-    with writing(folder, _REMEDY), (folder / "metrics.json").open("rb") as file:
-        return b'"schema_version"' in file.read(200)
+    signs = {"metrics.json": b'"schema_version"', "config.yaml": CONFIG_HEADER.encode()}
+    with writing(folder, _REMEDY):
+        return any(
+            sign in path.read_bytes()[:200]
+            for name, sign in signs.items()
+            if (path := folder / name).is_file()
+        )
 
 
 def _is_run_file(path: Path) -> bool:

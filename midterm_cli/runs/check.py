@@ -190,8 +190,9 @@ def check_all(folder: Path, expected: Expected) -> Report:
         except UserError as error:
             unreadable[printable(path)] = str(error)
         else:
-            checked += check_run(run, expected)
-            notes += run.notes
+            found = check_run(run, expected)
+            checked += found
+            notes += run.notes if found else ()
     if not checked and not unreadable:
         raise UserError(
             f"no run below {printable(folder)}/ is one of which something is expected: make one, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,14 +24,16 @@ class Recommendation(NamedTuple):
         name: the sweep's run folder, ready to print.
         lr: the learning rate.
         config: of the sweep.
+        notes: on keys of its stored config, for the user.
     """
 
     name: str
     lr: float
     config: ExperimentConfig
+    notes: Sequence[str]
 
     def layer(self) -> Layer:
-        """The rate as a layer of a training run's config."""
+        """The learning rate as a layer of a training run's config."""
         return Layer(f"--lr-from {self.name}", {"lr": self.lr})
 
     def other_problem(self, training: ExperimentConfig) -> str:
@@ -59,4 +62,4 @@ def read(sweep: Path) -> Recommendation:
             f"{name} recommends no learning rate: training never both succeeded and failed in it\n"
             "sweep again from another start_lr or with more max_rates, or give --lr"
         )
-    return Recommendation(name, lr, run.config)
+    return Recommendation(name, lr, run.config, run.notes)

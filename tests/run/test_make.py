@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from answer import Answer
 from fake_experiment import run as fake_run
 from fake_experiment.schema import Config, Results
 
@@ -372,3 +373,22 @@ def test_a_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_run_on_another_device_is_another_run(asked: str, stored: str, same: bool) -> None:
     assert provenance.matches(asked, stored) == same
+
+
+@pytest.mark.usefixtures("fake_train")
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 1}', b"\x00" * 300])
+@pytest.mark.parametrize("options", [["--force"], ["--resume", "--force"]])
+def test_a_damaged_run_is_made_again_with_force(
+    content: bytes, options: list[str], folder: Path, midterm: Callable[..., Answer]
+) -> None:
+    """As the message on it advises."""
+    midterm("train", "--output", "run")
+    whole = Path("run/metrics.json").read_bytes()
+    Path("run/metrics.json").write_bytes(content)
+
+    assert "--force" in midterm("train", "--output", "run", "--resume").err
+    assert midterm("train", "--output", "run", *options).code == 0
+    results = [
+        json.loads(text)["results"] for text in (whole, Path("run/metrics.json").read_bytes())
+    ]
+    assert results[0] == results[1]

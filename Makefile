@@ -6,8 +6,8 @@ MIDTERM := $(BIN)/midterm
 READY   := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: all setup data part1 part2 part3 part4 reference report check-reference test check lint \
-  torture coverage mutation bench bench-cluster clean help
+.PHONY: all setup data part1 part2 part3 part4 reference report check-reference test check test-all \
+  lint coverage mutation bench bench-cluster clean help
 
 all: part1 part2 part3 part4 reference report  ## set up, get the data, run every part, write the report
 
@@ -69,11 +69,17 @@ check-reference: setup  ## reproduce the publication, check it against what is e
 	  run train train; run train_linear train --config reference/train; \
 	  $(MIDTERM) check "$$folder"/*
 
-test: lint  ## the same set-up, then linters, types and all tests
+# On two workers, in random order: the seed that pytest prints repeats it (-p randomly_seed=…).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test: lint  ## the same set-up, then linters, types and the tests: minutes
 	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: test  ## the same as test
+
+test-all: test  ## then the slow tests: random kills, long fuzzing, real shell loops, the wheel
+	$(PYTEST) -m slow
 
 lint: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -91,9 +97,6 @@ bench-cluster: setup  ## what --launcher dask gains and costs
 clean:  ## remove .venv, builds and caches; keep data/ and outputs/
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-torture: setup  ## the long forms of what is tested of reliability
-	$(BIN)/python -m pytest -m torture
 
 coverage: setup  ## branch coverage of all tests, in the processes they start too: fails below 95 %
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[coverage]'

@@ -17,7 +17,9 @@ EARLIER = Path(__file__).parent / "runs" / "version_0_1_0"
 # Runs command lines one after the other; says how each ended and which libraries were there then.
 PROGRAM = """\
 import json, os, sys
+from midterm_cli import figure
 from midterm_cli.cli import main
+figure.to_png = lambda drawn: figure.SIGNATURE  # figures are drawn, which is quick
 heavy = ("torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed")
 answers = []
 stdout = os.dup(1)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from midterm_cli.paths import checkout
+from midterm_cli.source import checkout
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

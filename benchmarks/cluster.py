@@ -40,13 +40,16 @@ from rich.console import Console
 
 from benchmarks.bench import Rows, as_table, race, spread
 from benchmarks.sleeping import sleep
+from midterm_cli.config.resolve import resolve
+from midterm_cli.data.datasets import data_dir
 from midterm_cli.experiment import Context, Job
-from midterm_cli.part3 import lr_sweep
+from midterm_cli.launch.dask import Dask, connected
+from midterm_cli.launch.launcher import Launcher
+from midterm_cli.launch.local import Threads
+from midterm_cli.launch.options import Cluster
+from midterm_cli.part3.lr_sweep.run import run
+from midterm_cli.part3.lr_sweep.schema import Config
 from midterm_cli.part3.problem import Problem
-from midterm_cli.config import resolve as configs
-from midterm_cli import paths
-from midterm_cli.launch.cluster.connect import Dask, connected
-from midterm_cli.launch.local import Cluster, Launcher, Threads
 
 _WORKERS_A_PROCESS = 250
 _GOAL = 0.9
@@ -75,7 +78,7 @@ def cluster(num_workers: int, *, sleeping: bool) -> Iterator[tuple[Dask, psutil.
         with connected(Cluster(None, file)) as dask:
             while dask.workers < num_workers:
                 time.sleep(1)
-                dask.crew.look()
+                dask.refresh()
             yield dask, psutil.Process(scheduler.pid)
 
 
@@ -93,8 +96,8 @@ def _start(stack: ExitStack, module: str, *arguments: str) -> subprocess.Popen[b
 
 def measure_speed(rounds: int) -> Rows:
     """Seconds of the sweep, and how many times faster it is than on one core."""
-    config = configs.resolve("lr_sweep", None, ["num_seeds=40"]).config
-    assert isinstance(config, lr_sweep.Config)
+    config = resolve("lr_sweep", None, ["num_seeds=40"]).config
+    assert isinstance(config, Config)
     with ExitStack() as stack:
         launchers: dict[str, Launcher] = {}
         for cores in (1, 2):
@@ -105,12 +108,12 @@ def measure_speed(rounds: int) -> Rows:
         def sweep(launcher: Launcher) -> int:
             context = Context(
                 torch.device("cpu"),
-                paths.data_dir(),
+                data_dir(),
                 launch=launcher,
                 workers=launcher.workers,
                 remote=launcher.remote,
             )
-            lr_sweep.run(config, context)
+            run(config, context)
             return 1
 
         contestants = {name: partial(sweep, launcher) for name, launcher in launchers.items()}
@@ -137,8 +140,8 @@ def seconds_for(dask: Dask, problem: Problem, num_groups: int, seconds: float) -
 
 def measure_overhead(num_workers: int, group_seconds: list[float]) -> dict[str, Any]:
     """What the table shows of a number of workers; times in seconds."""
-    config = configs.resolve("lr_sweep", None, ["dataset=synthetic"]).config
-    assert isinstance(config, lr_sweep.Config)
+    config = resolve("lr_sweep", None, ["dataset=synthetic"]).config
+    assert isinstance(config, Config)
     problem = Problem(config, Context(torch.device("cpu")))
     with cluster(num_workers, sleeping=True) as (dask, scheduler):
         seconds_for(dask, problem, 4 * num_workers, 0)  # imports, data, connections

@@ -19,10 +19,10 @@ from distributed import Worker
 
 
 def sleep(problem: Any, seconds: float) -> Iterator[dict[str, float]]:
-    """A group that takes so long; its result is as large as that of a few members."""
+    """A group that takes so long; its result is as large as that of a few models."""
     if seconds:
         time.sleep(seconds)
-    yield {f"member {i}": seconds for i in range(16)}
+    yield {f"model {i}": seconds for i in range(16)}
 
 
 async def host(scheduler_file: str, name: str, count: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from midterm_cli.experiment import Context, Job, Event
+from midterm_cli.experiment import Context, Event, Job
 
 
 def count_up(letter: str, end: int) -> Iterator[str]:

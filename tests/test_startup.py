@@ -19,8 +19,14 @@ PROGRAM = """\
 import json, os, sys
 from midterm_cli import figure
 from midterm_cli.cli import main
+<<<<<<< HEAD
 figure.to_png = lambda drawn: figure.SIGNATURE  # figures are drawn, which is quick
 heavy = ("torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed")
+=======
+heavy = (
+    "torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed"
+)
+>>>>>>> house
 answers = []
 stdout = os.dup(1)
 os.dup2(2, 1)
@@ -34,8 +40,7 @@ def answers(*lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     """The exit code of each command line, and the libraries that are imported after it."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(lines)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
@@ -101,7 +106,9 @@ def test_what_draws_imports_no_torch(folder: Path) -> None:
     found = answers(*draw, ["compare", "outputs/train"], ["report"])
 
     assert [code for code, _ in found] == [0] * (len(EXPERIMENTS) + 2)
-    assert [line[-1] for line, (_, libraries) in zip(draw, found, strict=False) if "torch" in libraries] == []
+    assert [
+        line[-1] for line, (_, libraries) in zip(draw, found, strict=False) if "torch" in libraries
+    ] == []
     assert "torch" not in found[-1][1]
 
 

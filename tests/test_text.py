@@ -1,4 +1,4 @@
-"""Text on its way to a terminal: without control characters, not too long, the word that was meant."""
+"""Text for a terminal: without control characters, not too long; the word that was meant."""
 
 import pytest
 

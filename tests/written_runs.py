@@ -53,7 +53,7 @@ def write_train(
     """
     history, final = [], []
     for factor, gamma in enumerate((None, *gammas), start=1):
-        kind = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
+        kind: dict[str, Any] = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
         for seed, curve in enumerate(losses):
             for epoch, loss in enumerate(curve):
                 values = None if loss is None else (factor * loss, factor * loss + 1)

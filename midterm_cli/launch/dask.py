@@ -252,7 +252,7 @@ class Dask:
         if new := found.keys() - self._asked:
             refusals = self._ask({address: str(found[address]["name"]) for address in new})
             found = self._list_workers()
-        self._asked = self._asked & found.keys() | new
+        self._asked = (self._asked | new) & found.keys()
         self._threads = {
             address: worker["nthreads"]
             for address, worker in found.items()
@@ -295,7 +295,9 @@ class Dask:
                 answer = (await asyncio.wait_for(question, self._bounds.worker))[address]
             except TimeoutError:
                 return f"no answer within {self._bounds.worker:g} s"
-            if isinstance(answer, ImportError | AttributeError):
+            if isinstance(answer, OSError):
+                return ""  # it has just gone
+            if isinstance(answer, Exception):
                 return f"no midterm like this one: {answer}"
             return str(answer)
 

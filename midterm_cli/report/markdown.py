@@ -95,11 +95,12 @@ class _Figures:
         self._folder = folder
 
     def __call__(self, run: Answer, stem: str) -> Markup:
-        """The path of a run's figure."""
-        if self._path(run, stem) not in self.drawn:
+        """The path of a run's figure; empty where it has none."""
+        path = self._path(run, stem)
+        if path not in self.drawn:
             figures = run.experiment.draw(run.config, run.results)
             self.drawn |= {self._path(run, name): picture(it) for name, it in figures.items()}
-        return Markup(self._path(run, stem))
+        return Markup(path if path in self.drawn else "")
 
     def _path(self, run: Answer, stem: str) -> str:
         return quote(os.fsencode(os.path.relpath(run.folder / f"{stem}.png", self._folder)))

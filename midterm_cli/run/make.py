@@ -65,6 +65,7 @@ def make(
             if not force:
                 raise
             terminal.say(f"{str(error).splitlines()[0]}: computed again")
+    stage.require_free(folder, force)  # before torch is imported
     device = _device(resolved.config.device, cluster)
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})

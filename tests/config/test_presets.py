@@ -1,4 +1,4 @@
-"""The packaged configs: found in a checkout and in a wheel, each valid, each with a word on itself."""
+"""The packaged configs: found in a checkout and in a wheel, each valid, each with a headline."""
 
 from pathlib import Path
 

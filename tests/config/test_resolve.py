@@ -57,7 +57,9 @@ def test_set_reads_values_as_yaml_does() -> None:
 
 
 def test_a_dotted_key_reaches_into_a_mapping() -> None:
-    assert mistakes(None, ["seed.x.y=3"]) == ["seed must be an integer, got {'x': {'y': 3}} (--set)"]
+    assert mistakes(None, ["seed.x.y=3"]) == [
+        "seed must be an integer, got {'x': {'y': 3}} (--set)"
+    ]
     # What stands beside it stays.
     [line] = mistakes(None, ["seed.x=3", "seed.y=4"])
     assert "{'x': 3, 'y': 4}" in line
@@ -93,9 +95,7 @@ def test_a_dotted_key_reaches_into_a_mapping() -> None:
         ('"e\\ech": 1', r"'e\x1bch'", "did you mean 'epochs'?"),
     ],
 )
-def test_a_mistake_names_key_value_and_place(
-    text: str, key: str, value: str, folder: Path
-) -> None:
+def test_a_mistake_names_key_value_and_place(text: str, key: str, value: str, folder: Path) -> None:
     [line] = mistakes(write(folder, text))
 
     assert key in line.split()[:3]

@@ -1,6 +1,6 @@
 import torch
-from fake_experiment.schema import Config, Results
 
+from fake_experiment.schema import Config, Results
 from midterm_cli.experiment import Context, Output
 
 

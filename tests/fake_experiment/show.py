@@ -2,7 +2,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fake_experiment.schema import Config, Results
-
 from midterm_cli.experiment import Table
 
 if TYPE_CHECKING:

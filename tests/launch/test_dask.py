@@ -33,6 +33,11 @@ from midterm_cli.launch.options import Cluster
 from midterm_cli.part3.lr_sweep import run as lr_sweep
 from midterm_cli.part3.lr_sweep.schema import Config
 
+pytestmark = [
+    pytest.mark.usefixtures("_no_sockets_left"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
 
 @contextmanager
 def local_cluster(num_workers: int = 2) -> Iterator[distributed.LocalCluster]:
@@ -211,8 +216,10 @@ def test_what_is_interrupted_stops_on_the_workers(
 def test_a_scheduler_that_is_lost_ends_the_run_and_it_says_how_to_resume(
     cluster: distributed.LocalCluster,
 ) -> None:
+    scheduler: Any = cluster.scheduler
+
     async def disconnect() -> None:
-        for comm in cluster.scheduler.client_comms.values():
+        for comm in scheduler.client_comms.values():
             comm.abort()
 
     with launcher(cluster) as dask:

@@ -218,7 +218,7 @@ def test_when_the_first_process_is_killed_the_others_end_silently(
 ) -> None:
     script = tmp_path / "first.py"
     script.write_text(_FIRST)
-    command = [sys.executable, script, when]
+    command = [sys.executable, str(script), when]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as first:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -190,16 +191,25 @@ def assert_same(resumed: Output, straight: Output) -> None:
 DIVERGING = (*SMALL, "activation=identity", "lr=3.6e-3", "num_seeds=4")
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.fixture
+def saves_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run saves its state after every epoch of every group, however long that takes."""
+    save = train._save
+    monkeypatch.setattr(train, "_SAVE_EVERY_SECONDS", -math.inf)
+    monkeypatch.setattr(train, "_save", lambda *arguments: save(*arguments) - math.inf)
+
+
+@pytest.mark.usefixtures("saves_every_epoch")
+@pytest.mark.parametrize(("workers", "num_saved"), [(1, 4), (2, 8), (5, 16)])
 def test_a_run_continues_from_any_saved_state_to_the_same_results(
-    workers: int, monkeypatch: pytest.MonkeyPatch
+    workers: int, num_saved: int
 ) -> None:
-    monkeypatch.setattr(train, "_SAVE_EVERY_SECONDS", -1.0)
     config = config_of(*DIVERGING)
     kept = Kept()
     straight = run(config, workers, state=kept)
     assert {e.outcome for e in results(straight).outcomes} == {"trained", "non_finite"}
-    assert len(kept.saved) >= 4
+    assert len(kept.saved) == num_saved
+    assert any(group["frozen"] for group in kept.saved[-1]["groups"])
     for state in kept.saved[::3]:
         assert_same(run(config, workers, state=Kept(state)), straight)
 
@@ -346,12 +356,10 @@ def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
 
 
 @pytest.mark.cuda
-def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.usefixtures("saves_every_epoch")
+def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    monkeypatch.setattr(train, "_SAVE_EVERY_SECONDS", -1.0)
     config = config_of(*DIVERGING)
     here = results(run(config))
 

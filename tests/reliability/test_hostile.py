@@ -136,7 +136,8 @@ def test_a_dataset_that_is_named_like_a_formula(folder: Path, tmp_path: Path) ->
 
 
 def test_a_key_of_somebody_else_moves_no_cursor(folder: Path, midterm: Midterm) -> None:
-    write_sweep(Path("a"), **{ESCAPES: ESCAPES})
+    hostile: dict[str, Any] = {ESCAPES: ESCAPES}
+    write_sweep(Path("a"), **hostile)
     write_sweep(Path("b"))
 
     for arguments, code in (([], 0), (["--json"], 0), (["--by", ESCAPES], 2)):

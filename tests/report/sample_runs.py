@@ -38,10 +38,10 @@ def small_presets(folder: Path, **changes: dict[str, Any]) -> Iterator[None]:
         changes: by experiment, more values that replace those of its default.
     """
     shutil.copytree(presets.configs_dir(), folder, dirs_exist_ok=True)
-    for experiment, small in SMALL.items():
+    for experiment in SMALL.keys() | changes.keys():
         path = folder / f"{experiment}.yaml"
-        preset = yaml.safe_load(path.read_text(encoding="utf-8")) | small
-        preset |= changes.get(experiment, {})
+        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+        preset |= SMALL.get(experiment, {}) | changes.get(experiment, {})
         path.write_text(yaml.safe_dump(preset), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "configs_dir", lambda: folder)

@@ -339,6 +339,14 @@ def test_a_diverged_run_is_no_damage(tmp_path: Path) -> None:
     assert "where one more run would lie takes two seeds to tell, none of which has" in words
 
 
+def test_a_run_without_a_figure_is_no_damage(tmp_path: Path) -> None:
+    with small_presets(tmp_path / "configs", pool={"size": 600}):
+        make_run("pool", tmp_path / "outputs")
+        shown, twin = pages(tmp_path / "outputs")
+    assert "![" not in twin
+    assert "PyTorch agrees" in Outline(shown).words
+
+
 def test_an_unreadable_run_is_named(runs: Path) -> None:
     keep(runs, "softt")
     (runs / "softt" / "default" / "metrics.json").write_text('{"', encoding="utf-8")
@@ -388,14 +396,6 @@ HOSTILE = (
 )
 
 
-def every_text(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {key: every_text(below, change) for key, below in value.items()}
-    if isinstance(value, list):
-        return [every_text(below, change) for below in value]
-    return change(value) if isinstance(value, str) else value
-
-
 def test_text_in_a_run_is_text_on_the_page(runs: Path) -> None:
     """Every free text is hostile: of provenance and results, the dataset, the folder's name."""
     keep(runs, "autodiff", "conv", "conv_stack", "conv_stride", "pool")
@@ -425,29 +425,15 @@ def poison(document: Any) -> None:
     config, results = document["config"], document["results"]
     if "dataset" in config:
         config["dataset"] = printable(HOSTILE)  # a config refuses what is not
-    for key in ("latex", "steps", "counted"):
+    for key in ("latex", "counted"):
         if key in results:
-            results[key] = every_text(results[key], lambda text: text + HOSTILE)
+            results[key] += HOSTILE
+    results["steps"] = [step + HOSTILE for step in results.get("steps", [])]
     if "torch" in results:
         results["torch"]["how"] = HOSTILE
     if "derivation" in results:
         for term in results["derivation"]:
             term["formula"] = HOSTILE
-
-
-@pytest.mark.parametrize(
-    "latex",
-    [r"\href{javascript:alert(1)}{x}", r"\text{<script>alert(1)</script>}", r"\frac{", "a$$b"],
-)
-def test_a_formula_that_is_not_one_is_shown_as_text(runs: Path, latex: str) -> None:
-    keep(runs, "autodiff")
-    run = runs / "autodiff" / "default"
-    edit(run, lambda document: document["results"].update(latex=latex))
-    shown, twin = pages(runs)
-    assert latex in Outline(shown).words
-    assert f"`{latex}`" in twin
-    assert "<script" not in shown
-    assert 'href="java' not in shown
 
 
 # ---- the command

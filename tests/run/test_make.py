@@ -1,4 +1,4 @@
-"""The path from a config to a run folder, walked with an experiment that computes next to nothing."""
+"""The path of a run: what is refused before, what stands in the folder, what --resume does."""
 
 import json
 import os

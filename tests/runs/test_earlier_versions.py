@@ -81,7 +81,10 @@ def test_a_key_that_is_gone_is_left_out_with_a_word(name: str) -> None:
     assert gone == (["symbolic"] if name == "autodiff" else [])
     notes = document.read(FOLDER / name).notes
     assert len(notes) == len(gone)
-    assert all(key in note and config_class.GONE[key] in note for key, note in zip(gone, notes, strict=True))
+    assert all(
+        key in note and config_class.GONE[key] in note
+        for key, note in zip(gone, notes, strict=True)
+    )
 
 
 @pytest.mark.parametrize(("name", "key"), [*RUNS, *LACKING, *ALL])

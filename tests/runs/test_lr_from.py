@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answer import Answer
@@ -13,7 +14,7 @@ from midterm_cli.runs import lr_from
 
 Midterm = Callable[..., Answer]
 
-SAME = {"dataset": "synthetic", "hidden_sizes": [32, 16]}  # as the fake experiment
+SAME: dict[str, Any] = {"dataset": "synthetic", "hidden_sizes": [32, 16]}  # as the fake experiment
 
 
 def test_it_is_read_by_the_run_s_folder_or_its_file(tmp_path: Path) -> None:
@@ -31,9 +32,9 @@ def test_a_sweep_that_recommends_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_no_sweep(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a is a run of train, .* lr-sweep"):
+    with pytest.raises(UserError, match=r"a is a run of train, .* lr-sweep"):
         lr_from.read(write_train(tmp_path / "a"))
-    with pytest.raises(UserError, match="no finished run in .*none"):
+    with pytest.raises(UserError, match=r"no finished run in .*none"):
         lr_from.read(tmp_path / "none")
 
 

@@ -114,7 +114,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     figure.suptitle(
         f"Where training fails: {config.dataset}, {config.activation}, {epochs}, "
-        f"{config.num_seeds} seeds a learning rate",
+        f"{len({trial.seed for trial in results.trials})} seeds a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )
     handles, labels = upper.get_legend_handles_labels()

@@ -89,7 +89,8 @@ def _number(value: float, form: str) -> str:
 
 def draw(config: Config, results: Results) -> dict[str, Figure]:
     """The exercise's 2 × 2 figure: train and test, loss and accuracy, raw and averaged weights."""
-    seeds = f"{config.num_seeds} seeds: mean and range" if config.num_seeds > 1 else "one seed"
+    num_seeds = len({row.seed for row in results.history})
+    seeds = f"{num_seeds} seeds: mean and range" if num_seeds > 1 else "one seed"
     figure, axes = panels(
         f"SGD with averaged weights on {config.dataset}, {config.activation}, "
         f"lr = {config.lr:g} ({seeds})",

@@ -1,12 +1,8 @@
-"""A Dask scheduler and its workers as processes of their own, on loopback alone.
-
-They run a copy of the package, as on another machine, so that files may be edited meanwhile.
-"""
+"""A Dask scheduler and its workers as processes of their own, on loopback alone."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +14,7 @@ import midterm_cli
 
 _SECONDS = 60.0  # for a process to start or to end; it takes a few
 _PATIENCE = 2.0  # seconds for one to end when it is asked to
+_PACKAGE = Path(midterm_cli.__file__).parents[1]
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:
@@ -28,63 +25,39 @@ def wait_until(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-def copy_package(folder: Path) -> Path:
-    """Copy the package and its configs, as the wheel holds them; returns what to import it from."""
-    package = Path(midterm_cli.__file__).parent
-    shutil.copytree(package, folder / "midterm_cli", ignore=shutil.ignore_patterns("__pycache__"))
-    if not (package / "configs").exists():
-        shutil.copytree(package.parent / "configs", folder / "midterm_cli" / "configs")
-    return folder
-
-
 class Cluster:
     """Processes of one scheduler, each stopped by its own id in the end."""
 
-    def __init__(self, folder: Path, package: Path) -> None:
-        self.folder, self.package = folder, package
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.scheduler_file = folder / "scheduler.json"
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         # It ends itself, and its workers with it, if nobody is left to stop it.
-        self.scheduler = self._start(
-            "scheduler", ["scheduler", "--port", "0", "--idle-timeout", "300"]
-        )
+        self.scheduler = self._start("scheduler", "--port", "0", "--idle-timeout", "300")
         wait_until(self.scheduler_file.exists, "the scheduler")
 
     def _start(
-        self, name: str, command: list[str], package: Path | None = None
+        self, role: str, *options: str, name: str | None = None, package: Path = _PACKAGE
     ) -> subprocess.Popen[bytes]:
-        folder = self.folder / name
+        folder = self.folder / (name or role)
         folder.mkdir()
+        command = [sys.executable, "-m", f"distributed.cli.dask_{role}", *options]
+        command += ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+        command += ["--scheduler-file", str(self.scheduler_file)]
         with (folder / "log").open("wb") as log:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    f"distributed.cli.dask_{command[0]}",
-                    *command[1:],
-                    "--host",
-                    "127.0.0.1",
-                    "--dashboard-address",
-                    "127.0.0.1:0",
-                    "--scheduler-file",
-                    str(self.scheduler_file),
-                ],
-                cwd=folder,
-                env=environment(package or self.package),
-                stdout=log,
-                stderr=log,
+                command, cwd=folder, env=environment(package), stdout=log, stderr=log
             )
 
-    def start_worker(self, name: str, package: Path | None = None) -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str, package: Path = _PACKAGE) -> None:
         """Start a worker of one thread, without the nanny that would start it again.
 
         Args:
             name: of the worker.
-            package: a folder with another midterm_cli, for the worker to import.
+            package: the folder with the midterm_cli that it imports.
         """
-        command = ["worker", "--name", name, "--nthreads", "1", "--no-nanny"]
-        self.workers[name] = self._start(name, command, package)
-        return self.workers[name]
+        options = ("--name", name, "--nthreads", "1", "--no-nanny")
+        self.workers[name] = self._start("worker", *options, name=name, package=package)
 
     def log(self, name: str) -> str:
         """What a process has written so far."""
@@ -97,8 +70,9 @@ class Cluster:
         )
 
     def processes(self) -> list[subprocess.Popen[bytes]]:
-        """The scheduler and the workers."""
-        return [self.scheduler, *self.workers.values()]
+        """The scheduler and the workers that live."""
+        started = [self.scheduler, *self.workers.values()]
+        return [process for process in started if process.poll() is None]
 
     def stop(self) -> None:
         """End all processes, those that hang too."""
@@ -110,9 +84,12 @@ class Cluster:
             process.wait(_SECONDS)
 
 
-def environment(package: Path) -> dict[str, str]:
-    """Variables with which a process imports a copy of the package, and the jobs of the tests."""
-    return os.environ | {"PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parent}"}
+def environment(package: Path = _PACKAGE) -> dict[str, str]:
+    """Variables with which a process imports a package, and the jobs of the tests."""
+    return os.environ | {
+        "PYTHONPATH": f"{package}{os.pathsep}{Path(__file__).parent}",
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+    }
 
 
 def listening_addresses(pid: int) -> set[str]:

@@ -117,6 +117,7 @@ def test_an_interrupt_ends_the_loop_and_it_can_be_started_again(
     assert rates(calls()) == ["1", "1", "2"]
 
 
+@pytest.mark.slow
 def test_the_real_loop_twice(folder: Path) -> None:
     env = environment(Path(sys.executable).parent)
     options = ["--dataset", "synthetic", "--set", "train_fraction=0.1", "--set", "hidden_sizes=[8]"]

@@ -11,6 +11,8 @@ import pytest
 
 from midterm_cli.source import checkout
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:

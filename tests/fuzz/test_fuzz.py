@@ -1,4 +1,4 @@
-"""Wrong input of every kind ends in a message or in success: 5,000 cases, 100,000 under `slow`."""
+"""Wrong input of every kind ends in a message or in success: 1,300 cases, 50,000 under `slow`."""
 
 import json
 from collections.abc import Callable
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 @pytest.fixture(
-    params=[pytest.param(1, id="short"), pytest.param(20, id="long", marks=pytest.mark.slow)]
+    params=[pytest.param(1, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
 )
 def fuzzed(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Fuzz with so many cases, the same each time; the long form has twenty times as many."""
+    """Fuzz with so many cases, the same each time; the long form has forty times as many, and new ones."""
     times: int = request.param
 
     def run(cases: Any, check: Callable[[Any], None], number: int) -> None:
@@ -52,7 +52,7 @@ def test_config_files(fuzzed: Fuzzed) -> None:
             again = midterm("config", "show", experiment, "--config", "again.yaml").out
             assert yaml.parse(again, "again") == yaml.parse(shown, "shown")
 
-    fuzzed(strategies.config_files(), check, 1_000)
+    fuzzed(strategies.config_files(), check, 250)
 
 
 def test_assignments(fuzzed: Fuzzed) -> None:
@@ -60,7 +60,7 @@ def test_assignments(fuzzed: Fuzzed) -> None:
         experiment, given = case
         midterm("config", "show", experiment, *(word for text in given for word in ("--set", text)))
 
-    fuzzed(strategies.assignments(), check, 1_200)
+    fuzzed(strategies.assignments(), check, 300)
 
 
 # Every command with its options
@@ -144,7 +144,7 @@ def test_options_of_every_command(fuzzed: Fuzzed) -> None:
         _furnish()
         midterm(*words)
 
-    fuzzed(command_lines(), check, 1_000)
+    fuzzed(command_lines(), check, 250)
 
 
 # What the parts read
@@ -159,7 +159,7 @@ def test_formulas_are_read_or_refused(fuzzed: Fuzzed) -> None:
             harness.check_contract(Answer(2, "", f"Error: {error}"), [text])
 
     texts = strategies.damaged(st.one_of(strategies.programs(), strategies.nested()))
-    fuzzed(texts, check, 1_300)
+    fuzzed(texts, check, 400)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_autodiff(fuzzed: Fuzzed) -> None:
     def check(words: list[str]) -> None:
         json.loads(midterm(*words, "--json", "--quiet").out or "null", parse_constant=pytest.fail)
 
-    fuzzed(autodiff_lines(), check, 100)
+    fuzzed(autodiff_lines(), check, 50)
 
 
 @st.composite
@@ -201,7 +201,7 @@ def test_figures(fuzzed: Fuzzed) -> None:
     def check(words: list[str]) -> None:
         midterm(*words)
 
-    fuzzed(st.one_of(autodiff_lines(), softt_lines()), check, 30)
+    fuzzed(st.one_of(autodiff_lines(), softt_lines()), check, 10)
 
 
 @st.composite
@@ -233,7 +233,7 @@ def test_module(fuzzed: Fuzzed) -> None:
             Path(name).write_bytes(content)
         json.loads(midterm(*words).out or "null", parse_constant=pytest.fail)
 
-    fuzzed(module_lines(), check, 150)
+    fuzzed(module_lines(), check, 60)
 
 
 @st.composite
@@ -258,7 +258,7 @@ def test_part4(fuzzed: Fuzzed) -> None:
     def check(words: list[str]) -> None:
         json.loads(midterm(*words).out or "null", parse_constant=pytest.fail)
 
-    fuzzed(part4_lines(), check, 100)
+    fuzzed(part4_lines(), check, 60)
 
 
 # Training, on a dozen images
@@ -319,7 +319,7 @@ def test_training(fuzzed: Fuzzed, images: Path) -> None:
             midterm(*words, "--dataset", str(images)).out or "null", parse_constant=pytest.fail
         )
 
-    fuzzed(training_lines(), check, 60)
+    fuzzed(training_lines(), check, 30)
 
 
 # Finished runs that somebody damaged
@@ -361,4 +361,4 @@ def test_damaged_runs(fuzzed: Fuzzed, documents: dict[str, Any]) -> None:
     cases = st.sampled_from(sorted(documents)).flatmap(
         lambda name: strategies.damaged_json(documents[name]).map(lambda content: (name, content))
     )
-    fuzzed(cases, check, 60)
+    fuzzed(cases, check, 40)

@@ -15,7 +15,7 @@ def without(word: str, command: list[str]) -> list[str]:
 
 
 def test_twice_and_in_every_manner_of_talking(tmp_path: Path) -> None:
-    for name, command in commands(tmp_path).items():
+    for name, command in list(commands(tmp_path).items())[1:]:  # those of several groups
         talking = without("--quiet", command)
         manners = {"first": command, "second": command, "json": [*talking, "--json"]}
         folders = [tmp_path / name / manner for manner in (*manners, "bar")]
@@ -43,7 +43,7 @@ def on_a_terminal(folder: Path, arguments: list[str]) -> bytes:
 
 @pytest.mark.parametrize(
     ("threads", "seeds"),
-    [((1, 2, 3), 3), pytest.param((1, 2, 3, 4, 5, 7, 8), 10, marks=pytest.mark.slow)],
+    [((1, 2), 3), pytest.param((1, 2, 3, 4, 5, 7, 8), 10, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("command", ["train", "lr-sweep"])
 def test_the_exercise_on_any_number_of_cores(

@@ -146,7 +146,7 @@ def defaults_of_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "configs_dir", lambda: configs)
 
 
-PLACES = [None, -1, *(pytest.param(place, marks=pytest.mark.slow) for place in range(19))]
+PLACES = [-1, *(pytest.param(place, marks=pytest.mark.slow) for place in (None, *range(19)))]
 
 
 @pytest.mark.usefixtures("defaults_of_then")

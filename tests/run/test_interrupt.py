@@ -1,0 +1,72 @@
+"""What a signal does, by what there is to be put in order."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from midterm_cli.run import interrupt
+from midterm_cli.run.interrupt import Terminated
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The handlers of signals are restored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    before = signal.getsignal(number)
+
+    with pytest.raises(KeyboardInterrupt) as caught, interrupt.unwinding():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    assert caught.type is error
+    assert signal.getsignal(number) is before
+
+
+def test_signals_that_are_ignored_stay_ignored() -> None:
+    """In the background of a script, Ctrl-C is not meant for us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    with interrupt.unwinding():
+        os.kill(os.getpid(), signal.SIGINT)
+    interrupt.end_at_once()
+    os.kill(os.getpid(), signal.SIGINT)
+
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
+)
+def test_before_a_run_has_begun_the_process_ends_at_once(
+    number: signal.Signals, code: int
+) -> None:
+    """By SIGINT itself, as a shell has to see it to end its loop."""
+    program = (
+        "import os\nfrom midterm_cli.run import interrupt\n"
+        f"interrupt.end_at_once()\nos.kill(os.getpid(), {int(number)})\nprint('still here')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("Interrupted before anything was saved")
+    assert done.stderr.count("\n") == 1

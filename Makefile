@@ -6,13 +6,8 @@ MIDTERM := $(BIN)/midterm
 READY   := .venv/.ready
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: all setup data part1 part2 part3 part4 reference report check-reference test check test-all \
   lint coverage mutation bench bench-cluster clean help
-=======
-.PHONY: all setup data part1 part2 part3 part4 reference report check-reference test test-all check lint \
-  coverage mutation bench bench-cluster clean help
->>>>>>> house
 
 all: part1 part2 part3 part4 reference report  ## set up, get the data, run every part, write the report
 
@@ -74,21 +69,12 @@ check-reference: setup  ## reproduce the publication, check it against what is e
 	  run train train; run train_linear train --config reference/train; \
 	  $(MIDTERM) check "$$folder"/*
 
-<<<<<<< HEAD
 # On two workers, in random order: pytest prints the seed, and --randomly-seed=SEED repeats it.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: lint  ## the same set-up, then linters, types and the tests: minutes
 	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
 	$(PYTEST)
-=======
-test: lint  ## the same set-up, then linters, types and tests
-	@$(MIDTERM) data fetch > /dev/null || echo "No Fashion-MNIST here: the tests that need it will say so."
-	$(BIN)/python -m pytest -n 2
-
-test-all: test  ## the same, then the slow tests: random kills, long fuzzing, shell loops, wheels
-	$(BIN)/python -m pytest -n 2 -m slow
->>>>>>> house
 
 check: test  ## the same as test
 

@@ -19,14 +19,10 @@ PROGRAM = """\
 import json, os, sys
 from midterm_cli import figure
 from midterm_cli.cli import main
-<<<<<<< HEAD
 figure.to_png = lambda drawn: figure.SIGNATURE  # figures are drawn, which is quick
-heavy = ("torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed")
-=======
 heavy = (
     "torch", "sympy", "scipy", "matplotlib", "numpy", "pydantic", "yaml", "rich", "distributed"
 )
->>>>>>> house
 answers = []
 stdout = os.dup(1)
 os.dup2(2, 1)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("sandbox")
     params=[pytest.param(1, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
 )
 def fuzzed(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Fuzz with so many cases, the same each time; the long form has forty times as many, and new ones."""
+    """Fuzz with so many cases, always the same; the long form has forty times as many, new ones."""
     times: int = request.param
 
     def run(cases: Any, check: Callable[[Any], None], number: int) -> None:

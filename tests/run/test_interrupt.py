@@ -29,12 +29,15 @@ def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
 ) -> None:
     before = signal.getsignal(number)
 
-    with pytest.raises(KeyboardInterrupt) as caught, interrupt.unwinding():
+    def interrupted() -> None:
         try:
             os.kill(os.getpid(), number)
         finally:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    with pytest.raises(KeyboardInterrupt) as caught, interrupt.unwinding():
+        interrupted()
 
     assert caught.type is error
     assert signal.getsignal(number) is before
@@ -55,9 +58,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
 )
-def test_before_a_run_has_begun_the_process_ends_at_once(
-    number: signal.Signals, code: int
-) -> None:
+def test_before_a_run_has_begun_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
     """By SIGINT itself, as a shell has to see it to end its loop."""
     program = (
         "import os\nfrom midterm_cli.run import interrupt\n"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from midterm_cli.errors import UserError
 from midterm_cli.part2.schema import MAX_DIMENSION
+from midterm_cli.text import printable
 
 MAX_BYTES = 16 * 2**20
 """Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""
@@ -29,7 +30,7 @@ def read_array(key: str, path: str) -> Tensor:
     Raises:
         UserError: there is no such file, or it does not hold up to MAX_DIMENSION² finite numbers.
     """
-    what = f"{key} file {path}"
+    what = f"{key} file {printable(path)}"
     array = _load(key, Path(path), what)
     if array.dtype.kind not in "iuf":
         raise UserError(f"{what} holds {array.dtype}: save it as real numbers")

@@ -147,3 +147,10 @@ def test_an_archive_in_place_of_an_array(tmp_path: Path) -> None:
     assert "it is not a .npy file of plain numbers" in refusal(tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes(b"")
     assert "it is not a .npy file" in refusal(tmp_path / "b.npy")
+
+
+def test_a_name_that_is_no_line_of_text_is_shown_on_one_line() -> None:
+    with pytest.raises(UserError) as caught:
+        read_array("matrix", "a\n\x1b[2J.csv")
+    assert all(line.isprintable() for line in str(caught.value).splitlines())
+    assert r"a\n\x1b[2J.csv" in str(caught.value)

@@ -23,6 +23,7 @@ from midterm_cli.part1.parse import parse_program
         ("x", 1.9, 2**-3),
         ("x", -20.0, 2.0),
         ("log(x)", 0.01, 2**-7),
+        ("log(x)", 0.02, 2**-6),
         ("log(-x)", -0.01, 2**-7),
         ("log(1 - x) + log(x + 2)", 0.99, 2**-7),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from processes import UNDISTURBED, Running, commands, results_of, run, tree, watched
 
+
 @pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_several_rates_at_once(count: int, tmp_path: Path) -> None:
     rates = [f"{place}e-3" for place in range(1, count + 1)]

@@ -55,9 +55,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
 )
-def test_before_a_run_has_begun_the_process_ends_at_once(
-    number: signal.Signals, code: int
-) -> None:
+def test_before_a_run_has_begun_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
     """By SIGINT itself, as a shell has to see it to end its loop."""
     program = (
         "import os\nfrom midterm_cli.run import interrupt\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Positive, Record, Share
@@ -109,3 +109,9 @@ class Results(experiment.Results):
         None, description="in nats, of predicting the class frequencies whatever the input"
     )
     sharpness: Sharpness | None = Field(None, description="null where it was not asked for")
+
+    @model_validator(mode="after")
+    def _rates_of_the_trials(self) -> Results:
+        if {rate.lr for rate in self.rates} != {trial.lr for trial in self.trials}:
+            raise ValueError("rates must have the learning rates of trials")
+        return self

@@ -66,7 +66,25 @@ def _normalised(text: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
-    return ast.unparse(tree)
+    return _dumped(tree)
+
+
+def _dumped(node: object) -> str:
+    """A syntax tree as text.
+
+    Not by ast.dump or ast.unparse, whose text differs among the versions of Python: fields that are
+    empty are left out, so that a version may add some.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dumped, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = (
+        f"{name}={_dumped(value)}"
+        for name, value in ast.iter_fields(node)
+        if value is not None and value != []
+    )
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def _is_text(line: ast.stmt) -> bool:

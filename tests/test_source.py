@@ -1,5 +1,6 @@
 """The code that runs: the checkout it is from, its commit, its digest."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -118,3 +119,37 @@ def test_the_code_of_an_experiment_is_what_computes_it(
 
     assert (digest_of_new() != before) == counts
     code_sha256.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x = None", "x = 0"),
+        ("x = 1", "x = True"),
+        ("x = 1", "x = 1.0"),
+        ("x = ''", "x = b''"),
+        ("f(a=1)", "f(**a)"),
+        ("f(a)", "f(*a)"),
+        ("def f(a, /): ...", "def f(a): ..."),
+        ("def f(*, a=None): ...", "def f(*, a): ..."),
+        ("{**a}", "{None: a}"),
+        ("a - (b - c)", "a - b - c"),
+        ("async def f(): ...", "def f(): ..."),
+        ("f'{x!r}'", "f'{x}'"),
+    ],
+)
+def test_different_code_is_told_apart(one: str, other: str) -> None:
+    assert source._normalised(one) != source._normalised(other)
+
+
+def test_the_digest_is_the_same_in_a_python_that_knows_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as 3.12, whose functions have type parameters."""
+    code = "def f(x: int) -> int:\n    return x\n"
+    before = source._normalised(code)
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "more", "most"))
+    monkeypatch.setattr(ast.FunctionDef, "more", [], raising=False)
+    monkeypatch.setattr(ast.FunctionDef, "most", None, raising=False)
+
+    assert source._normalised(code) == before

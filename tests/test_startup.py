@@ -59,6 +59,10 @@ GROUPS: Mapping[str, list[tuple[list[str], int]]] = {
         (["module", "grad", "--dimension", "0"], 2),
         (["conv", "stack", "--set", "layers=3"], 2),
         (["pool", "cost", "--kind", "minimum"], 2),
+        (["train", "--dataset", "nowhere"], 2),
+        (["lr-sweep", "--data-dir", "nowhere"], 2),
+        (["module", "grad", "--matrix", "nowhere.npy"], 2),
+        (["train", "--dataset", "synthetic", "--output", "begun"], 2),
     ],
     "configs": [
         (["config", "list"], 0),
@@ -83,6 +87,8 @@ def test_what_does_not_compute_imports_no_torch_and_nothing_that_draws(
 ) -> None:
     shutil.copytree(EARLIER, folder, dirs_exist_ok=True)
     write(folder / "images", examples(3, 4, 4))  # the dataset of the run of conv_stride
+    (folder / ".begun.partial").mkdir()
+    (folder / ".begun.partial" / "state.pt").touch()
 
     found = answers(*(line for line, _ in GROUPS[group]))
 

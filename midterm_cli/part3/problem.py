@@ -92,7 +92,7 @@ class Problem:
         if sha256 != self.dataset.sha256:
             raise UserError(
                 f"the run was begun on other data (sha256 {sha256[:12]}…, now "
-                f"{self.dataset.sha256[:12]}…)\nleave out --resume to start again"
+                f"{self.dataset.sha256[:12]}…)\ngive --force in place of --resume to start again"
             )
 
     @property

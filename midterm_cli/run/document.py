@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +21,12 @@ from midterm_cli.config.explain import explain
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Count, ExperimentConfig, NotNegative, Results
 from midterm_cli.registry import EXPERIMENTS, Experiment
-from midterm_cli.text import printable, shown
+from midterm_cli.text import printable, shortened, shown
 
 SCHEMA_VERSION = 1
 
 _NAME = "metrics.json"
-_MAX_DIGITS = 30
+_MAX_DIGITS = 30  # no count of ours is that long
 _AFRESH = "make the run again with --force"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _URN = f"urn:midterm:metrics:{SCHEMA_VERSION}"
@@ -60,6 +60,9 @@ class Provenance(BaseModel):
     )
     inputs_sha256: Sha256 | None = Field(
         None, description="of the files of numbers that the config names; null where it names none"
+    )
+    cpu_capability: str | None = Field(
+        None, description="instructions that PyTorch used, such as AVX2: float32 depends on them"
     )
     processes: Count | None = Field(
         None, description="forked to compute side by side; absent where there were none"
@@ -209,16 +212,19 @@ def _load(file: Path, path: str) -> dict[str, Any]:
     try:
         document = json.loads(
             file.read_bytes(),
-            parse_constant=_refuse_constant,
+            parse_constant=lambda text: _Refused(f"{text} is not strict JSON"),
             parse_float=_finite,
             parse_int=_bounded,
         )
+        refused = next(_refused(document), None)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no finished run in {path}: it holds no {_NAME}") from None
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is damaged: {printable(error)}\n{_AFRESH}") from None
+    if refused:
+        raise UserError(f"{name} is damaged: {refused}\n{_AFRESH}")
     if not isinstance(document, dict):
         raise UserError(f"{name} was not written by midterm: it has no schema_version")
     return document
@@ -228,6 +234,8 @@ def _require_version(document: Mapping[str, Any], name: str) -> None:
     version = document.get("schema_version")
     if type(version) is not int:
         raise UserError(f"{name} was not written by midterm: it has no schema_version")
+    if version < 1:
+        raise UserError(f"{name} is damaged: schema_version is {version}\n{_AFRESH}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{name} has schema_version {version}, this midterm reads up to {SCHEMA_VERSION}: "
@@ -243,22 +251,30 @@ def _validated(model: type[_Model], values: Any, name: str, within: str = "") ->
         raise UserError(f"{name} is damaged: {within}{first}\n{_AFRESH}") from None
 
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not strict JSON")
+class _Refused(str):
+    """In place of a number that is not taken: why."""
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | _Refused:
     value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large")
-    return value
+    return value if math.isfinite(value) else _Refused(f"{shortened(text, 20)} is too large")
 
 
-def _bounded(text: str) -> int:
-    # No count of ours is that long, and Python limits what it turns into text.
-    if len(text) > _MAX_DIGITS:
-        raise ValueError(f"an integer has {len(text)} digits")
-    return int(text)
+def _bounded(text: str) -> int | _Refused:
+    # Python, too, limits what it turns into an integer and back.
+    return int(text) if len(text) <= _MAX_DIGITS else _Refused(f"it has {len(text)} digits")
+
+
+def _refused(value: object, path: str = "") -> Iterator[str]:
+    """Where in a document a number was refused, and why."""
+    if isinstance(value, _Refused):
+        yield f"{printable(path)}: {value}" if path else value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _refused(below, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _refused(below, f"{path}[{index}]")
 
 
 # ---- its schema

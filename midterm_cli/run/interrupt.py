@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: what they do to the process, and how it ends by them.
 
-end_at_once    before a run has a stage, while libraries are imported: an exception raised
-inside them would show as a traceback, or be swallowed
+end_at_once    before a run has a stage, while libraries are imported, and after it: an exception
+raised inside them would show as a traceback, or be swallowed
 unwinding      while there is a stage or a temporary folder: an exception, so that these are
 cleaned up; a second signal ends the process at once, which loses nothing either
 end_silently   once the command is done
@@ -17,7 +17,8 @@ from types import FrameType
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_NOTHING_SAVED = b"Interrupted before anything was saved: start the same command again\n"
+# True before a run, and after it, when its path is printed.
+_NOTHING_LOST = b"Interrupted, and nothing is lost: start the same command again\n"
 
 
 class Terminated(KeyboardInterrupt):
@@ -30,7 +31,7 @@ def end_at_once() -> None:
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         # Past Python's buffers, whose lock the interrupted code may hold.
         with suppress(OSError):
-            os.write(2, _NOTHING_SAVED)
+            os.write(2, _NOTHING_LOST)
         end(number)
 
     _handle(handle)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import midterm_cli
 from midterm_cli import figure, files, source, terminal
 from midterm_cli.config import resolve
 from midterm_cli.config.resolve import Resolved
@@ -22,6 +22,7 @@ from midterm_cli.run.document import Run
 from midterm_cli.run.name import run_name
 from midterm_cli.run.provenance import matches, now, provenance, resolve_device
 from midterm_cli.run.saved import tensor_bytes
+from midterm_cli.run.stage import Stage
 from midterm_cli.text import differing, printable
 
 if TYPE_CHECKING:
@@ -47,38 +48,48 @@ def make(
         output: the run folder, or None for outputs/<experiment>/<name>.
         data_dir: the folder that holds FashionMNIST/raw, or None to look for it.
         quiet: no progress and no summary.
-        force: replace a finished run; with `resume`, only one that is not what would be computed.
+        force: replace a run, finished or not; with `resume`, only one that is not what would be
+            computed.
         resume: continue an unfinished run, and return a finished one, if code and inputs are those
             that would be used now.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
-        UserError: a mistake in config, data, device or output; no folder is left.
+        UserError: a mistake in config, data, device or output; or there is a run, finished or not,
+            and neither `force` nor `resume`. No folder is left.
         KeyboardInterrupt: interrupted (Terminated for SIGTERM); what it has saved is kept.
     """
     experiment = resolved.experiment
     folder = output or Path("outputs", experiment.name, run_name(resolved))
+    data_dir = find_data(data_dir)
     if resume and document.is_finished(folder):
         try:
-            return _finished(folder, resolved, find_data(data_dir))
+            return _finished(folder, resolved, data_dir)
         except UserError as error:
             if not force:
                 raise
             terminal.say(f"{str(error).splitlines()[0]}: computed again")
-    stage.require_free(folder, force)  # before torch is imported
+    # Mistakes are told before torch is imported.
+    stage.require_free(folder, force)
+    if not (force or resume):
+        stage.require_not_begun(folder)
+    for path in resolved.config.input_files:
+        with _reading():
+            path.stat()
+    dataset = _dataset(resolved.config)
+    data_sha256 = dataset and datasets.load(dataset, data_dir).sha256
     device = _device(resolved.config.device, cluster)
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})
     facts = provenance(config, device, command)
-    # What other code has begun is not continued: its numbers may be others.
     identity = {
-        "version": midterm_cli.__version__,
         "code": source.code_sha256(experiment.package),
+        "data": data_sha256,
         "experiment": experiment.name,
         **resolve.plain(config),
     }
     experiment.load()  # imported while an interrupt still ends all at once
-    published = False
+    staged: Stage | None = None
     with interrupt.unwinding():
         try:
             with (
@@ -88,7 +99,7 @@ def make(
                 with launcher(device, cluster) as launched:
                     context = Context(
                         device=device,
-                        data_dir=find_data(data_dir),
+                        data_dir=data_dir,
                         progress=progress,
                         state=staged.saved.state,
                         journal=staged.saved.journal,
@@ -110,10 +121,9 @@ def make(
                     folder, experiment, config, found.results, failed=found.failed, provenance=facts
                 )
                 staged.publish(_files(run, found))
-                published = True
             _tell(run, found, quiet)
         except KeyboardInterrupt:
-            terminal.say(_how_to_resume(folder, published))
+            terminal.say(_how_to_resume(folder, staged))
             raise
     return run
 
@@ -163,7 +173,7 @@ def _changes(run: Run, resolved: Resolved, data: Path) -> str:
         changes.append("other code")
     if recorded.inputs_sha256 not in (None, _inputs_sha256(asked)):
         changes.append(f"another content of {', '.join(map(printable, asked.input_files))}")
-    dataset = getattr(asked, "dataset", None)
+    dataset = _dataset(asked)
     if dataset and recorded.data_sha256 not in (None, datasets.sha256(dataset, data)):
         changes.append(f"another content of the dataset {printable(dataset)}")
     return "; ".join(filter(None, changes))
@@ -174,10 +184,25 @@ def _inputs_sha256(config: ExperimentConfig) -> str | None:
     paths = config.input_files
     if not paths:
         return None
-    try:
+    with _reading():
         return files.sha256(paths)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what the file system refuses of an input file into a UserError."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from error
+        raise UserError(
+            f"cannot read input file {printable(error.filename)}: {error.strerror}"
+        ) from error
+
+
+def _dataset(config: ExperimentConfig) -> str | None:
+    """The dataset of an experiment that reads one."""
+    dataset: str | None = getattr(config, "dataset", None)
+    return dataset
 
 
 def draw(path: Path) -> list[Path]:
@@ -223,8 +248,8 @@ def _tell(run: Run, output: Output, quiet: bool) -> None:
         terminal.show(run.experiment.summarize(run.results))
 
 
-def _how_to_resume(folder: Path, published: bool) -> str:
-    if published:
+def _how_to_resume(folder: Path, staged: Stage | None) -> str:
+    if staged and staged.published:
         return f"Interrupted when the run was finished: {printable(folder)} is whole"
     if stage.is_begun(folder):
         return "Interrupted: the same command with --resume continues from what was saved"

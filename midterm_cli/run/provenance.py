@@ -37,6 +37,7 @@ def provenance(config: ExperimentConfig, device: torch.device, command: str) -> 
         "device": device_name(device),
         "dtype": getattr(config, "dtype", str(torch.get_default_dtype()).removeprefix("torch.")),
         "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "data_sha256": None,
     }
 

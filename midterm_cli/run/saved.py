@@ -2,7 +2,7 @@
 
 In the stage of a run (stage.py):
 
-    begun.json      what the rest belongs to: config, device, when it was begun, seconds of work
+    begun.json      what the rest belongs to: its identity, when it was begun, seconds of work
     state.pt        the last state of a run that saves its state as a whole
     journal.jsonl   the finished parts of a run that consists of many, one a line
 
@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,7 +31,10 @@ from midterm_cli.text import differing, printable
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _REMEDY = "make room there and continue with --resume, or choose another --output"
-_AFRESH = "leave out --resume to start again"
+_AFRESH = "give --force in place of --resume to start again"
+
+_DIGESTS = {"code": "other code", "data": "other data"}
+"""Keys of an identity that are digests: what is said where one differs."""
 
 # The seconds of work on a run are noted no more often than this: a killed process loses as many.
 _SIGN_EVERY_SECONDS = 1.0
@@ -51,7 +55,8 @@ class Saved:
 
     Args:
         folder: the stage.
-        identity: code, config and device as plain data: what is saved continues only this run.
+        identity: config, device, and digests of code and data: what is saved continues only this
+            run.
         started_at: the time, for a run that is not a continued one.
 
     Attributes:
@@ -87,14 +92,22 @@ class Saved:
         if not self.exists():
             return
         begun = self._read()
-        if begun.identity.get("code") != self._identity.get("code"):
-            raise UserError(f"{printable(self._begun.parent)} was begun by other code\n{_AFRESH}")
-        if changes := differing(begun.identity, self._identity):
+        if begun.identity != self._identity:
             raise UserError(
-                f"{printable(self._begun.parent)} was begun with {changes}\n"
+                f"{printable(self._begun.parent)} was begun with {self._changes(begun)}\n"
                 f"give the same settings to continue it, or {_AFRESH}"
             )
         self.started_at, self._elapsed = begun.started_at, begun.elapsed
+
+    def _changes(self, begun: _Begun) -> str:
+        """Name what a run was begun with that is not so now."""
+        before, now = begun.identity, self._identity
+        changes = [text for key, text in _DIGESTS.items() if before.get(key) != now.get(key)]
+        settings = [
+            {key: value for key, value in identity.items() if key not in _DIGESTS}
+            for identity in (before, now)
+        ]
+        return "; ".join(filter(None, [*changes, differing(*settings)]))
 
     def begun_at(self) -> str:
         """When the run that was saved was begun.
@@ -152,8 +165,7 @@ class SavedState:
             if digest != hashlib.sha256(content).digest():
                 raise ValueError("its checksum is wrong")
             return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-        except Exception as error:
-            # torch.load raises whatever the damage happens to hit: half a dozen types.
+        except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
             raise _damaged(self.path, error) from error
 
     def save(self, state: Mapping[str, Any]) -> None:

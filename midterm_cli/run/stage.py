@@ -74,6 +74,28 @@ def require_free(folder: Path, force: bool) -> None:
         )
 
 
+def require_not_begun(folder: Path) -> None:
+    """Refuse a run folder of which an unfinished run has saved something.
+
+    Raises:
+        UserError: it has, and the user has to say what becomes of it; or another process is
+            writing it.
+    """
+    partial = _partial(folder)
+    saved = Saved(partial, {}, "")
+    if saved.exists():
+        with _locked(partial, folder, saved):
+            _refuse_unfinished(folder, saved)
+
+
+def _refuse_unfinished(folder: Path, saved: Saved) -> None:
+    if saved.exists():
+        raise UserError(
+            f"{printable(folder)} was begun and is not finished: add --resume to continue it, or "
+            "--force to start again"
+        )
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether midterm wrote a run folder; its metrics.json may be damaged since."""
     signs = {"metrics.json": b'"schema_version"', "config.yaml": CONFIG_HEADER.encode()}
@@ -102,13 +124,21 @@ def _is_figure(path: Path) -> bool:
 # ---- the stage of a run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
-    """A run that is being made: what it has saved, and how its folder appears."""
+    """A run that is being made: what it has saved, and how its folder appears.
+
+    Attributes:
+        folder: of the run.
+        partial: the stage's own.
+        saved: what the run has saved so far.
+        published: whether the run folder is there, whole.
+    """
 
     folder: Path
     partial: Path
     saved: Saved
+    published: bool = False
 
     def publish(self, contents: Mapping[str, bytes]) -> None:
         """Make the run folder appear, with these files, in place of an older run.
@@ -127,6 +157,7 @@ class Stage:
             if is_finished(self.folder):
                 self.folder.rename(self.partial / "old")
             run.rename(self.folder)
+            self.published = True
             files.sync_folder(self.folder.parent)
             self.saved.discard()
 
@@ -141,13 +172,13 @@ def stage(
         folder: the run folder to be.
         identity: config and device, as plain data.
         started_at: the time, for a run that is not a continued one.
-        force: replace a finished run when the new one is whole; with `resume`, also discard what
-            was saved by other settings or other code.
+        force: replace a finished run when the new one is whole, and discard what an unfinished
+            one has saved; with `resume`, only what cannot be continued.
         resume: continue from what an earlier process saved.
 
     Raises:
-        UserError: the folder may not be written, another process is writing it, or what was saved
-            cannot be continued.
+        UserError: the folder may not be written, another process is writing it, what was saved
+            cannot be continued, or neither `force` nor `resume` says what becomes of it.
     """
     require_free(folder, force)
     folder = Path(os.path.realpath(folder))
@@ -158,8 +189,10 @@ def stage(
         require_free(folder, force)  # what another process finished since
         if resume:
             _resume(saved, force)
+        elif not force:
+            _refuse_unfinished(folder, saved)
         elif saved.exists():
-            say(f"Discarded an unfinished run ({printable(partial)}), since --resume is not given")
+            say(f"Discarded what an unfinished run had saved in {printable(partial)}")
             with writing(folder, _REMEDY):
                 saved.discard()
         try:

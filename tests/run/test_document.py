@@ -93,7 +93,15 @@ def test_what_midterm_did_not_write_or_not_to_its_end(text: str, run: dict[str, 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400])
 def test_a_number_that_no_float_holds_is_damage(number: str, run: dict[str, Any]) -> None:
     text = json.dumps(run).replace(json.dumps(run["results"]["w"][0]), number)
-    assert "is damaged" in refused(text)
+    assert "run/metrics.json is damaged: results.w[0]: " in refused(text)
+    assert "run/metrics.json is damaged: new[0].a\\x1b: " in refused(
+        json.dumps(run)[:-1] + f', "new": [{{"a\\u001b": {number}}}]}}'
+    )
+
+
+@pytest.mark.parametrize("version", [0, -3])
+def test_a_version_that_never_was_is_damage(version: int, run: dict[str, Any]) -> None:
+    assert f"schema_version is {version}" in refused(json.dumps(run | {"schema_version": version}))
 
 
 def places(value: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -58,7 +58,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
 )
-def test_before_a_run_has_begun_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
+def test_outside_of_a_run_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
     """By SIGINT itself, as a shell has to see it to end its loop."""
     program = (
         "import os\nfrom midterm_cli.run import interrupt\n"
@@ -69,5 +69,5 @@ def test_before_a_run_has_begun_the_process_ends_at_once(number: signal.Signals,
     )
 
     assert (done.returncode, done.stdout) == (code, "")
-    assert done.stderr.startswith("Interrupted before anything was saved")
+    assert done.stderr.startswith("Interrupted, and nothing is lost")
     assert done.stderr.count("\n") == 1

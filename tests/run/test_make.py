@@ -17,7 +17,7 @@ from answer import Answer
 from fake_experiment import run as fake_run
 from fake_experiment.schema import Config, Results
 
-from midterm_cli import source
+from midterm_cli import files, source
 from midterm_cli.config import yaml
 from midterm_cli.config.resolve import resolve
 from midterm_cli.data import datasets
@@ -92,6 +92,7 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
         "device",
         "dtype",
         "threads",
+        "cpu_capability",
         "data_sha256",
         "started_at",
         "wall_time_s",
@@ -101,6 +102,7 @@ def test_provenance_says_where_the_numbers_come_from(folder: Path) -> None:
     assert facts["torch"] == torch.__version__
     assert facts["dtype"] == "float32"
     assert facts["threads"] == 1
+    assert facts["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     assert facts["started_at"].endswith("+00:00")
     assert facts["wall_time_s"] >= 0
 
@@ -250,6 +252,45 @@ def test_an_interrupted_run_is_continued_to_the_same_results(
     assert train(output=Path("run"), resume=True).results == whole
     assert computed == [3, 4]
     assert names() == {"whole", "run"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_just_after_the_folder_appeared_says_that_the_run_is_whole(
+    number: signal.Signals,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sync = files.sync_folder
+
+    def interrupted_sync(path: Path) -> None:
+        if Path("run").exists():
+            os.kill(os.getpid(), number)
+        sync(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", interrupted_sync)
+        with pytest.raises(KeyboardInterrupt):
+            train(output=Path("run"))
+
+    assert capsys.readouterr().err == "Interrupted when the run was finished: run is whole\n"
+    assert read(Path("run")).folder == Path("run")
+
+
+def test_an_unfinished_run_is_refused_before_anything_is_computed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_run, "on_epoch", stop_at(2, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(output=Path("run"))
+    epochs: list[int] = []
+    monkeypatch.setattr(fake_run, "on_epoch", epochs.append)
+
+    with pytest.raises(UserError, match=r"add --resume to continue it, or --force to start again"):
+        train(output=Path("run"))
+    assert epochs == []
+    train(output=Path("run"), force=True)
+    assert epochs == [1, 2, 3, 4]
 
 
 def test_a_forced_run_that_was_interrupted_is_continued(

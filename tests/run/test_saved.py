@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from midterm_cli.errors import UserError
 from midterm_cli.run.saved import Saved
 
 
-def begin(folder: Path, lr: float = 0.1, started_at: str = "2000-01-01") -> Saved:
-    return Saved(folder, {"lr": lr, "device": "cpu"}, started_at)
+def begin(folder: Path, started_at: str = "2000-01-01", **changes: Any) -> Saved:
+    identity = {"code": "a" * 64, "data": None, "lr": 0.1, "device": "cpu"}
+    return Saved(folder, identity | changes, started_at)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +40,13 @@ def test_it_is_taken_up_by_the_same_run_only(save: Callable[[Saved], None], tmp_
     spent = json.loads((tmp_path / "begun.json").read_bytes())["elapsed"]
     assert later.wall_time() > spent > 0
 
-    with pytest.raises(UserError, match=r"lr=0\.1, not 0\.2"):
-        begin(tmp_path, lr=0.2).resume()
+    for changes, told in (
+        ({"lr": 0.2}, r"lr=0\.1, not 0\.2\n"),
+        ({"code": "b" * 64}, r"other code\n"),
+        ({"data": "b" * 64, "lr": 0.2}, r"other data; lr=0\.1, not 0\.2\n"),
+    ):
+        with pytest.raises(UserError, match=f"was begun with {told}.*--force"):
+            begin(tmp_path, **changes).resume()
 
     later.discard()
     assert list(tmp_path.iterdir()) == []

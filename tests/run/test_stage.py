@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,16 +123,42 @@ def test_a_state_of_other_settings_is_refused_by_what_differs(tmp_path: Path) ->
     assert state.exists()
 
 
-def test_without_resume_an_unfinished_run_is_discarded_with_a_word(
+def enter(folder: Path) -> None:
+    with staged(folder):
+        pass
+
+
+@pytest.mark.parametrize("ask", [stage.require_not_begun, enter])
+def test_an_unfinished_run_is_kept_until_the_user_says_what_becomes_of_it(
+    ask: Callable[[Path], None], tmp_path: Path
+) -> None:
+    interrupted(tmp_path / "run")
+    before = tree(tmp_path)
+
+    with pytest.raises(UserError, match=r"run was begun .* --resume to continue it.* --force to"):
+        ask(tmp_path / "run")
+
+    assert tree(tmp_path) == before
+    stage.require_not_begun(tmp_path / "another")
+
+
+def test_a_run_that_is_being_made_is_not_an_unfinished_one(tmp_path: Path) -> None:
+    with staged(tmp_path / "run") as opened:
+        opened.saved.state.save({"epoch": 1})
+        with pytest.raises(UserError, match="another process is writing"):
+            stage.require_not_begun(tmp_path / "run")
+
+
+def test_force_starts_an_unfinished_run_again_with_a_word(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted(tmp_path / "run")
 
-    with staged(tmp_path / "run") as opened:
+    with staged(tmp_path / "run", force=True) as opened:
         assert opened.saved.state.load() is None
         assert not opened.saved.exists()
 
-    assert "--resume" in capsys.readouterr().err
+    assert "Discarded what an unfinished run had saved" in capsys.readouterr().err
     assert tree(tmp_path) == {}
 
 

@@ -16,12 +16,16 @@ from midterm_cli.text import printable
 @app.command("draw")
 def draw(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Do not print the paths of the figures.")
+    ] = False,
 ) -> None:
     """Draw the figures of a finished run again, without computing it again."""
     from midterm_cli.run import make
 
     for path in make.draw(run):
-        print_path(path)
+        if not quiet:
+            print_path(path)
 
 
 @app.command("compare")
@@ -84,8 +88,8 @@ def check(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Folders of finished runs. Without them: all in ./outputs of which something is "
-            "expected.",
+            help="Folders of finished runs, or folders that hold some, at any depth: of those, the "
+            "ones of which something is expected. Without them: outputs.",
         ),
     ] = None,
     expected: Annotated[
@@ -102,7 +106,7 @@ def check(
 ) -> int:
     """Check finished runs against the published and measured numbers, by intervals.
 
-    The exit code is 3 where a run is not as expected, or cannot be read.
+    The exit code is 3 where a run failed, is not as expected, or cannot be read.
     """
     from midterm_cli.config.presets import expected_file
     from midterm_cli.run.document import to_json
@@ -110,10 +114,7 @@ def check(
     from midterm_cli.runs import expected as expectations
 
     wanted = expectations.load(expected or expected_file())
-    if runs:
-        report = checking.check_named(runs, wanted)
-    else:
-        report = checking.check_all(Path("outputs"), wanted)
+    report = checking.check(runs or [Path("outputs")], wanted)
     terminal.say_all(f"Warning: {note}" for note in report.notes)
     if not runs:
         for missing in report.without_run:

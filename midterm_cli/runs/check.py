@@ -77,26 +77,42 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A run and the findings on it."""
+    """A run and the findings on it.
+
+    Attributes:
+        name: its folder, ready to print.
+        experiment: of which it is a run.
+        failed: whether the run itself failed: training, or a check of its own.
+        expectation: that it was checked against; None where nothing is expected of it.
+        findings: one for each check of the expectation.
+    """
 
     name: str
-    expectation: Expectation
+    experiment: str
+    failed: bool
+    expectation: Expectation | None
     findings: Sequence[Finding]
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(finding.ok for finding in self.findings)
+        """Whether the run did not fail and every check passed."""
+        return not self.failed and all(finding.ok for finding in self.findings)
 
     def document(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "run": self.name,
-            "experiment": self.expectation.experiment,
-            "expectation": self.expectation.name,
+            "experiment": self.experiment,
+            "expectation": self.expectation and self.expectation.name,
             "ok": self.ok,
+            "failed": self.failed,
             "checks": [finding.document() for finding in self.findings],
         }
+
+    def lines(self) -> list[list[str]]:
+        """Its lines in the table, as cells."""
+        own = [["FAIL", "the run itself", "failed", "no failure", "metrics.json"]]
+        return own * self.failed + [finding.line() for finding in self.findings]
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every run could be read, and every check of every run passed."""
+        """Whether every run could be read, none failed, and every check of every run passed."""
         return not self.unreadable and all(run.ok for run in self.runs)
 
     def document(self) -> dict[str, Any]:
@@ -138,67 +154,87 @@ class Report:
     def table(self) -> str:
         """A block of aligned lines for each run, and the verdict on all in the last line."""
         header = ["", "", "found", "expected", "source"]
-        blocks = [[finding.line() for finding in run.findings] for run in self.runs]
+        blocks = [run.lines() for run in self.runs]
         lines = [line for block in blocks for line in block]
         # All blocks have the columns of one table, each two spaces in.
         first, *rest = aligned([["", *line] for line in [header, *lines]]).splitlines()
         text = f"{first}\n"
         for run, block in zip(self.runs, blocks, strict=True):
             own, rest = rest[: len(block)], rest[len(block) :]
-            text += f"{printable(run.expectation.name)}: {run.name}\n"
+            what = run.expectation.name if run.expectation else run.experiment
+            text += f"{printable(what)}: {run.name}\n"
             text += "".join(f"{line}\n" for line in own) + "\n"
         for problem in self.unreadable.values():
             text += f"  FAIL  {problem.splitlines()[0]}\n"
-        failed = sum(not finding.ok for run in self.runs for finding in run.findings)
-        verdicts = [f"{failed} of {len(lines)} checks FAILED"] if failed else []
+        return f"{text}{self._verdict()}\n"
+
+    def _verdict(self) -> str:
+        findings = [finding for run in self.runs for finding in run.findings]
+        wrong = sum(not finding.ok for finding in findings)
+        failed = len({run.name for run in self.runs if run.failed})
+        verdicts = [f"{wrong} of {len(findings)} checks FAILED"] if wrong else []
+        verdicts += [f"{failed} of the runs failed"] if failed else []
         if self.unreadable:
             verdicts.append(f"{len(self.unreadable)} of the runs cannot be read")
         verdict = ", ".join(verdicts) or "every check passed"
-        return f"{text}{verdict} ({len(lines)} checks, {len(self.runs)} runs)\n"
+        return f"{verdict} ({len(findings)} checks, {len(self.runs)} runs)"
 
 
-def check_named(paths: Sequence[Path], expected: Expected) -> Report:
-    """Check the runs that a user names.
+def check(paths: Sequence[Path], expected: Expected) -> Report:
+    """Check runs, and those below folders that hold some.
 
-    Raises:
-        UserError: one is not there or damaged, or nothing is expected of it.
-    """
-    checked: list[CheckedRun] = []
-    notes: list[str] = []
-    for path in paths:
-        run = document.read(path)
-        notes += run.notes
-        found = check_run(run, expected)
-        if not found:
-            raise UserError(_why_none(run, expected))
-        checked += found
-    return _report(checked, expected, {}, notes)
-
-
-def check_all(folder: Path, expected: Expected) -> Report:
-    """Check every run below a folder of which something is expected.
+    Args:
+        paths: run folders, and folders that have run folders at any depth.
+        expected: what is expected.
 
     Raises:
-        UserError: there is none.
+        UserError: a run is damaged, or nothing is expected of it; or there is none of which
+            something is expected below a folder.
     """
     checked: list[CheckedRun] = []
     unreadable: dict[str, str] = {}
     notes: list[str] = []
-    for path in _runs_below(folder):
+    for path in paths:
+        runs, problems = _read(path)
+        found = [one for run in runs for one in check_run(run, expected)]
+        if not found and not problems:
+            raise UserError(_why_none(path, runs, expected))
+        checked += found
+        unreadable |= problems
+        met = {one.name for one in found}
+        notes += [note for run in runs if run.name in met for note in run.notes]
+    met_expectations = [run.expectation for run in checked]
+    missing = [one for one in expected.runs if one not in met_expectations]
+    checked.sort(key=lambda run: _place(run, expected))
+    return Report(checked, missing, unreadable, notes)
+
+
+def _place(run: CheckedRun, expected: Expected) -> int:
+    """In the order of the expectations; runs without one come last."""
+    return expected.runs.index(run.expectation) if run.expectation else len(expected.runs)
+
+
+def _read(path: Path) -> tuple[list[Run], dict[str, str]]:
+    """The run of a folder, or those below it; and the folders whose run cannot be read, with why.
+
+    Raises:
+        UserError: the run of the folder itself cannot be read.
+    """
+    if _is_run(path):
+        return [document.read(path)], {}
+    runs: list[Run] = []
+    unreadable: dict[str, str] = {}
+    for folder in _runs_below(path):
         try:
-            run = document.read(path)
+            runs.append(document.read(folder))
         except UserError as error:
-            unreadable[printable(path)] = str(error)
-        else:
-            found = check_run(run, expected)
-            checked += found
-            notes += run.notes if found else ()
-    if not checked and not unreadable:
-        raise UserError(
-            f"no run below {printable(folder)}/ is one of which something is expected: make one, "
-            f"such as by {printable(expected.runs[0].command)}, or name a run's folder"
-        )
-    return _report(checked, expected, unreadable, notes)
+            unreadable[printable(folder)] = str(error)
+    return runs, unreadable
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a run is named, and not a folder that may hold some."""
+    return document.is_finished(path.parent if path.name == "metrics.json" else path)
 
 
 def _runs_below(folder: Path) -> list[Path]:
@@ -217,25 +253,18 @@ def _refuse_unreadable(error: OSError) -> None:
         raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from None
 
 
-def _report(
-    checked: Sequence[CheckedRun],
-    expected: Expected,
-    unreadable: Mapping[str, str],
-    notes: Sequence[str],
-) -> Report:
-    met = [run.expectation for run in checked]
-    checked = sorted(checked, key=lambda run: expected.runs.index(run.expectation))
-    missing = [expectation for expectation in expected.runs if expectation not in met]
-    return Report(checked, missing, unreadable, notes)
-
-
 def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
-    """Check a run against each expectation that applies to it; none may."""
+    """Check a run against each expectation that applies to it; none may.
+
+    A run that failed is among those returned in any case.
+    """
     config, results = plain(run.config), run.document["results"]
     num_seeds = config.get("num_seeds")
-    return [
+    found = [
         CheckedRun(
             run.name,
+            run.experiment.name,
+            run.failed,
             expectation,
             [judge(check, results, num_seeds, expected.coverage) for check in expectation.checks],
         )
@@ -243,9 +272,20 @@ def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
         if expectation.experiment == run.experiment.name
         and all(_same(config.get(key, _ABSENT), value) for key, value in expectation.config.items())
     ]
+    if run.failed and not found:
+        found = [CheckedRun(run.name, run.experiment.name, True, None, ())]
+    return found
 
 
-def _why_none(run: Run, expected: Expected) -> str:
+def _why_none(path: Path, runs: Sequence[Run], expected: Expected) -> str:
+    """Why a path names nothing to check, and what to do."""
+    if not _is_run(path):
+        found = "run of which something is expected" if runs else "finished run"
+        return (
+            f"no {found} in {printable(path)} or below it: make one, such as by "
+            f"{printable(expected.runs[0].command)}, or name a run's folder"
+        )
+    [run] = runs
     name, experiment, config = run.name, run.experiment.name, plain(run.config)
     asked = [
         expectation.config for expectation in expected.runs if expectation.experiment == experiment

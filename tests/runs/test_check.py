@@ -23,6 +23,7 @@ from midterm_cli.run import document
 from midterm_cli.runs import check, expected
 from midterm_cli.runs.check import Finding, judge
 from midterm_cli.runs.expected import EVERY, Check, Expectation, Step
+from midterm_cli.text import printable
 
 Midterm = Callable[..., Answer]
 
@@ -188,6 +189,14 @@ def write_run(folder: Path, results: Mapping[str, Any] = RESULTS, **changes: Any
     return written_runs.write(folder, "train", whole, **config)
 
 
+def fail(run: Path) -> Path:
+    """Have a run say that it failed."""
+    file = run / "metrics.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(values | {"failed": True}), encoding="utf-8")
+    return run
+
+
 @pytest.fixture
 def checked(folder: Path, fake_train: None, midterm: Midterm) -> Midterm:
     """`midterm check` against FILE, in an empty folder."""
@@ -247,6 +256,7 @@ def test_the_document_for_graders(checked: Midterm) -> None:
                 "experiment": "train",
                 "expectation": "doubled",
                 "ok": False,
+                "failed": False,
                 "checks": [
                     {
                         "name": "half",
@@ -297,6 +307,63 @@ def test_without_a_run_all_below_outputs_are_checked(folder: Path, checked: Midt
     assert err == "No run for missing: midterm train\n"
 
 
+def test_a_run_that_failed_fails_whatever_its_numbers(checked: Midterm) -> None:
+    good, bad = write_run(Path("runs/good")), fail(write_run(Path("runs/bad")))
+
+    for arguments in ([good, bad], ["runs"]):
+        code, out, err = checked(*arguments)
+        assert (code, err) == (3, "")
+        assert "doubled: runs/bad\n  FAIL  the run itself  failed" in out
+        assert out.count("FAIL") == 1
+        assert out.endswith("\n1 of the runs failed (4 checks, 2 runs)\n")
+    answer = json.loads(checked("--json", "runs").out)
+    assert answer["ok"] is False
+    assert {run["run"]: (run["ok"], run["failed"]) for run in answer["runs"]} == {
+        "runs/good": (True, False),
+        "runs/bad": (False, True),
+    }
+
+
+@pytest.mark.parametrize("path", ["runs", "runs/other"])
+def test_a_failed_run_of_which_nothing_is_expected_fails_too(path: str, checked: Midterm) -> None:
+    fail(write_run(Path("runs/other"), dtype="float32"))
+
+    code, out, _ = checked(path)
+
+    assert code == 3
+    assert "train: runs/other\n  FAIL  the run itself  failed" in out
+    [run] = json.loads(checked("--json", path).out)["runs"]
+    assert (run["expectation"], run["failed"], run["checks"]) == (None, True, [])
+
+
+def test_folders_of_runs_at_any_depth(checked: Midterm) -> None:
+    runs = ["a/b/first", "a/b/c/second", "a/third", "d/fourth"]
+    for run in runs:
+        write_run(Path("students", run))
+    write_run(Path("students/a/.fifth.partial/run"), {})
+    write_run(Path("students/a/another"), dtype="float32")
+
+    def found(*paths: str) -> set[str]:
+        answer = json.loads(checked("--json", *paths).out)
+        return {run["run"].removeprefix("students/") for run in answer["runs"]}
+
+    assert found("students") == set(runs)
+    assert found("students/a/b", "students/d/") == {*runs[:2], runs[3]}
+    assert found("students/d/fourth/metrics.json") == {runs[3]}
+
+
+@pytest.mark.parametrize("name", ["empty", "file", "nowhere", "x" * 300, "a\x1bb"])
+def test_a_folder_without_runs_is_a_mistake(name: str, checked: Midterm) -> None:
+    """Also beside one that has some."""
+    Path("empty/a/.b.partial").mkdir(parents=True)
+    write_run(Path("empty/a/.b.partial/run"))
+    Path("file").touch()
+    good = write_run(Path("good"))
+
+    assert printable(name) in told(checked(name))
+    assert printable(name) in told(checked(good, name))
+
+
 def told(answer: Answer) -> str:
     """The message of a mistake of the user's: exit code 2, one or two lines, nothing else."""
     assert (answer.code, answer.out) == (2, "")
@@ -307,8 +374,9 @@ def told(answer: Answer) -> str:
 
 
 def test_no_run_to_check(checked: Midterm) -> None:
-    assert "outputs/" in told(checked())
+    assert "no finished run in outputs" in told(checked())
     write_run(Path("outputs/a"), dtype="float32")
+    assert "no run of which something is expected in outputs" in told(checked())
     assert "midterm train" in told(checked())
     assert "nowhere" in told(checked("nowhere"))
 
@@ -511,6 +579,25 @@ def test_another_function_fails_the_checks_of_this_one(folder: Path, midterm: Mi
 
     assert code == 3
     assert out.count("FAIL ") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "failed"),
+    [
+        ("autodiff --formula '3*x**2'", True),
+        ("autodiff --formula '(1/(2*sqrt(y)) + cos(y)) * 3*x**2 * (1 + 1/(1 + u))'", False),
+        ("train --lr 1e6 --dataset synthetic --seeds 1 --epochs 1 --set hidden_sizes=[4]", True),
+    ],
+)
+def test_a_run_of_a_wrong_formula_or_a_training_that_fails(
+    command: str, failed: bool, folder: Path, midterm: Midterm
+) -> None:
+    assert midterm(*shlex.split(command), "--quiet", "--output", "runs/run").code == 0
+
+    code, out, _ = midterm("check", "runs")
+
+    assert code == (3 if failed else 0)
+    assert ("FAIL  the run itself" in out) == failed
 
 
 def test_the_experiments_with_expectations() -> None:

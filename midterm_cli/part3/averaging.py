@@ -82,15 +82,15 @@ def averaging_effects(
 ) -> list[AveragingEffect]:
     """How much each average gains over the raw weights of the same seed, and how much smoother.
 
-    The gain is the difference after the last epoch, positive where the average is better (lower
-    loss, higher accuracy). The roughness ratio compares the mean absolute change from one epoch to
-    the next: above 1 the average is smoother; its mean over seeds is geometric. Both come with a
+    The gain is that after the last epoch. The roughness ratio compares the mean absolute second
+    difference of the two curves: above 1 the average is smoother; its mean over seeds is geometric.
+    A second difference leaves out a steady rise or fall, which is no roughness. Both come with a
     95 % interval over seeds, paired within each seed; None where there is nothing to compare.
 
     Args:
         history: rows of a training run.
         gammas: of its averages.
-        first_epoch: the first epoch whose change to the next counts.
+        first_epoch: the first epoch of the curves that are compared.
 
     Returns:
         An entry for each average and metric.
@@ -101,31 +101,66 @@ def averaging_effects(
 def _effect(
     history: Sequence[HistoryRow], gamma: float, metric: Metric, first_epoch: int
 ) -> AveragingEffect:
+    by_epoch = gains(history, gamma, metric)
+    ratio = _roughness_ratio(history, gamma, metric, first_epoch)
+    return AveragingEffect(
+        gamma=gamma, metric=metric, gain=by_epoch[max(by_epoch)], roughness_ratio=ratio
+    )
+
+
+def gains(
+    history: Sequence[HistoryRow], gamma: float, metric: Metric
+) -> dict[int, Interval | None]:
+    """By epoch, how much better an average is than the raw weights of the same seed.
+
+    Returns:
+        Positive where the average is better: lower loss, higher accuracy. With a 95 % interval over
+        the seeds that are finite in that epoch; None where there is none.
+    """
+    epochs, raw = select(history, None, metric)
+    _, average = select(history, gamma, metric)
+    better = (raw - average) if metric.endswith("loss") else (average - raw)
+    of_epochs = zip(epochs.tolist(), better.T, strict=True)
+    return {epoch: mean_interval(of[np.isfinite(of)].tolist()) for epoch, of in of_epochs}
+
+
+def better_from(history: Sequence[HistoryRow], gamma: float) -> int | None:
+    """The epoch from which on an average is better in every metric, in the mean over seeds.
+
+    Returns:
+        None where it is not even so after the last epoch.
+    """
+    by_metric = [gains(history, gamma, metric) for metric in METRICS]
+    found = None
+    for epoch in sorted(by_metric[0], reverse=True):
+        of_epoch = [by_epoch[epoch] for by_epoch in by_metric]
+        if not all(gain and gain.estimate > 0 for gain in of_epoch):
+            break
+        found = epoch
+    return found
+
+
+def _roughness_ratio(
+    history: Sequence[HistoryRow], gamma: float, metric: Metric, first_epoch: int
+) -> Interval | None:
+    """Of the seeds whose curves are finite at the end."""
     epochs, raw = select(history, None, metric)
     _, average = select(history, gamma, metric)
     finite = np.isfinite(raw[:, -1]) & np.isfinite(average[:, -1])
-    raw, average = raw[finite], average[finite]
-    sign = -1 if metric.endswith("loss") else 1
-    gain = mean_interval((sign * (average[:, -1] - raw[:, -1])).tolist())
     first = np.searchsorted(epochs, first_epoch)
-    ratio = _roughness_ratio(raw[:, first:], average[:, first:])
-    return AveragingEffect(gamma=gamma, metric=metric, gain=gain, roughness_ratio=ratio)
-
-
-def _roughness_ratio(raw: np.ndarray, average: np.ndarray) -> Interval | None:
-    changes = [_mean_change(curves) for curves in (raw, average)]
-    if not changes[0].size or not all((change > 0).all() for change in changes):
+    roughness = [_roughness(curves[finite, first:]) for curves in (raw, average)]
+    if not roughness[0].size or not all((of_seed > 0).all() for of_seed in roughness):
         return None
-    ratio = mean_interval((np.log(changes[0]) - np.log(changes[1])).tolist())
+    ratio = mean_interval((np.log(roughness[0]) - np.log(roughness[1])).tolist())
     return None if ratio is None else ratio.map(_exp)
 
 
-def _mean_change(curves: np.ndarray) -> np.ndarray:
-    """Mean absolute change from one epoch to the next, one a seed; empty for a single epoch."""
-    changes = np.abs(np.diff(curves))
-    num_changes = changes.shape[1]
-    # Each divided before the sum, which then cannot overflow.
-    return (changes / num_changes).sum(1) if num_changes else np.empty(0)
+def _roughness(curves: np.ndarray) -> np.ndarray:
+    """A quarter of the mean absolute second difference, one a seed; empty below three epochs."""
+    # Divided before the differences and the sum, which then cannot overflow.
+    differences = np.abs(np.diff(curves / 4, n=2))
+    num_differences = differences.shape[1]
+    return (differences / num_differences).sum(1) if num_differences else np.empty(0)
 
 
 def _exp(logarithm: float) -> float:

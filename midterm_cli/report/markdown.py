@@ -16,6 +16,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from midterm_cli.part3.averaging import better_from, gains
+from midterm_cli.part3.schema import METRICS
 from midterm_cli.report import numerals, published
 from midterm_cli.report.claims import claims
 from midterm_cli.report.figures import Picture, picture
@@ -63,6 +65,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "short": numerals.short,
         "fixed": numerals.fixed,
+        "significant": numerals.significant,
         "count": numerals.count,
         "lr": numerals.lr,
         "shape": numerals.shape,
@@ -76,11 +79,14 @@ def _environment() -> Environment:
         "table": table,
         "command": command,
         "claims": claims,
+        "gains": gains,
+        "better_from": better_from,
         "one_more_run": published.one_more_run,
         "largest": largest,
     }
     environment.globals |= {
         "published": published.figures(),
+        "metrics": METRICS,
         "through_inverse": published.through_inverse,
         "zip": zip,
     }

@@ -14,12 +14,18 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def short(number: float | None, digits: int = 3) -> str:
     """Significant digits, trailing zeros left out: 0.0162, 5.8 × 10⁻¹⁶."""
-    if number is None:
-        return NONE
-    text = f"{number:z.{digits}g}"
+    return NONE if number is None else _typeset(f"{number:z.{digits}g}")
+
+
+def significant(number: float | None, digits: int = 3) -> str:
+    """Significant digits, trailing zeros too: 0.560, 12.3."""
+    return NONE if number is None else _typeset(f"{number:z#.{digits}g}")
+
+
+def _typeset(text: str) -> str:
     mantissa, e, exponent = text.partition("e")
     power = f" × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}" if e else ""
-    return mantissa.replace("-", "−") + power
+    return mantissa.rstrip(".").replace("-", "−") + power
 
 
 def latex(number: float | None, digits: int = 3) -> str:

@@ -7,6 +7,7 @@ exercise's data if there is one, and the newest of them.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
@@ -65,7 +66,16 @@ class Answer(document.Run):
     @property
     def repeat(self) -> str:
         """The command that makes these very numbers again."""
-        return f"{self.experiment.command} --config {shlex.quote(f'{self.name}/config.yaml')}"
+        return f"{self.experiment.command} --config {_quoted(self.folder / 'config.yaml')}"
+
+
+def _quoted(path: Path) -> str:
+    """A path as a shell takes it, on one line and printable; if it must be, as bash's $'…'."""
+    if (text := str(path)) == printable(text):
+        return shlex.quote(text)
+    plain = set(range(0x20, 0x7F)) - set(b"'\\")
+    escaped = (chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
+    return f"$'{''.join(escaped)}'"
 
 
 class Unusable(NamedTuple):

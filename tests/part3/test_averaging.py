@@ -6,8 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from midterm_cli.part3.averaging import averaging_effects, final_metrics, half_life, select
-from midterm_cli.part3.schema import METRICS, Interval
+from midterm_cli.part3.averaging import (
+    averaging_effects,
+    better_from,
+    final_metrics,
+    gains,
+    half_life,
+    select,
+)
+from midterm_cli.part3.schema import METRICS, Interval, Metric
 from midterm_cli.part3.train.schema import HistoryRow, OverSeeds
 
 GAMMA = 0.25
@@ -104,18 +111,30 @@ def test_the_gain_is_paired_and_positive_where_the_average_is_better() -> None:
         )
 
 
-def test_the_roughness_ratio_compares_changes_from_the_first_epoch_shown() -> None:
-    ratio = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=1)[0].roughness_ratio
-    # From epoch 1 on the raw curves change by 1.5 on average, the averages by 0.75 and 0.5.
+def test_the_roughness_ratio_compares_second_differences_from_the_first_epoch_shown() -> None:
+    ratio = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=0)[0].roughness_ratio
+    # Second differences of the raw curves: 2, 3 and 2, 3; of the averages: 4, 0.5 and 4.5, -1.
+    means = [(2.5, 2.25), (2.5, 2.75)]
+    logs = [math.log(raw / average) for raw, average in means]
     assert ratio is not None
-    assert ratio.estimate == pytest.approx(math.sqrt(1.5 / 0.75 * 1.5 / 0.5))
+    assert ratio.estimate == pytest.approx(math.exp(sum(logs) / 2))
     # t(0.975, 1) = 12.7062, and the standard error of two values is half of their difference.
-    half = 12.7062 * math.log(3 / 2) / 2
+    half = 12.7062 * abs(logs[0] - logs[1]) / 2
     assert ratio.low == pytest.approx(ratio.estimate * math.exp(-half), rel=1e-4)
     assert ratio.high == pytest.approx(ratio.estimate * math.exp(half), rel=1e-4)
-    later = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=2)[0].roughness_ratio
+    later = averaging_effects(TWO_SEEDS, [GAMMA], first_epoch=1)[0].roughness_ratio
     assert later is not None
-    assert later.estimate == pytest.approx(math.sqrt(1 / 0.5 * 2 / 0.5))
+    assert later.estimate == pytest.approx(math.sqrt(3 / 0.5 * 3 / 1))
+
+
+def test_a_trend_is_no_roughness() -> None:
+    """The same wiggle on two curves, one of which falls steeply: as rough as each other."""
+    wiggle = [0.25 * (-1) ** epoch for epoch in range(8)]
+    falling: list[float | None] = [9.0 - epoch + wiggle[epoch] for epoch in range(8)]
+    level: list[float | None] = [9.0 + wiggle[epoch] / 4 for epoch in range(8)]
+    ratio = averaging_effects(history({None: [falling], GAMMA: [level]}), [GAMMA], 0)[0]
+    assert ratio.roughness_ratio is not None
+    assert ratio.roughness_ratio.estimate == pytest.approx(4)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +142,12 @@ def test_the_roughness_ratio_compares_changes_from_the_first_epoch_shown() -> No
     [
         ([9.0, 5.0, 4.0], [9.0, 9.0, 9.0], 0),  # an average that does not move
         ([9.0, 9.0, 9.0], [9.0, 5.0, 4.0], 0),
-        ([9.0, 5.0, 4.0], [9.0, 6.0, 5.0], 2),  # a single epoch has no change
+        ([9.0, 5.0, 4.0], [9.0, 7.0, 5.0], 0),  # a straight line
+        ([9.0, 5.0, 4.0], [9.0, 6.0, 5.0], 1),  # two epochs have no second difference
+        ([9.0, 5.0, 4.0], [9.0, 6.0, 5.0], 2),
     ],
 )
-def test_without_changes_there_is_no_ratio(
+def test_without_second_differences_there_is_no_ratio(
     raw: list[float | None], average: list[float | None], first: int
 ) -> None:
     effects = averaging_effects(history({None: [raw], GAMMA: [average]}), [GAMMA], first)
@@ -137,8 +158,46 @@ def test_without_changes_there_is_no_ratio(
         assert effect.gain.total == 1
 
 
+def test_gains_by_epoch_are_of_the_seeds_that_are_finite_then() -> None:
+    rows = history(
+        {
+            None: [[9.0, 5.0, 4.0], [9.0, 6.0, None]],
+            GAMMA: [[9.0, 8.0, 3.0], [9.0, 7.0, None]],
+        }
+    )
+    signs: dict[Metric, int] = {"train_loss": 1, "test_accuracy": -1}
+    for metric, sign in signs.items():
+        found = gains(rows, GAMMA, metric)
+        assert list(found) == [0, 1, 2]
+        values = [gain and (gain.estimate, gain.total) for gain in found.values()]
+        assert values == [(0, 2), (sign * -2, 2), (sign * 1, 1)]
+    nothing = gains(history({None: [[1.0, None]], GAMMA: [[1.0, 1.0]]}), GAMMA, "test_loss")
+    assert nothing[1] is None
+
+
+@pytest.mark.parametrize(
+    ("average", "since"),
+    [
+        ([9.0, 4.0, 3.0, 2.0], 1),
+        ([9.0, 6.0, 3.0, 2.0], 2),
+        ([9.0, 4.0, 5.0, 2.0], 3),  # once is not for good
+        ([9.0, 4.0, 3.0, 2.5], None),  # as good is not better
+    ],
+)
+def test_since_when_the_average_is_better(average: list[float], since: int | None) -> None:
+    better_losses = history({None: [[9.0, 5.0, 4.0, 2.5]], GAMMA: [list(average)]})
+    better_accuracies = history({None: [list(average)], GAMMA: [[9.0, 5.0, 4.0, 2.5]]})
+    better_everywhere = [
+        row.model_copy(update={key: getattr(other, key) for key in METRICS if "accuracy" in key})
+        for row, other in zip(better_losses, better_accuracies, strict=True)
+    ]
+    assert better_from(better_everywhere, GAMMA) == since
+    assert better_from(better_losses, GAMMA) is None  # and worse accuracies
+
+
 def test_one_seed_without_changes_leaves_no_ratio() -> None:
-    rows = history({None: [[9.0, 5.0], [9.0, 9.0]], GAMMA: [[9.0, 6.0], [9.0, 8.0]]})
+    rough, level, other = [9.0, 5.0, 9.0], [9.0, 9.0, 9.0], [9.0, 6.0, 9.0]
+    rows = history({None: [[*rough], [*level]], GAMMA: [[*other], [*other]]})
     effects = averaging_effects(rows, [GAMMA], first_epoch=0)
     assert [effect.roughness_ratio for effect in effects] == [None] * 4
 

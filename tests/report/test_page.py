@@ -1,8 +1,11 @@
 """The page and its twin, from runs: what stands on them, and what cannot get onto them."""
 
+import dataclasses
 import itertools
 import re
 import shutil
+import statistics
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -16,8 +19,10 @@ from markdown_it import MarkdownIt
 from sample_runs import edit, make_run, pages, small_presets
 
 from midterm_cli.config.presets import experiment_of
+from midterm_cli.part3.train import schema as train
 from midterm_cli.report import markdown, numerals, published
 from midterm_cli.report.runs import PRESETS, command, find
+from midterm_cli.run import document
 from midterm_cli.text import printable
 
 
@@ -272,12 +277,55 @@ def keep(runs: Path, *experiments: str) -> None:
 def test_the_published_log_is_compared_with_both_networks(page: str) -> None:
     """The small runs are nothing like the published one, but what is compared is there."""
     words = Outline(page).words
-    for published_figure in ("0.560", "0.273"):
+    for published_figure in ("0.560", "0.273", "13.9"):
         [row] = re.findall(rf"{published_figure} ?([\d.]+) \[(−?[\d.]+), ([\d.]+)\]", words)
         mean, low, high = (float(number.replace("−", "-")) for number in row)
         assert mean - low == pytest.approx(high - mean, abs=1.1e-3)
         assert low < mean
-    assert re.search(r"(\d) of 7 lie where .* and (\d) of 7 where", words)
+    assert re.search(r"(\d) of 10 lie where .* and (\d) of 10 where", words)
+    assert "92 figures. Of these, 89 lie in the range of ten seeds of the linear network" in words
+
+
+def test_the_early_epochs_of_the_average_are_told(page: str, all_runs: Path) -> None:
+    """With the numbers of the run, epoch by epoch, for both networks."""
+    words = Outline(page).words
+    for folder, network in (("default", "ReLU"), ("reference-train", "linear")):
+        results = document.read(all_runs / "train" / folder).results
+        assert isinstance(results, train.Results)
+        for epoch in (1, 2):
+            losses = {
+                (row.seed, row.gamma): row.train_loss
+                for row in results.history
+                if row.epoch == epoch and row.train_loss is not None
+            }
+            gains = [losses[seed, None] - losses[seed, 1e-3] for seed in range(3)]
+            mean = numerals.fixed(statistics.fmean(gains))
+            assert re.search(rf"{network} ?{epoch} ?{mean} \[", words), (network, epoch)
+    assert words.count("is better in all four metrics from epoch") + words.count("at no time") == 2
+
+
+def test_how_a_run_is_repeated_from_a_folder_of_any_name(runs: Path, tmp_path: Path) -> None:
+    """The line is taken by bash for the file that is meant."""
+    keep(runs, "conv")
+    for name in (
+        "plain",
+        "two words",
+        "it's",
+        "a\x1b[31m\nb",
+        "\u202e",
+        "\udcff",
+        "back\\slash\x07",
+    ):
+        folder = runs / "conv" / name
+        shutil.copytree(runs / "conv" / "default", folder)
+        (folder / "config.yaml").write_text(name.encode("utf-8", "replace").decode(), "utf-8")
+        [answer] = find(runs).answers.values()
+        moved = dataclasses.replace(answer, folder=folder)
+        *_, quoted = moved.repeat.partition(" --config ")
+        assert printable(quoted) == quoted
+        done = subprocess.run(["bash", "-c", f"cat -- {quoted}"], capture_output=True, check=True)
+        assert done.stdout == (folder / "config.yaml").read_bytes()
+        shutil.rmtree(folder)
 
 
 # ---- what is missing, other than asked for, or damaged
@@ -334,7 +382,7 @@ def test_a_diverged_run_is_no_damage(tmp_path: Path) -> None:
     assert "Not read" not in words
     assert "This run failed:" in words
     assert "Not shown: a claim with a dash below; a network that diverged has no number" in words
-    assert "| lower train loss, by | – | no interval | – | no interval |" in twin
+    assert "| lower train loss, by | – | cannot tell | – | cannot tell |" in twin
     assert "the test accuracy is – raw and – averaged" in twin.replace("\n", " ")
     assert "where one more run would lie takes two seeds to tell, none of which has" in words
 

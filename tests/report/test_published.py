@@ -14,6 +14,9 @@ def test_the_figures_are_those_that_runs_are_checked_against() -> None:
     assert (known.f, known.derivative) == (2.5349, 9.2485)
     assert (known.last_stable_lr, known.nan_lr, known.chosen_lr) == (2e-3, 4e-3, 1e-3)
     assert known.training_log == (
+        (0, "train_loss", 12.3),
+        (0, "train_loss", 13.9),
+        (0, "train_loss", 10.8),
         (1, "train_loss", 0.560),
         (1, "train_accuracy", 0.803),
         (1, "test_loss", 0.650),
@@ -35,7 +38,7 @@ def test_only_what_was_published_is_quoted() -> None:
         or (check.equals is not None)
         or (check.mean_over_seeds and check.mean_over_seeds.seeds == 1)
     ]
-    assert len(quoted) == 2 + 3 + 7
+    assert len(quoted) == 2 + 3 + 10
     assert [check.name for check in quoted if not check.source.startswith("published")] == []
 
 
@@ -52,7 +55,7 @@ def history(*values: float | None) -> list[HistoryRow]:
             test_loss=value,
             test_accuracy=value,
         )
-        for epoch in (1, 24)
+        for epoch in (0, 1, 24)
         for seed, raw in enumerate(values)
         for gamma, value in ((None, raw), (0.1, None))
     ]

@@ -97,7 +97,8 @@ class AveragingEffect(Record):
         description="after the last epoch, paired within each seed; positive where it is better"
     )
     roughness_ratio: Interval | None = Field(
-        description="above 1 where the average is smoother than the raw weights of the same seed"
+        description="of the mean absolute second differences of the raw and the averaged curve, "
+        "paired within each seed; above 1 where the average is smoother"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.part3.averaging import select
+from midterm_cli.part3.averaging import better_from, select
 from midterm_cli.part3.curves import panels, weights_label
 from midterm_cli.part3.schema import METRICS, Interval, Metric
 from midterm_cli.part3.train.schema import Config, HistoryRow, OverSeeds, Results
@@ -56,12 +56,20 @@ def summarize(results: Results) -> list[Table | str]:
             )
         )
     for entry in results.final.weights:
-        if entry.half_life is not None and entry.weight_of_start is not None:
+        if entry.gamma and entry.half_life is not None and entry.weight_of_start is not None:
             tables.append(
                 f"γ = {entry.gamma:g}: half-life {entry.half_life:.0f} updates; the initial "
-                f"weights still weigh {entry.weight_of_start:.2g} at the end."
+                f"weights still weigh {entry.weight_of_start:.2g} at the end. "
+                + _since_when(results.history, entry.gamma)
             )
     return tables
+
+
+def _since_when(history: Sequence[HistoryRow], gamma: float) -> str:
+    epoch = better_from(history, gamma)
+    if epoch is None:
+        return "Not better in all four metrics at the end (means over seeds)."
+    return f"Better in all four metrics from epoch {epoch} on (means over seeds)."
 
 
 def _mean_sd(entry: OverSeeds, total: int) -> str:

@@ -137,6 +137,13 @@ def lr_sweep(
     max_rates: Annotated[
         int | None, typed("N", "Budget: learning rates in all, each with all seeds.")
     ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI:N",
+            help="Learning rates to try instead of a search: N from LO to HI, or A,B,C.",
+        ),
+    ] = None,
     num_seeds: Annotated[int | None, typed("N", "Runs at each learning rate.", "--seeds")] = None,
     epochs: Annotated[int | None, typed("N", "Epochs of a run.")] = None,
     sharpness: Annotated[

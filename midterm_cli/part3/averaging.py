@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from midterm_cli.part3.train.schema import AveragingEffect, FinalMetrics, Histor
 
 
 def select(
-    history: Sequence[HistoryRow], gamma: float | None, metric: Metric
+    history: Sequence[HistoryRow], gamma: float | None, metric: Metric | Literal["information"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The curves of a metric.
 
@@ -58,12 +59,15 @@ def final_metrics(
             train_accuracy=_over_seeds(history, gamma, "train_accuracy"),
             test_loss=_over_seeds(history, gamma, "test_loss"),
             test_accuracy=_over_seeds(history, gamma, "test_accuracy"),
+            information=_over_seeds(history, gamma, "information"),
         )
         for gamma in (None, *gammas)
     ]
 
 
-def _over_seeds(history: Sequence[HistoryRow], gamma: float | None, metric: Metric) -> OverSeeds:
+def _over_seeds(
+    history: Sequence[HistoryRow], gamma: float | None, metric: Metric | Literal["information"]
+) -> OverSeeds:
     last = select(history, gamma, metric)[1][:, -1]
     values = last[np.isfinite(last)].tolist()
     mean, sd = mean_and_sd(values) if values else (None, None)

@@ -1,4 +1,4 @@
-"""Loss and accuracy of models over whole sets, and whether a model can still learn.
+"""Loss, accuracy and information of models over whole sets, and whether a model can still learn.
 
 Every model is evaluated by matmuls of the same shapes whichever others are evaluated beside it, so
 that its numbers do not depend on the ensemble.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from midterm_cli.part3.information import Information, information
 from midterm_cli.part3.network import forward
 from midterm_cli.part3.schema import Activation
 
@@ -41,12 +42,12 @@ class Evaluation:
     Attributes:
         loss: mean cross-entropy in nats; None where it is not finite.
         accuracy: in [0, 1]; None where the loss is.
-        predicted_counts: how often each class is predicted.
+        information: about the labels; None where it was not asked for or a logit is not finite.
     """
 
     loss: float | None
     accuracy: float | None
-    predicted_counts: tuple[int, ...]
+    information: Information | None = None
 
 
 @torch.inference_mode()
@@ -56,6 +57,8 @@ def evaluate(
     mean: Tensor,
     activation: Activation,
     rows: Tensor | None = None,
+    *,
+    with_information: bool = False,
 ) -> list[Evaluation]:
     """Evaluate models that see the same inputs.
 
@@ -65,6 +68,7 @@ def evaluate(
         mean: (pixels,) subtracted from every image; its dtype is that of the arithmetic.
         activation: of the models.
         rows: (m,) which examples to take; all when None.
+        with_information: about the labels, too.
 
     Returns:
         One `Evaluation` a model.
@@ -73,8 +77,8 @@ def evaluate(
     device = mean.device
     losses = torch.zeros(len(models), dtype=torch.float64, device=device)
     correct = torch.zeros(len(models), dtype=torch.int64, device=device)
-    predicted_counts = torch.zeros(len(models), num_classes, dtype=torch.int64, device=device)
     count = len(examples.labels) if rows is None else len(rows)
+    all_logits = mean.new_empty(len(models), count, num_classes) if with_information else None
     buffer = mean.new_empty(min(_ROWS, count), len(mean))
     for start in range(0, count, _ROWS):
         chunk = slice(start, min(start + _ROWS, count))
@@ -87,14 +91,19 @@ def evaluate(
         for i, weights in enumerate(models):
             logits = forward(weights, x, activation)
             losses[i] += cross_entropy(logits, labels, reduction="sum")
-            classes = logits.argmax(-1)
-            correct[i] += (classes == labels).sum()
-            predicted_counts[i] += classes.bincount(minlength=num_classes)
+            correct[i] += (logits.argmax(-1) == labels).sum()
+            if all_logits is not None:
+                all_logits[i, chunk] = logits
+    known: list[Information | None] = [None] * len(models)
+    if all_logits is not None:
+        of_rows = examples.labels if rows is None else examples.labels.index_select(0, rows)
+        known = [
+            information(of_model, of_rows.cpu().numpy(), num_classes)
+            for of_model in all_logits.cpu().numpy()
+        ]
     return [
-        _evaluation(loss / count, hits / count, counts)
-        for loss, hits, counts in zip(
-            losses.tolist(), correct.tolist(), predicted_counts.tolist(), strict=True
-        )
+        _evaluation(loss / count, hits / count, of_model)
+        for loss, hits, of_model in zip(losses.tolist(), correct.tolist(), known, strict=True)
     ]
 
 
@@ -122,7 +131,6 @@ def has_dead_layer(model: Sequence[Tensor], examples: Examples, mean: Tensor, ro
     return True
 
 
-def _evaluation(loss: float, accuracy: float, predicted_counts: Sequence[int]) -> Evaluation:
-    if not math.isfinite(loss):
-        return Evaluation(None, None, tuple(predicted_counts))
-    return Evaluation(loss, accuracy, tuple(predicted_counts))
+def _evaluation(loss: float, accuracy: float, known: Information | None) -> Evaluation:
+    finite = math.isfinite(loss)
+    return Evaluation(loss if finite else None, accuracy if finite else None, known)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, Literal, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
 from midterm_cli.part3.evaluate import Evaluation, Examples, evaluate, has_dead_layer
-from midterm_cli.part3.network import Architecture, split_layers
+from midterm_cli.part3.information import Information
+from midterm_cli.part3.network import Architecture, split_layers, stack_weights
+from midterm_cli.part3.outcome import classify, relative_move
 from midterm_cli.part3.sampling import Subset, draw_subset, num_updates, subset_size
-from midterm_cli.part3.schema import ProblemConfig
+from midterm_cli.part3.schema import Outcome, ProblemConfig
 
 # Models of a group: larger groups on a CPU gain nothing per model.
 _GROUP_ON_CPU, _GROUP_ON_CUDA = 16, 4096
@@ -31,11 +33,22 @@ _GROUP_MULTIPLICATIONS = 8_000_000
 _MAX_PARAMETERS = 50_000_000
 _MAX_ACTIVATIONS = 100_000_000
 
+# What the initial weights know is measured on about so many examples of the subset, and kept for
+# the learning rates that are tried side by side.
+_EXAMPLES_AT_START, _STARTS_KEPT = 1000, 64
+
 # Multiplications in one forward step from which a second intra-op thread pays.
 _THREADED_MULTIPLICATIONS = 4_000_000
 
 T = TypeVar("T")
 SetName = Literal["train", "test"]
+
+
+class _Start(NamedTuple):
+    """The initial weights of a seed, one (rows, fan_out) tensor a layer, and what they know."""
+
+    layers: list[Tensor]
+    known: Information
 
 
 class Problem:
@@ -63,6 +76,7 @@ class Problem:
         self.architecture = Architecture(sizes, config.activation)
         _check_size(self.architecture, config.batch_size)
         self._subsets: dict[int, Subset] = {}
+        self._start = lru_cache(maxsize=_STARTS_KEPT)(self._measure_start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the config and the data alone: everything else follows from them."""
@@ -159,7 +173,12 @@ class Problem:
         )
 
     def evaluate(
-        self, state: EnsembleState, seeds: Sequence[int], sets: Sequence[SetName]
+        self,
+        state: EnsembleState,
+        seeds: Sequence[int],
+        sets: Sequence[SetName],
+        *,
+        with_information: bool = False,
     ) -> dict[int, dict[float | None, dict[SetName, Evaluation]]]:
         """Loss and accuracy of all weights in a state.
 
@@ -167,6 +186,7 @@ class Problem:
             state: of an ensemble.
             seeds: of all models of that ensemble.
             sets: on which to evaluate.
+            with_information: about the labels of the training subset, too.
 
         Returns:
             For each model, kind of weights (γ; None for the raw ones) and set, what was found.
@@ -191,10 +211,54 @@ class Problem:
             mean, subset_rows = self._inputs(seed)
             for name in sets:
                 examples, rows = (self.train, subset_rows) if name == "train" else (self.test, None)
-                found = evaluate(weights, examples, mean, self.architecture.activation, rows)
+                found = evaluate(
+                    weights,
+                    examples,
+                    mean,
+                    self.architecture.activation,
+                    rows,
+                    with_information=with_information and name == "train",
+                )
                 for (_, model, gamma), evaluation in zip(kinds, found, strict=True):
                     evaluations[model][gamma][name] = evaluation
         return evaluations
+
+    def outcomes(
+        self,
+        state: EnsembleState,
+        seeds: Sequence[int],
+        evaluations: Mapping[int, Evaluation],
+    ) -> dict[int, Outcome]:
+        """What became of the raw weights in a state, by model.
+
+        Args:
+            state: of an ensemble.
+            seeds: of all models of that ensemble.
+            evaluations: of its raw weights on the training subset, with information.
+        """
+        layers = split_layers(state.raw, self.architecture, len(state.models))
+        outcomes: dict[int, Outcome] = {}
+        for position, model in enumerate(state.models):
+            found, start = evaluations[model], self._start(seeds[model])
+            moved = relative_move([layer[position] for layer in layers], start.layers)
+            outcomes[model] = classify(found.loss, found.information, start.known, moved)
+        return outcomes
+
+    def _measure_start(self, seed: int) -> _Start:
+        mean, rows = self._inputs(seed)
+        flat = stack_weights(self.architecture, [seed], self.dtype, mean.device)
+        layers = [layer[0] for layer in split_layers(flat, self.architecture, 1)]
+        some = rows[:: max(1, len(rows) // _EXAMPLES_AT_START)]
+        [found] = evaluate(
+            [layers],
+            self.train,
+            mean,
+            self.architecture.activation,
+            some,
+            with_information=True,
+        )
+        assert found.information is not None  # small weights, and pixels up to 255
+        return _Start(layers, found.information)
 
     def has_dead_layer(self, seed: int, model: Sequence[Tensor]) -> bool:
         """Whether a ReLU model is dead for every example that its seed sees in training."""

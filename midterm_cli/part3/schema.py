@@ -12,7 +12,7 @@ from midterm_cli.experiment import ExperimentConfig, Record
 Activation = Literal["relu", "identity", "tanh"]
 Sampling = Literal["replacement", "shuffle"]
 GradientMethod = Literal["closed_form", "autograd"]
-Outcome = Literal["trained", "collapsed", "non_finite"]
+Outcome = Literal["trained", "degraded", "untrained", "collapsed", "non_finite"]
 Metric = Literal["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 
 METRICS: dict[Metric, str] = {

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from midterm_cli.part3.evaluate import Examples, evaluate, has_dead_layer
+from midterm_cli.part3.information import information
 from midterm_cli.part3.network import Architecture, initial_weights
 
 RNG = np.random.default_rng(3)
@@ -30,7 +31,7 @@ def in_numpy(model: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rows", [None, np.arange(0, 2345, 2), np.array([7])])
-def test_loss_accuracy_and_histogram(rows: np.ndarray | None) -> None:
+def test_loss_accuracy_and_information(rows: np.ndarray | None) -> None:
     images, labels = (IMAGES, LABELS) if rows is None else (IMAGES[rows], LABELS[rows])
     three = models(3)
     found = evaluate(
@@ -39,6 +40,7 @@ def test_loss_accuracy_and_histogram(rows: np.ndarray | None) -> None:
         torch.from_numpy(MEAN),
         "tanh",
         None if rows is None else torch.from_numpy(rows),
+        with_information=True,
     )
     for model, evaluation in zip(three, found, strict=True):
         log_p = in_numpy(model, images)
@@ -46,7 +48,11 @@ def test_loss_accuracy_and_histogram(rows: np.ndarray | None) -> None:
         loss = -log_p[np.arange(len(labels)), labels].mean()
         assert evaluation.loss == pytest.approx(loss, rel=1e-12)
         assert evaluation.accuracy == (classes == labels).mean()
-        assert evaluation.predicted_counts == tuple(np.bincount(classes, minlength=4))
+        # What is subtracted from an example's logits does not matter.
+        expected = information(log_p, labels, 4)
+        assert evaluation.information is not None
+        assert expected is not None
+        assert evaluation.information.value == pytest.approx(expected.value, abs=1e-9)
 
 
 def test_a_model_has_the_same_numbers_alone_and_beside_others() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from answer import Answer
 from matplotlib.collections import PathCollection
+from matplotlib.patches import Rectangle
 
 from midterm_cli.config import resolve
 from midterm_cli.errors import UserError
@@ -23,7 +24,7 @@ from midterm_cli.launch.local import Threads
 from midterm_cli.part3.lr_sweep import run as lr_sweep
 from midterm_cli.part3.lr_sweep.run import results_of
 from midterm_cli.part3.lr_sweep.schema import Config, Results, Trial
-from midterm_cli.part3.lr_sweep.show import draw, quartiles, summarize
+from midterm_cli.part3.lr_sweep.show import draw, summarize
 from midterm_cli.part3.schema import Outcome
 
 # A sweep of a tenth of a second: linear models on 600 images.
@@ -76,9 +77,27 @@ def tiny() -> Results:
 
 
 def trial(lr: float, seed: int, outcome: Outcome) -> Trial:
-    loss = {"trained": 0.5, "collapsed": 2.31, "non_finite": None}[outcome]
-    accuracy = None if loss is None else 0.5
-    return Trial(lr=lr, seed=seed, outcome=outcome, train_loss=loss, train_accuracy=accuracy)
+    """By itself: a degraded one has trained, with little information."""
+    loss, known = {
+        "trained": (0.5, 1.7),
+        "degraded": (1.9, 0.5),
+        "untrained": (4.0, 0.01),
+        "collapsed": (2.31, 0.0),
+        "non_finite": (None, None),
+    }[outcome]
+    return Trial(
+        lr=lr,
+        seed=seed,
+        outcome="trained" if outcome == "degraded" else outcome,
+        train_loss=loss,
+        train_accuracy=None if loss is None else 0.5,
+        information=known,
+    )
+
+
+def from_1e_3(trials: Sequence[Trial]) -> Results:
+    """What a sweep says that began at 1e-3."""
+    return results_of(trials, config_of(*TINY, "start_lr=0.001"), 2.3)
 
 
 def models(trials: Sequence[Trial]) -> list[tuple[float, int]]:
@@ -110,7 +129,7 @@ def test_rates_count_their_trials_and_have_wilson_intervals() -> None:
     ]
     trials = [trial(1e-3, seed, "trained") for seed in range(6)]
     trials += [trial(2e-3, seed, outcome) for seed, outcome in enumerate(outcomes)]
-    stable, half = results_of(trials, 1e-3, 2.3).rates
+    stable, half = from_1e_3(trials).rates
     assert (stable.lr, stable.failed, stable.total, stable.low) == (1e-3, 0, 6, 0)
     assert (half.lr, half.failed, half.collapsed, half.non_finite, half.total) == (2e-3, 3, 2, 1, 6)
     # The ends are the probabilities p that lie z standard errors of p from the share.
@@ -128,7 +147,8 @@ def test_the_bracket_follows_from_the_trials(tiny: Results) -> None:
     assert [lr for lr in failed if lr < first and failed[lr] >= 3] == []
     assert tiny.first_divergent_lr == first
     assert tiny.last_stable_lr == first / 2
-    assert tiny.recommended_lr == first / 4
+    assert tiny.threshold_lr is not None
+    assert tiny.recommended_lr == lr_sweep.RECOMMENDED_SHARE * tiny.threshold_lr.estimate
     assert tiny.bracketed
 
 
@@ -139,16 +159,112 @@ def made_up(failures: Mapping[float, int], num_seeds: int = 6) -> Results:
         for lr, failed in sorted(failures.items())
         for seed in range(num_seeds)
     ]
-    return results_of(trials, 1e-3, 2.3)
+    return from_1e_3(trials)
 
 
 def test_the_threshold_is_where_half_of_the_seeds_fail() -> None:
-    # Symmetric about 2e-3 in the logarithm, and so is the statistical model.
+    # Symmetric about 2e-3 in the logarithm.
     found = made_up({1e-3: 0, 1.6e-3: 2, 2e-3: 3, 2.5e-3: 4, 4e-3: 6}).threshold_lr
     assert found is not None
-    assert found.estimate == pytest.approx(2e-3, rel=0.02)
-    assert found.low * found.high == pytest.approx(4e-6, rel=0.05)
-    assert 1e-3 < found.low < 1.8e-3
+    assert found.estimate == pytest.approx(2e-3, rel=1e-9)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low * found.high == pytest.approx(4e-6)
+    assert 1e-3 < found.low < 1.6e-3
+
+
+def with_outcomes(outcomes: Mapping[float, Outcome], num_seeds: int = 6) -> Results:
+    """A sweep from 1e-3 in which all seeds have one outcome at each learning rate."""
+    return from_1e_3(
+        [trial(lr, seed, outcome) for lr, outcome in outcomes.items() for seed in range(num_seeds)]
+    )
+
+
+def test_a_run_is_degraded_by_what_the_best_learning_rate_gains() -> None:
+    found = with_outcomes({1e-3: "trained", 2e-3: "degraded", 4e-3: "collapsed"})
+    assert found.best_lr == 1e-3
+    assert [(r.failed, r.degraded, r.collapsed) for r in found.rates] == [
+        (0, 0, 0),
+        (6, 6, 0),
+        (6, 0, 6),
+    ]
+    assert found.first_divergent_lr == 2e-3
+    assert found.thresholds is not None
+    assert found.thresholds.non_finite is None
+    for threshold, estimate in (
+        (found.thresholds.collapsed, math.sqrt(2 * 4) * 1e-3),
+        (found.thresholds.degraded, math.sqrt(1 * 2) * 1e-3),
+    ):
+        assert threshold is not None
+        assert threshold.estimate == pytest.approx(estimate)
+    assert found.threshold_lr == found.thresholds.degraded
+
+
+def test_untrained_is_counted_apart_and_never_as_failure() -> None:
+    found = with_outcomes(
+        {1.25e-4: "untrained", 5e-4: "untrained", 1e-3: "trained", 2e-3: "non_finite"}
+    )
+    assert [(rate.failed, rate.untrained) for rate in found.rates] == [
+        (0, 6),
+        (0, 6),
+        (0, 0),
+        (6, 0),
+    ]
+    assert (found.last_stable_lr, found.first_divergent_lr) == (1e-3, 2e-3)
+    assert found.threshold_lr is not None
+    assert found.threshold_lr.low == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("failures", "num_seeds", "reliable"),
+    [
+        # The upper limit of 9 of 40 is 0.36, that of 6 of 40 is 0.28, that of 0 of 10 is 0.26.
+        ({1e-3: 0, 2e-3: 9, 4e-3: 40}, 40, 1e-3),
+        ({1e-3: 0, 2e-3: 6, 4e-3: 40}, 40, 2e-3),
+        ({1e-3: 0, 1.5e-3: 0, 2e-3: 10}, 10, 1.5e-3),
+        ({1e-3: 0, 1.5e-3: 1, 1.7e-3: 0, 2e-3: 10}, 10, 1e-3),  # not beyond one that is not
+        ({1e-3: 0, 2e-3: 8}, 8, None),  # eight seeds cannot tell: 0.31
+    ],
+)
+def test_a_reliable_learning_rate_fails_for_few_of_the_seeds_with_confidence(
+    failures: dict[float, int], num_seeds: int, reliable: float | None
+) -> None:
+    found = made_up(failures, num_seeds)
+    assert found.reliable_lr == reliable
+    assert found.last_stable_lr is not None
+
+
+def test_given_learning_rates_are_tried_and_no_others() -> None:
+    found = sweep("rates=1e-3:8e-3:4", "max_rates=2")
+    assert [rate.lr for rate in found.rates] == [1e-3, 2e-3, 4e-3, 8e-3]
+    assert (found.last_stable_lr, found.first_divergent_lr) == (2e-3, 4e-3)
+    assert found.threshold_lr is not None
+    output = run(config_of(*TINY, "rates=[5e-4, 1e-3]"))
+    assert not output.failed
+    assert results(output).threshold_lr is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("[]", []),
+        ("0.004", [0.004]),
+        ("1e-3,4e-3,2e-3", [1e-3, 4e-3, 2e-3]),
+        ("1e-3:1e-1:3", [1e-3, 1e-2, 1e-1]),
+        ("1:10:3", [1, 3.16228, 10]),
+        ("10:1000:2", [10, 1000]),
+    ],
+)
+def test_learning_rates_as_they_may_be_given(given: str, expected: list[float]) -> None:
+    assert config_of(f"rates={given}").rates == expected
+
+
+@pytest.mark.parametrize(
+    "given", ["1e-1:1e-3:3", "1e-3:1e-1:1", "0:1:3", "1e-3:1e-1", "a:b:c", "1e-3,1e-3", "1e9", "x"]
+)
+def test_learning_rates_that_are_none(given: str) -> None:
+    with pytest.raises(UserError, match="rates"):
+        config_of(f"rates={given}")
 
 
 def test_learning_rates_too_low_to_learn_say_nothing_about_the_threshold() -> None:
@@ -156,21 +272,6 @@ def test_learning_rates_too_low_to_learn_say_nothing_about_the_threshold() -> No
     found = made_up(failures).threshold_lr
     assert found is not None
     assert found == made_up({1e-6: 6, 1e-5: 5} | failures).threshold_lr
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([3.0], [3, 3, 3]),
-        ([1.0, 3.0], [1, 2, 3]),
-        ([4.0, 1.0, 3.0, 2.0], [1.5, 2.5, 3.5]),
-        ([5.0, 4.0, 3.0, 2.0, 1.0], [2, 3, 4]),
-        ([math.inf, 1.0, 3.0, 2.0], [1.5, 2.5, math.nan]),
-        ([math.inf, 1.0, math.inf, 2.0], [1.5, math.nan, math.nan]),
-    ],
-)
-def test_quartiles_of_the_figure(losses: list[float], expected: list[float]) -> None:
-    np.testing.assert_array_equal(quartiles(losses), expected)
 
 
 def test_a_sweep_of_few_wide_models_computes_on_all_cores() -> None:
@@ -215,7 +316,7 @@ def test_seeds_that_train_above_a_learning_rate_at_which_they_fail_are_flagged()
         for seed, course in courses.items()
     ]
 
-    assert results_of(trials, 1e-3, 2.3).non_monotone_seeds == [2, 3]
+    assert from_1e_3(trials).non_monotone_seeds == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +338,7 @@ def test_a_rule_that_knows_only_nan_does_not_see_a_collapse(
     }
     trials = [trial(lr, seed, outcome) for lr, outcome in outcomes.items() for seed in range(4)]
 
-    results = results_of(trials, 1e-3, 2.3)
+    results = from_1e_3(trials)
 
     assert results.first_divergent_lr == 4e-3
     assert results.nan_rule_divergent_lr == found
@@ -271,9 +372,9 @@ def test_without_a_bracket_it_says_so_and_recommends_nothing(
     (warning,) = output.warnings
     assert [part for part in parts if part not in warning] == []
     assert not any("Recommended" in str(line) for line in summarize(found))
-    upper, _ = draw(config, found)["lr_sweep"].axes
+    upper = draw(config, found)["lr_sweep"].axes[0]
     labels = upper.get_legend_handles_labels()[1]
-    assert "recommended" not in labels
+    assert not any(label.startswith("recommended") for label in labels)
 
 
 def test_progress_counts_runs_and_ends_at_its_total() -> None:
@@ -287,12 +388,18 @@ def test_progress_counts_runs_and_ends_at_its_total() -> None:
 
 
 def test_the_figure_shows_every_trial_and_the_learning_rates_that_matter(tiny: Results) -> None:
-    upper, lower = draw(config_of(*TINY), tiny)["lr_sweep"].axes
+    upper, accuracies, shares, lower = draw(config_of(*TINY), tiny)["lr_sweep"].axes
 
-    dots = [dots for dots in upper.collections if isinstance(dots, PathCollection)]
-    assert sum(len(np.asarray(kind.get_offsets())) for kind in dots) == len(tiny.trials)
+    for axis in (upper, accuracies):
+        dots = [dots for dots in axis.collections if isinstance(dots, PathCollection)]
+        assert sum(len(np.asarray(kind.get_offsets())) for kind in dots) == len(tiny.trials)
+    # The bars of each learning rate add up to all seeds.
+    tops = [bar.get_y() + bar.get_height() for bar in shares.patches if isinstance(bar, Rectangle)]
+    assert max(tops) == pytest.approx(1)
+    heights = sum(bar.get_height() for bar in shares.patches if isinstance(bar, Rectangle))
+    assert heights == pytest.approx(len(tiny.rates))
     assert tiny.threshold_lr is not None
-    for axis in (upper, lower):
+    for axis in (upper, accuracies, lower):
         at = [np.asarray(line.get_xdata()).tolist() for line in axis.lines]
         assert [tiny.threshold_lr.estimate] * 2 in at
         assert [tiny.recommended_lr] * 2 in at
@@ -476,19 +583,58 @@ def test_the_published_network_diverges_where_it_was_published_to(fashion_mnist:
 
     assert found.last_stable_lr == 2e-3
     assert found.first_divergent_lr == found.nan_rule_divergent_lr == 4e-3
-    assert found.recommended_lr == 1e-3
     assert {trial.outcome for trial in found.trials} == {"trained", "non_finite"}
     assert found.threshold_lr is not None
     assert 2.8e-3 < found.threshold_lr.estimate < 4.5e-3
+    assert found.recommended_lr == pytest.approx(found.threshold_lr.estimate / 3)
 
 
 @pytest.mark.real_data
 def test_the_relu_network_collapses_without_a_nan(fashion_mnist: Path) -> None:
     found = real_sweep("lr_sweep", fashion_mnist)
 
-    assert {trial.outcome for trial in found.trials} == {"trained", "collapsed"}
+    assert {trial.outcome for trial in found.trials} == {"trained", "degraded", "collapsed"}
     assert found.nan_rule_divergent_lr is None
     assert found.threshold_lr is not None
-    assert 8e-3 < found.threshold_lr.estimate < 2.3e-2
+    assert 1e-2 < found.threshold_lr.estimate < 1.6e-2
+    # Called trained, they would know next to nothing.
+    for trial in found.trials:
+        assert trial.information is not None
+        assert (trial.outcome == "trained") == (trial.information > 0.85)
     assert found.last_stable_lr is not None
     assert found.first_divergent_lr == 2 * found.last_stable_lr
+
+
+@pytest.mark.real_data
+def test_a_start_far_too_low_is_no_failure_and_finds_the_bracket(fashion_mnist: Path) -> None:
+    config = config_of("start_lr=1e-7", "hidden_sizes=[16]", "num_seeds=3", "device=cpu")
+    found = results(run(config, workers=2, data_dir=fashion_mnist))
+    assert found.bracketed
+    assert found.rates[0].untrained == 3
+    assert all(rate.failed == 0 for rate in found.rates if rate.lr < 1e-3)
+    assert len(found.rates) < 20
+
+
+@pytest.mark.real_data
+def test_no_network_near_the_threshold_is_called_trained_that_knows_next_to_nothing(
+    fashion_mnist: Path,
+) -> None:
+    """At these rates a third of those below the constant guess have an accuracy below 0.2."""
+    config = config_of("rates=[2e-3, 1.345e-2, 1.6e-2, 2.263e-2]", "num_seeds=20", "seed=1000")
+    found = results(run(config, workers=2, data_dir=fashion_mnist))
+    assert found.constant_guess_loss is not None
+    below_guess = [
+        trial
+        for trial in found.trials
+        if trial.lr > 1e-2
+        and trial.train_loss is not None
+        and trial.train_loss < found.constant_guess_loss
+        and trial.train_accuracy is not None
+        and trial.train_accuracy < 0.2
+    ]
+    assert len(below_guess) >= 5
+    assert {trial.outcome for trial in below_guess} <= {"degraded", "collapsed"}
+    for trial in found.trials:
+        if trial.outcome == "trained":
+            assert trial.train_accuracy is not None
+            assert trial.train_accuracy > 0.25

@@ -1,62 +1,30 @@
-"""The verdict on made-up final states, with any number of classes."""
+"""What became of a training: by itself, and in a sweep."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
+import torch
 
-from midterm_cli.part3.outcome import classify, constant_guess_loss, worst
-from midterm_cli.part3.schema import Outcome
-
-TEN = [600] * 10
-SPREAD = [590, 610, 600, 605, 595, 600, 600, 600, 580, 620]
-ONE_CLASS = [6000] + [0] * 9
-
-
-@pytest.mark.parametrize("loss", [None, math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_non_finite(loss: float | None) -> None:
-    assert classify(loss, SPREAD, TEN) == "non_finite"
-
-
-@pytest.mark.parametrize(
-    ("loss", "outcome"),
-    [
-        (0.12, "trained"),
-        (2.2, "trained"),  # bad, and yet better than any constant guess
-        (math.log(10) - 1e-6, "trained"),
-        (math.log(10), "collapsed"),
-        (2.303, "collapsed"),  # dead units, measured on Fashion-MNIST
-        (12.0, "collapsed"),  # about the loss at the start: "worse than at the start" misses it
-    ],
+from midterm_cli.part3.information import Information, information
+from midterm_cli.part3.outcome import (
+    Attempt,
+    best_lr,
+    classify,
+    constant_guess_loss,
+    is_overconfident,
+    judge_sweep,
+    relative_move,
+    worst,
 )
-def test_loss_against_the_constant_guess(loss: float, outcome: str) -> None:
-    assert classify(loss, SPREAD, TEN) == outcome
-
-
-@pytest.mark.parametrize("counts", [TEN, [1, 2, 5, 0], [985, 15]])
-def test_the_constant_guess_itself_is_no_better_than_the_constant_guess(
-    counts: list[int],
-) -> None:
-    assert classify(constant_guess_loss(counts), counts, counts) == "collapsed"
-
-
-def test_a_model_that_predicts_one_class_has_collapsed_whatever_its_loss() -> None:
-    assert classify(2.25, ONE_CLASS, TEN) == "collapsed"
-    assert classify(2.25, [5950, 50] + [0] * 8, TEN) == "collapsed"
-    assert classify(2.25, [5000, 1000] + [0] * 8, TEN) == "trained"
-
-
-def test_one_prediction_is_right_where_one_class_holds_nearly_all_labels() -> None:
-    assert classify(0.05, [1000, 0], [985, 15]) == "trained"
-    assert constant_guess_loss([985, 15]) > 0.05
+from midterm_cli.part3.schema import Outcome
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10, 1000])
 def test_equal_classes_have_entropy_ln_c(num_classes: int) -> None:
     counts = [7] * num_classes
     assert constant_guess_loss(counts) == pytest.approx(math.log(num_classes), rel=1e-14)
-    spread = counts
-    assert classify(math.log(num_classes) * 0.9, spread, counts) == "trained"
-    assert classify(math.log(num_classes) * 1.0001, spread, counts) == "collapsed"
 
 
 def test_no_constant_prediction_beats_the_class_frequencies() -> None:
@@ -71,20 +39,157 @@ def test_no_constant_prediction_beats_the_class_frequencies() -> None:
         assert loss_of(shares) > best
 
 
-def test_the_shares_that_count_as_one_class_are_included() -> None:
-    assert classify(0.1, [990, 10], [600, 400]) == "collapsed"
-    assert classify(0.1, [989, 11], [600, 400]) == "trained"
-    assert classify(0.1, [1000, 0], [900, 100]) == "trained"
-    assert classify(0.1, [1000, 0], [899, 101]) == "collapsed"
+LN10 = math.log(10)
+FRESH = Information(0.05, 0.004, LN10, 1000)
+
+
+def a_problem(
+    num_examples: int, shares: Sequence[float], signal: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of these frequencies, and logits that know them by as much as the signal says."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(len(shares), num_examples, p=shares)
+    logits = rng.normal(size=(num_examples, len(shares)))
+    logits[np.arange(num_examples), labels] += signal
+    return logits, labels
+
+
+def known(value: float, num_examples: int = 6000, constant: bool = False) -> Information:
+    return Information(value, 0.01, LN10, num_examples, constant)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "expected"),
+    ("loss", "value", "moved", "outcome"),
     [
-        (["trained", "trained"], "trained"),
-        (["collapsed", "trained"], "collapsed"),
-        (["trained", "non_finite", "collapsed"], "non_finite"),
+        (0.6, 1.75, 0.3, "trained"),
+        (76.0, 1.7, 4.6, "trained"),  # softmax regression on unscaled pixels
+        (2.2, 0.165, 0.02, "trained"),
+        (2.2, 0.160, 0.02, "untrained"),  # 4.9 % of what the initial weights did not know
+        (4.5, 0.0524, 1e-4, "untrained"),  # lr 1e-8
+        (3.7, 0.0943, 0.008, "untrained"),  # a single update
+        (3.7, 0.0, 0.008, "untrained"),
+        (2.3, 0.049, 1.2, "collapsed"),  # nearly dead, accuracy 0.12
+        (2.3, 0.0, 0.7, "collapsed"),
+        (2.3, 0.0, 0.24, "untrained"),
+        (2.3, 0.0, 0.26, "collapsed"),
+        (None, 1.7, 0.3, "non_finite"),
+        (math.nan, 1.7, 0.3, "non_finite"),
+        (math.inf, 1.7, 0.3, "non_finite"),
+        (0.6, 1.7, math.nan, "non_finite"),
+        (0.6, 1.7, math.inf, "non_finite"),
     ],
 )
-def test_the_worst_outcome_is_that_of_all(outcomes: list[Outcome], expected: Outcome) -> None:
-    assert worst(outcomes) == expected
+def test_outcomes(loss: float | None, value: float, moved: float, outcome: Outcome) -> None:
+    assert classify(loss, known(value), FRESH, moved) == outcome
+
+
+def test_outputs_that_are_not_finite() -> None:
+    assert classify(0.6, None, FRESH, 0.3) == "non_finite"
+
+
+def test_constant_outputs_have_collapsed_however_little_the_weights_moved() -> None:
+    assert classify(2.3, known(0.0, constant=True), FRESH, 0.01) == "collapsed"
+
+
+def test_what_few_examples_cannot_show_has_not_been_learned() -> None:
+    blank = Information(0.0, 0.0, LN10, 12)
+    assert classify(2.0, known(0.37, num_examples=12), blank, 0.1) == "untrained"
+    assert classify(2.0, known(0.38, num_examples=12), blank, 0.1) == "trained"
+
+
+def test_initial_weights_that_know_most_of_two_classes_by_chance_are_no_training() -> None:
+    start = Information(0.6, 0.01, math.log(2), 1000)
+    assert classify(0.4, Information(0.603, 0.01, math.log(2), 6000), start, 1e-4) == "untrained"
+    assert classify(0.1, Information(0.68, 0.01, math.log(2), 6000), start, 0.4) == "trained"
+
+
+def test_overconfident_is_a_loss_above_the_constant_guess() -> None:
+    assert is_overconfident(2.4, known(1.7))
+    assert not is_overconfident(2.2, known(1.7))
+    assert not is_overconfident(None, known(1.7))
+    assert not is_overconfident(2.4, None)
+
+
+def test_networks_of_every_outcome_from_their_logits() -> None:
+    """Classify from the start to the end, as a run does, on constructed logits."""
+    rng = np.random.default_rng(0)
+    for shares in ([0.1] * 10, [0.95, 0.05], [0.5, 0.5]):
+        classes = len(shares)
+        learned, labels = a_problem(3000, shares, 4.0)
+        fresh = information(a_problem(3000, shares, 0)[0], labels, classes)
+        assert fresh is not None
+
+        def outcome(logits: np.ndarray, moved: float = 0.5) -> Outcome:
+            return classify(1.0, information(logits, labels, classes), fresh, moved)  # noqa: B023
+
+        one_class = 0.01 * rng.normal(size=(3000, classes)) + 5 * np.eye(classes)[0]
+        assert outcome(learned) == "trained"
+        assert outcome((1e30 * learned).astype(np.float32)) == "trained"
+        assert outcome(learned + 50 * np.eye(classes)[0]) == "trained"  # says one class
+        assert outcome(one_class) == "collapsed"
+        assert outcome(np.zeros((3000, classes)), moved=0.01) == "collapsed"
+        assert outcome(rng.normal(size=(3000, classes)), moved=0.01) == "untrained"
+        assert outcome(np.full((3000, classes), np.nan)) == "non_finite"
+
+
+def test_relative_move_is_that_of_the_layer_that_moved_most() -> None:
+    initial = [torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0], [0.0]])]
+    assert relative_move(initial, initial) == 0
+    moved = [torch.tensor([[3.0, 4.5]]), torch.tensor([[1.0], [0.3]])]
+    assert relative_move(moved, initial) == pytest.approx(0.3)
+    # Finite weights whose squares are not, in float32.
+    far = [torch.tensor([[3e38, 4.0]]), initial[1]]
+    assert relative_move(far, initial) == pytest.approx(6e37)
+    for bad in (math.nan, math.inf):
+        assert math.isnan(relative_move([torch.tensor([[3.0, bad]]), initial[1]], initial))
+        assert math.isnan(relative_move([initial[0], torch.tensor([[bad], [0.0]])], initial))
+
+
+def test_a_sweep_measures_by_its_best_learning_rate() -> None:
+    trials: list[tuple[float, Outcome, float | None, Outcome]] = [
+        (1e-6, "untrained", 0.02, "untrained"),
+        (1e-6, "untrained", 0.04, "untrained"),
+        (1e-6, "trained", 0.2, "untrained"),
+        (1e-4, "trained", 0.84, "untrained"),
+        (1e-4, "trained", 0.9, "trained"),
+        (1e-4, "collapsed", 0.0, "collapsed"),
+        (2e-3, "trained", 1.7, "trained"),
+        (2e-3, "trained", 1.75, "trained"),
+        (2e-3, "trained", 0.8, "degraded"),
+        (1e-2, "trained", 0.85, "trained"),
+        (1e-2, "trained", 0.84, "degraded"),
+        (1e-2, "untrained", 0.04, "degraded"),
+        (3e-2, "collapsed", 0.3, "collapsed"),
+        (3e-2, "non_finite", None, "non_finite"),
+    ]
+
+    def judged(order: Sequence[int]) -> list[Outcome]:
+        attempts = [Attempt(trials[i][0], 0, trials[i][1]) for i in order]
+        values = [trials[i][2] for i in order]
+        assert best_lr(attempts, values) == (2e-3, 1.7)
+        assert judge_sweep(attempts, values, 0.0) == [trials[i][1] for i in order]
+        return judge_sweep(attempts, values, 0.5)
+
+    for order in (range(len(trials)), np.random.default_rng(0).permutation(len(trials)).tolist()):
+        assert judged(order) == [trials[i][3] for i in order]
+
+
+def test_a_sweep_in_which_nothing_learns() -> None:
+    outcomes: list[Outcome] = ["untrained", "untrained", "untrained", "non_finite"]
+    attempts = [Attempt(lr, 0, outcome) for lr, outcome in zip((1, 2, 2, 4), outcomes, strict=True)]
+    # What the initial weights know by chance is no measure: 0.01 is not degraded.
+    values = [0.0, 0.1, 0.01, None]
+    assert best_lr(attempts, values) is None
+    assert judge_sweep(attempts, values, 0.5) == outcomes
+
+
+def test_the_lower_of_two_learning_rates_that_are_as_good_is_the_best() -> None:
+    attempts = [Attempt(2e-3, 0, "trained"), Attempt(1e-3, 0, "trained")]
+    assert best_lr(attempts, [1.0, 1.0]) == (1e-3, 1.0)
+
+
+def test_worst() -> None:
+    assert worst(["trained", "untrained"]) == "untrained"
+    assert worst(["collapsed", "untrained", "degraded"]) == "collapsed"
+    assert worst(["non_finite", "collapsed"]) == "non_finite"
+    assert worst(["degraded", "trained"]) == "degraded"

@@ -11,6 +11,8 @@ from midterm_cli.part3.statistics import (
     mean_and_sd,
     mean_interval,
     prediction_interval,
+    quartiles,
+    upper_limit,
     wilson_interval,
 )
 
@@ -110,3 +112,41 @@ def test_prediction_interval_has_its_nominal_coverage(
         low, high = prediction_interval(float(before.mean()), total, sd, sd_total, future, 0.9)
         hits += low < after.mean() < high
     assert 0.88 < hits / 2000 < 0.92
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0], [3, 3, 3]),
+        ([1.0, 3.0], [1, 2, 3]),
+        ([4.0, 1.0, 3.0, 2.0], [1.5, 2.5, 3.5]),
+        ([5.0, 4.0, 3.0, 2.0, 1.0], [2, 3, 4]),
+        ([math.inf, 1.0, 3.0, 2.0], [1.5, 2.5, math.inf]),
+        ([math.inf, 1.0, math.inf, 2.0], [1.5, math.inf, math.inf]),
+        ([-math.inf, 1.0, 2.0, 3.0], [-math.inf, 1.5, 2.5]),
+    ],
+)
+def test_quartiles(values: list[float], expected: list[float]) -> None:
+    assert quartiles(values) == expected
+
+
+def test_the_upper_limit_is_where_so_few_successes_have_the_remaining_probability() -> None:
+    assert upper_limit(0, 10) == pytest.approx(1 - 0.05**0.1, rel=1e-12)
+    assert upper_limit(10, 10) == 1
+    for successes, total in ((0, 1), (1, 10), (9, 40), (3, 4)):
+        p = upper_limit(successes, total)
+        tail = sum(
+            math.comb(total, k) * p**k * (1 - p) ** (total - k) for k in range(successes + 1)
+        )
+        assert tail == pytest.approx(0.05, rel=1e-9)
+
+
+@pytest.mark.parametrize("total", [3, 10, 40])
+def test_the_upper_limit_holds_at_every_share(total: int) -> None:
+    for p in np.linspace(0.001, 0.999, 200):
+        held = sum(
+            math.comb(total, k) * p**k * (1 - p) ** (total - k)
+            for k in range(total + 1)
+            if upper_limit(k, total) >= p
+        )
+        assert held >= 0.95 - 1e-9

@@ -97,6 +97,28 @@ def test_one_epoch_is_as_published_and_as_measured(fashion_mnist: Path) -> None:
     assert missed("reference/train", results(run(config, data_dir=fashion_mnist))) == set()
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("assignments", "outcome", "overconfident"),
+    [
+        (["epochs=1"], "trained", False),
+        (["hidden_sizes=[]", "epochs=1"], "trained", True),  # a loss of 76 nats, accuracy 0.76
+        (["hidden_sizes=[256]", "epochs=1"], "trained", True),
+        (["lr=1e-8", "epochs=1"], "untrained", False),
+        (["batch_size=7000", "epochs=1"], "untrained", False),  # a single update
+        (["lr=0.045", "epochs=1", "seed=3"], "collapsed", False),
+        (["lr=0.02", "activation=identity", "epochs=1"], "non_finite", False),
+    ],
+)
+def test_outcomes_on_real_data(
+    fashion_mnist: Path, assignments: list[str], outcome: str, overconfident: bool
+) -> None:
+    found = results(run(config_of("num_seeds=3", *assignments), 2, data_dir=fashion_mnist))
+    assert [entry.outcome for entry in found.outcomes] == [outcome] * 3
+    assert [entry.overconfident for entry in found.outcomes] == [overconfident] * 3
+    assert found.outcome == outcome
+
+
 @pytest.fixture(scope="module")
 def as_published(fashion_mnist: Path) -> Results:
     """Ten seeds of the published, linear network."""

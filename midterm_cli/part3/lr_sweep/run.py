@@ -8,15 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from midterm_cli.experiment import Context, Job, Output, Record
-from midterm_cli.part3.ensemble import CHECKS_PER_EPOCH, Ensemble
-from midterm_cli.part3.evaluate import Evaluation
-from midterm_cli.part3.lr_sweep.schema import Config, FailureRate, Results, Sharpness, Trial
-from midterm_cli.part3.outcome import Attempt, classify, constant_guess_loss
-from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
-from midterm_cli.part3.search import failure_shares, find_bracket, next_lrs
+from midterm_cli.part3.ensemble import CHECKS_PER_EPOCH, Ensemble, EnsembleState
+from midterm_cli.part3.lr_sweep.schema import (
+    Config,
+    FailureRate,
+    Results,
+    Sharpness,
+    Thresholds,
+    Trial,
+)
+from midterm_cli.part3.outcome import (
+    FAILURES,
+    Attempt,
+    best_lr,
+    constant_guess_loss,
+    is_overconfident,
+    judge_sweep,
+)
+from midterm_cli.part3.problem import Problem, arithmetic, computed_by
+from midterm_cli.part3.search import Bracket, Rates, next_lrs
 from midterm_cli.part3.sharpness import along_run, sharpness_of_run
-from midterm_cli.part3.statistics import wilson_interval
-from midterm_cli.part3.threshold import estimate_threshold
+from midterm_cli.part3.statistics import upper_limit, wilson_interval
+from midterm_cli.part3.threshold import estimate_threshold, falls_again
 
 Model = tuple[float, int]  # learning rate and seed
 
@@ -24,13 +37,16 @@ Model = tuple[float, int]  # learning rate and seed
 # they are fewer.
 _MAX_POINTS = 40
 
+RECOMMENDED_SHARE = 1 / 3
+"""Of the threshold's estimate, for training; docs/recommended_rate.md shows how it was chosen."""
+
 
 class _FinishedGroup(Record):
     """Models that were trained together: a record of the journal.
 
     Attributes:
         num_groups: among which the learning rates were divided.
-        trials: one a model.
+        trials: one a model, with the outcome of each by itself.
         data_sha256: of the data.
         worker: who trained them; None for this process.
     """
@@ -70,11 +86,10 @@ def run(config: Config, context: Context) -> Output:
                 done.append(group)
                 trials += group.trials
                 context.progress(len(trials), _expected_trials(trials, config), text)
-    trials.sort(key=lambda trial: (trial.lr, trial.seed))
     # What a constant guess scores, for the figure; nearly the same for every seed.
     guess = constant_guess_loss(problem.class_counts(config.seed))
     with arithmetic(problem.threads(1, context.workers)):
-        results = results_of(trials, config.start_lr, guess)
+        results = results_of(trials, config, guess)
         if config.sharpness and results.recommended_lr is not None:
             sharpness = _sharpness(problem, config, results.recommended_lr)
             results = results.model_copy(update={"sharpness": sharpness})
@@ -82,21 +97,26 @@ def run(config: Config, context: Context) -> Output:
     return Output(
         results,
         provenance=problem.provenance | {"threads": threads} | computed_by("trials", shares),
-        failed=not results.bracketed,
+        failed=not results.bracketed and not config.rates,
         warnings=_warnings(results, config),
     )
 
 
 def _next_lrs(trials: Sequence[Trial], config: Config) -> list[float]:
+    if config.rates:
+        return [] if trials else sorted(config.rates)
+    trials, best = judged(trials, config.degraded_share)
     attempts = [trial.attempt for trial in trials]
-    return next_lrs(attempts, config.start_lr, config.tolerance, config.max_rates)
+    return next_lrs(attempts, best, config.start_lr, config.tolerance, config.max_rates)
 
 
 def _expected_trials(trials: Sequence[Trial], config: Config) -> int:
     """Trials in all, if training fails at the next learning rate that is not known to be stable."""
+    if config.rates:
+        return len(config.rates) * config.num_seeds
     num_lrs = len({trial.lr for trial in trials})
     missing = len(_next_lrs(trials, config))
-    if not find_bracket([trial.attempt for trial in trials], config.start_lr).closed:
+    if not _bracket(judged(trials, config.degraded_share)[0], config).closed:
         missing += math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
     return max(len(trials), (num_lrs + missing) * config.num_seeds)
 
@@ -168,22 +188,32 @@ def _run_group(
             if done % ensemble.check_every == 0 and config.activation == "relu":
                 ensemble.freeze(_dead(problem, ensemble, before))
                 before = _first_layers(ensemble)
-    evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {}
+    trials: dict[int, Trial] = {}
     for state in (ensemble.state, *ensemble.frozen.values()):
-        evaluations |= problem.evaluate(state, seeds, ("train",))
-    trials = []
-    for model, (lr, seed) in enumerate(models):
-        train = evaluations[model][None]["train"]
-        trials.append(
-            Trial(
-                lr=lr,
-                seed=seed,
-                outcome=classify(train.loss, train.predicted_counts, problem.class_counts(seed)),
-                train_loss=train.loss,
-                train_accuracy=train.accuracy,
-            )
+        trials |= _trials(problem, state, models)
+    yield [trials[model] for model in range(len(models))]
+
+
+def _trials(problem: Problem, state: EnsembleState, models: Sequence[Model]) -> dict[int, Trial]:
+    """A trial for each model of a state, with its outcome by itself."""
+    seeds = [seed for _, seed in models]
+    evaluations = problem.evaluate(state, seeds, ("train",), with_information=True)
+    found = {model: of_model[None]["train"] for model, of_model in evaluations.items()}
+    trials = {}
+    for model, outcome in problem.outcomes(state, seeds, found).items():
+        train, (lr, seed) = found[model], models[model]
+        known = train.information
+        trials[model] = Trial(
+            lr=lr,
+            seed=seed,
+            outcome=outcome,
+            train_loss=train.loss,
+            train_accuracy=train.accuracy,
+            information=known.value if known else None,
+            information_error=known.standard_error if known else None,
+            overconfident=outcome == "trained" and is_overconfident(train.loss, known),
         )
-    yield trials
+    return trials
 
 
 def _first_layers(ensemble: Ensemble) -> tuple[tuple[int, ...], Tensor]:
@@ -222,40 +252,85 @@ def _sharpness(problem: Problem, config: Config, lr: float) -> Sharpness:
 # ---- what the trials say
 
 
-def results_of(trials: Sequence[Trial], start_lr: float, guess: float) -> Results:
+def judged(trials: Sequence[Trial], degraded_share: float) -> tuple[list[Trial], float | None]:
+    """Trials by learning rate and seed, with their outcomes in the sweep, and its best rate.
+
+    Args:
+        trials: with the outcome of each by itself.
+        degraded_share: of the information that the best learning rate gains.
+    """
+    trials = sorted(trials, key=lambda trial: (trial.lr, trial.seed))
+    attempts, known = [trial.attempt for trial in trials], [trial.information for trial in trials]
+    outcomes = judge_sweep(attempts, known, degraded_share) if trials else []
+    best = best_lr(attempts, known) if trials else None
+    return [
+        trial.model_copy(
+            update={
+                "outcome": outcome,
+                "overconfident": trial.overconfident and outcome == "trained",
+            }
+        )
+        for trial, outcome in zip(trials, outcomes, strict=True)
+    ], best and best[0]
+
+
+def results_of(trials: Sequence[Trial], config: Config, guess: float) -> Results:
     """What the trials of a sweep say, all but the sharpness.
 
     Args:
-        trials: sorted by learning rate and seed.
-        start_lr: where the doubling began.
+        trials: with the outcome of each by itself.
+        config: of the sweep.
         guess: loss of a constant guess, in nats.
     """
+    trials, best = judged(trials, config.degraded_share)
     attempts = [trial.attempt for trial in trials]
-    bracket = find_bracket(attempts, start_lr)
-    threshold = recommended = None
-    if bracket.last_stable is not None and bracket.first_divergent is not None:
-        # Learning rates too low to learn in so few epochs say nothing about the upper end.
-        lowest = min(lr for lr, share in failure_shares(attempts).items() if share < 0.5)
-        threshold = estimate_threshold([attempt for attempt in attempts if attempt.lr >= lowest])
-        # As published: half of the last at which training works.
-        recommended = bracket.last_stable / 2
+    bracket = _bracket(trials, config)
+    thresholds = _thresholds(attempts)
+    threshold = thresholds.degraded if bracket.closed else None
+    rates = [_failure_rate(lr, trials) for lr in sorted({trial.lr for trial in trials})]
+    # What the usual rule, which knows only NaN, calls the first divergent learning rate.
+    nan_rule = Rates(attempts, FAILURES[:1]).bracket(_start(config)).first_divergent
     return Results(
-        trials=list(trials),
-        rates=[_failure_rate(lr, trials) for lr in sorted({trial.lr for trial in trials})],
+        trials=trials,
+        rates=rates,
         last_stable_lr=bracket.last_stable,
         first_divergent_lr=bracket.first_divergent,
         threshold_lr=threshold,
-        recommended_lr=recommended,
+        recommended_lr=threshold and RECOMMENDED_SHARE * threshold.estimate,
+        thresholds=thresholds,
+        reliable_lr=_reliable(rates, config.max_failure_share),
+        best_lr=best,
+        falls_again=falls_again(attempts),
         bracketed=bracket.closed,
         non_monotone_seeds=_non_monotone_seeds(attempts),
-        nan_rule_divergent_lr=_nan_rule(trials, start_lr),
+        nan_rule_divergent_lr=nan_rule,
         constant_guess_loss=guess,
     )
 
 
+def _start(config: Config) -> float | None:
+    """Where the doubling began; None for learning rates that were given."""
+    return None if config.rates else config.start_lr
+
+
+def _bracket(trials: Sequence[Trial], config: Config) -> Bracket:
+    return Rates([trial.attempt for trial in trials]).bracket(_start(config))
+
+
+def _thresholds(attempts: Sequence[Attempt]) -> Thresholds:
+    """By each definition of failure, from the learning rates at which something is learned."""
+    # Learning rates that are too low say nothing about the upper end.
+    lowest = min(Rates(attempts).where("work"), default=0.0)
+    tried = [attempt for attempt in attempts if attempt.lr >= lowest]
+    non_finite, collapsed, degraded = (
+        estimate_threshold(tried, FAILURES[:num]) for num in (1, 2, 3)
+    )
+    return Thresholds(non_finite=non_finite, collapsed=collapsed, degraded=degraded)
+
+
 def _failure_rate(lr: float, trials: Sequence[Trial]) -> FailureRate:
     outcomes = [trial.outcome for trial in trials if trial.lr == lr]
-    failed = sum(outcome != "trained" for outcome in outcomes)
+    failed = sum(outcome in FAILURES for outcome in outcomes)
     low, high = wilson_interval(failed, len(outcomes))
     return FailureRate(
         lr=lr,
@@ -263,35 +338,60 @@ def _failure_rate(lr: float, trials: Sequence[Trial]) -> FailureRate:
         total=len(outcomes),
         low=low,
         high=high,
+        upper_limit=upper_limit(failed, len(outcomes)),
         collapsed=outcomes.count("collapsed"),
         non_finite=outcomes.count("non_finite"),
+        degraded=outcomes.count("degraded"),
+        untrained=outcomes.count("untrained"),
     )
+
+
+def _reliable(rates: Sequence[FailureRate], max_share: float) -> float | None:
+    """The highest of the reliable learning rates, going up from where training begins to work.
+
+    Each is tested only if the one below it passed, so that no correction for many is needed.
+    """
+    reliable = None
+    for rate in rates:
+        if 2 * rate.untrained >= rate.total and reliable is None:
+            continue  # too low to learn anything
+        if rate.upper_limit is None or rate.upper_limit >= max_share:
+            break
+        reliable = rate.lr
+    return reliable
 
 
 def _non_monotone_seeds(attempts: Sequence[Attempt]) -> list[int]:
     """Seeds that train at a learning rate above one at which they fail."""
     has_failed, flagged = set[int](), set[int]()
     for attempt in sorted(attempts):
-        if attempt.failed:
+        if attempt.outcome in FAILURES:
             has_failed.add(attempt.seed)
-        elif attempt.seed in has_failed:
+        elif attempt.outcome == "trained" and attempt.seed in has_failed:
             flagged.add(attempt.seed)
     return sorted(flagged)
 
 
-def _nan_rule(trials: Sequence[Trial], start_lr: float) -> float | None:
-    """What the usual rule, which knows only NaN, calls the first divergent learning rate."""
-    nan_only = [Attempt(t.lr, t.seed, t.outcome == "non_finite") for t in trials]
-    return find_bracket(nan_only, start_lr).first_divergent
-
-
 def _warnings(results: Results, config: Config) -> list[str]:
-    if results.bracketed:
-        return []
+    warnings = []
+    if results.falls_again:
+        low, high = results.falls_again
+        warnings.append(
+            f"the share of failures falls again between {low:.3g} and {high:.3g}: there is no "
+            "single threshold"
+        )
+    if results.bracketed or config.rates:
+        return warnings
     lrs = [rate.lr for rate in results.rates]
-    if results.last_stable_lr is None:
-        found = f"training fails at every learning rate from {lrs[0]:.3g} to {lrs[-1]:.3g}"
-    else:
+    rates = Rates([trial.attempt for trial in results.trials])
+    span = f"from {lrs[0]:.3g} to {lrs[-1]:.3g}"
+    if results.last_stable_lr is not None:
         found = f"no learning rate up to {lrs[-1]:.3g} is high enough to fail"
+    elif not rates.where("fail"):
+        found = f"nothing is learned at any learning rate {span}"
+    elif not rates.where("learn nothing"):
+        found = f"training fails at every learning rate {span}"
+    else:
+        found = f"training works at no learning rate {span}"
     remedy = f"choose another start_lr, or raise max_rates (now {config.max_rates})"
-    return [f"no bracket: {found}: {remedy}"]
+    return [*warnings, f"no bracket: {found}: {remedy}"]

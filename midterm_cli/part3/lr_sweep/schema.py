@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import math
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Positive, Record, Share
@@ -10,6 +13,16 @@ from midterm_cli.part3.outcome import Attempt
 from midterm_cli.part3.schema import Outcome, ProblemConfig
 
 LOWEST_LR, HIGHEST_LR = 1e-12, 1e6
+
+Rate = Annotated[float, Field(ge=LOWEST_LR, le=HIGHEST_LR)]
+
+
+def _spaced(low: float, high: float, num: int) -> list[float]:
+    """Numbers from low to high with a common ratio, of 6 digits, the ends as they are."""
+    if not (0 < low < high < math.inf and 2 <= num <= 1000):
+        raise ValueError
+    inner = (low * (high / low) ** (i / (num - 1)) for i in range(1, num - 1))
+    return [low, *(float(f"{lr:.6g}") for lr in inner), high]
 
 
 class Config(ProblemConfig):
@@ -22,13 +35,55 @@ class Config(ProblemConfig):
         ge=1e-3, le=1, description="narrow the gap until its ends differ by at most this share"
     )
     max_rates: int = Field(
-        ge=2, le=1000, description="learning rates in all, each with num_seeds runs"
+        ge=2,
+        le=1000,
+        description="learning rates that the search may try, each with num_seeds runs",
+    )
+    rates: list[Rate] = Field(
+        max_length=1000,
+        description="learning rates to try instead of a search, for a curve of failures",
+    )
+    degraded_share: float = Field(
+        gt=0,
+        lt=1,
+        description="a run is degraded with less than this share of the information that the best "
+        "learning rate gains",
+    )
+    max_failure_share: float = Field(
+        gt=0,
+        lt=1,
+        description="a learning rate is reliable if fewer of the seeds fail, with 95 % confidence",
     )
     epochs: int = Field(ge=1, le=100_000, description="of a run")
     sharpness: bool = Field(
         description="measure the largest Hessian eigenvalue along a run at the recommended "
         "learning rate"
     )
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        """LO:HI:N as N learning rates, evenly spaced in the logarithm; A,B,C as a list."""
+        if isinstance(value, int | float):
+            return [value]
+        if not isinstance(value, str):
+            return value
+        try:
+            if ":" not in value:
+                return [float(part) for part in value.split(",")]
+            low, high, num = value.split(":")
+            return _spaced(float(low), float(high), int(num))
+        except ValueError:
+            raise ValueError(
+                f"must be LO:HI:N with 0 < LO < HI and N from 2 to 1000, or numbers: got {value!r}"
+            ) from None
+
+    @field_validator("rates")
+    @classmethod
+    def _no_repeats(cls, value: list[float]) -> list[float]:
+        if len(set(value)) < len(value):
+            raise ValueError("has a learning rate twice")
+        return value
 
 
 class Trial(Record):
@@ -41,31 +96,54 @@ class Trial(Record):
         description="in nats; of a model that cannot recover, when that was found"
     )
     train_accuracy: Share | None
+    information: NotNegative | None = Field(
+        None, description="about the labels of the training subset, in nats"
+    )
+    information_error: NotNegative | None = Field(None, description="its standard error")
+    overconfident: bool = Field(
+        False, description="it has learned, but its train loss is above that of a constant guess"
+    )
 
     @property
     def attempt(self) -> Attempt:
         """The trial without its numbers."""
-        return Attempt(self.lr, self.seed, self.outcome != "trained")
+        return Attempt(self.lr, self.seed, self.outcome)
 
 
 class FailureRate(Record):
     """How often training fails at a learning rate, with the 95 % interval of the share."""
 
     lr: Positive
-    failed: Count
+    failed: Count = Field(description="not finite, collapsed or degraded")
     total: int = Field(ge=1)
     low: Share
     high: Share
+    upper_limit: Share | None = Field(
+        None, description="exact one-sided 95 % limit of the share (Clopper and Pearson)"
+    )
     collapsed: Count = 0
     non_finite: Count = 0
+    degraded: Count = 0
+    untrained: Count = Field(0, description="no failure: the learning rate is too low")
 
 
 class FailureThreshold(Record):
-    """The learning rate at which half of the seeds fail, with its 95 % interval."""
+    """The learning rate at which half of the seeds fail, with its 95 % interval.
+
+    An end is null where the trials do not bound it.
+    """
 
     estimate: Positive
-    low: Positive
-    high: Positive
+    low: Positive | None
+    high: Positive | None
+
+
+class Thresholds(Record):
+    """The threshold by each definition of failure; null where the trials have none."""
+
+    non_finite: FailureThreshold | None = Field(description="the loss or a weight is not finite")
+    collapsed: FailureThreshold | None = Field(description="or the run collapsed")
+    degraded: FailureThreshold | None = Field(description="or it is degraded: threshold_lr")
 
 
 class SharpnessPoint(Record):
@@ -92,10 +170,29 @@ class Results(experiment.Results):
 
     trials: list[Trial] = Field(min_length=1)
     rates: list[FailureRate] = Field(min_length=1)
-    last_stable_lr: Positive | None
-    first_divergent_lr: Positive | None
+    last_stable_lr: Positive | None = Field(
+        description="the last of the doubled learning rates at which fewer than half of the seeds "
+        "fail"
+    )
+    first_divergent_lr: Positive | None = Field(
+        description="the first of the doubled learning rates at which half of the seeds fail"
+    )
     threshold_lr: FailureThreshold | None
-    recommended_lr: Positive | None
+    recommended_lr: Positive | None = Field(description="a share of the threshold's estimate")
+    thresholds: Thresholds | None = None
+    reliable_lr: Positive | None = Field(
+        None,
+        description="the highest learning rate up to which fewer than max_failure_share of the "
+        "seeds fail, with 95 % confidence",
+    )
+    best_lr: Positive | None = Field(
+        None, description="at which most is learned: by its information runs are degraded"
+    )
+    falls_again: list[Positive] | None = Field(
+        None,
+        description="two learning rates between which the share of failures falls below one half "
+        "again: there is no single threshold",
+    )
     bracketed: bool | None = Field(
         None, description="whether last_stable_lr and first_divergent_lr were both found"
     )

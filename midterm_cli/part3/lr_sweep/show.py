@@ -1,49 +1,54 @@
-"""How a sweep is shown: a table, and the figure of losses and failures against learning rates."""
+"""How a sweep is shown: tables, and the figure of what is learned, and how often training fails."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.part3.lr_sweep.schema import Config, FailureRate, Results, Sharpness
+from midterm_cli.part3.lr_sweep.schema import (
+    Config,
+    FailureRate,
+    FailureThreshold,
+    Results,
+    Sharpness,
+)
+from midterm_cli.part3.schema import Outcome
+from midterm_cli.part3.statistics import quartiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Shape and lightness both tell the outcomes apart.
-_MARKERS = {
+# Marker, colour and label; shape and lightness both tell the outcomes apart.
+_OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "trained": ("o", "#0072B2", "trained"),
+    "untrained": ("v", "#AAAAAA", "untrained: too low a rate"),
+    "degraded": ("D", "#E69F00", "degraded"),
     "collapsed": ("X", "#D55E00", "collapsed"),
-    "non_finite": ("^", "#000000", "not finite (drawn at the top)"),
+    "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
+}
+_FAILED: dict[Outcome, str] = {
+    "non_finite": "not finite",
+    "collapsed": "or collapsed",
+    "degraded": "or degraded",
 }
 
 
 def summarize(results: Results) -> list[Table | str]:
     """How often training fails at each learning rate, and the learning rates that follow."""
-    columns = ("learning rate", "failed", "95 % interval", "collapsed", "not finite", "median loss")
-    rows = [
-        [
-            f"{rate.lr:.3g}",
-            f"{rate.failed} of {rate.total}",
-            f"[{rate.low:.2f}, {rate.high:.2f}]",
-            str(rate.collapsed),
-            str(rate.non_finite),
-            _median_loss(results, rate.lr),
-        ]
-        for rate in results.rates
-    ]
-    lines: list[Table | str] = [Table("How often training fails", columns, rows)]
-    if threshold := results.threshold_lr:
-        lines.append(
-            f"Last stable {_lr(results.last_stable_lr)}, first divergent "
-            f"{_lr(results.first_divergent_lr)}; half of the seeds fail at "
-            f"{threshold.estimate:.3g} [{threshold.low:.3g}, {threshold.high:.3g}]."
-        )
+    lines: list[Table | str] = [_failures(results), _learned(results)]
+    if table := _thresholds(results):
+        lines.append(table)
+    lines.append(
+        f"Of the doubled learning rates, {_lr(results.last_stable_lr)} is the last at which fewer "
+        f"than half of the seeds fail, and {_lr(results.first_divergent_lr)} the first at which "
+        "half of them do."
+    )
+    lines += _reliable(results)
+    if results.recommended_lr is not None:
         lines.append(f"Recommended for training: {_lr(results.recommended_lr)}.")
     if sharpness := results.sharpness:
         lines.append(
@@ -51,75 +56,173 @@ def summarize(results: Results) -> list[Table | str]:
             f"learning rate: {_lr(sharpness.two_over_start)} at the start, "
             f"{_lr(sharpness.two_over_max)} at the largest λ after it."
         )
+    return lines + _remarks(results)
+
+
+def _reliable(results: Results) -> list[Table | str]:
+    limits = [rate.upper_limit for rate in results.rates if rate.upper_limit is not None]
+    if not limits:
+        return []
+    for rate in results.rates:
+        if rate.lr == results.reliable_lr and rate.upper_limit is not None:
+            return [
+                f"Reliable up to {_lr(rate.lr)}: fewer than {math.ceil(100 * rate.upper_limit)} % "
+                "of the seeds fail there, with 95 % confidence."
+            ]
+    return [
+        f"Reliable up to no learning rate: even at the best one up to {100 * min(limits):.0f} % of "
+        f"the seeds may fail, as far as {results.rates[0].total} of them tell."
+    ]
+
+
+def _failures(results: Results) -> Table:
+    rows = [
+        [
+            _lr(rate.lr),
+            f"{rate.failed} of {rate.total}",
+            f"[{rate.low:.2f}, {rate.high:.2f}]",
+            str(rate.non_finite),
+            str(rate.collapsed),
+            str(rate.degraded),
+            str(rate.untrained),
+        ]
+        for rate in results.rates
+    ]
+    outcomes = ["not finite", "collapsed", "degraded", "untrained"]
+    return Table(
+        "How often training fails: not finite, collapsed or degraded",
+        ["learning rate", "failed", "95 % interval", *outcomes],
+        rows,
+    )
+
+
+def _learned(results: Results) -> Table:
+    return Table(
+        "What is learned: quartiles over the seeds",
+        ["learning rate", "train loss (nats)", "train accuracy", "information (nats)"],
+        [
+            [
+                _lr(rate.lr),
+                *(
+                    " | ".join("–" if math.isnan(value) else form.format(value) for value in found)
+                    for found, form in (
+                        (_quartiles(results, rate.lr, "train_loss"), "{:.3g}"),
+                        (_quartiles(results, rate.lr, "train_accuracy"), "{:.2f}"),
+                        (_quartiles(results, rate.lr, "information"), "{:.2f}"),
+                    )
+                ),
+            ]
+            for rate in results.rates
+        ],
+    )
+
+
+def _thresholds(results: Results) -> Table | None:
+    """The threshold by each definition, the one that counts last."""
+    if results.thresholds is None:
+        if results.threshold_lr is None:
+            return None
+        rows = [["failed", _interval(results.threshold_lr)]]
+    else:
+        rows = [
+            [label, _interval(getattr(results.thresholds, outcome))]
+            for outcome, label in _FAILED.items()
+        ]
+    title = "At which learning rate half of the seeds fail (95 % interval)"
+    return Table(title, ["definition of failure", "learning rate"], rows)
+
+
+def _interval(threshold: FailureThreshold | None) -> str:
+    if threshold is None:
+        return "not among those tried"
+    low, high = threshold.low, threshold.high
+    if low is None and high is None:
+        return f"{_lr(threshold.estimate)} (no bounds: too few seeds)"
+    low_text = "below the lowest tried" if low is None else _lr(low)
+    high_text = "above the highest tried" if high is None else _lr(high)
+    return f"{_lr(threshold.estimate)} [{low_text}, {high_text}]"
+
+
+def _remarks(results: Results) -> list[Table | str]:
+    remarks: list[Table | str] = []
+    best = [trial for trial in results.trials if trial.lr == results.best_lr]
+    if overconfident := sum(trial.overconfident for trial in best):
+        remarks.append(
+            f"Overconfident: {overconfident} of {len(best)} seeds at {_lr(results.best_lr)}, the "
+            "learning rate at which most is learned, have learned at a train loss above that of a "
+            "constant guess. The inputs are not scaled."
+        )
     if results.nan_rule_divergent_lr is None and results.first_divergent_lr is not None:
-        lines.append(
+        remarks.append(
             "A rule that looks for NaN alone finds no divergent learning rate in these trials."
         )
-    if results.non_monotone_seeds:
-        seeds = ", ".join(map(str, results.non_monotone_seeds))
-        lines.append(f"Seeds that train above a learning rate at which they fail: {seeds}.")
-    return lines
+    if seeds := results.non_monotone_seeds:
+        total = len({trial.seed for trial in results.trials})
+        names = "seed" if len(seeds) == 1 else "seeds"
+        shown = ", ".join(map(str, seeds[:10])) + ("…" if len(seeds) > 10 else "")
+        remarks.append(
+            f"{len(seeds)} of {total} seeds ({names} {shown}) train at a learning rate above one "
+            "at which they fail."
+        )
+    return remarks
 
 
 def _lr(lr: float | None) -> str:
     return "none" if lr is None else f"{lr:.3g}"
 
 
-def _losses(results: Results, lr: float) -> list[float]:
-    """Final train losses at a learning rate; infinite where not finite, so that they sort last."""
-    losses = [trial.train_loss for trial in results.trials if trial.lr == lr]
-    return [math.inf if loss is None else loss for loss in losses]
-
-
-def _median_loss(results: Results, lr: float) -> str:
-    median = quartiles(_losses(results, lr))[1]
-    return "not finite" if math.isnan(median) else f"{median:.3f}"
-
-
-def quartiles(losses: Sequence[float]) -> list[float]:
-    """Quartiles, the median the usual one; NaN, a gap in the figure, where not finite.
-
-    Each is the loss that a share of the seeds does not exceed; the mean of two where two divide
-    the seeds so.
-    """
-    ranked = sorted(losses)
-    found = []
-    for share in (0.25, 0.5, 0.75):
-        rank = share * len(ranked)
-        quartile = ranked[math.ceil(rank) - 1] / 2 + ranked[math.floor(rank)] / 2
-        found.append(quartile if math.isfinite(quartile) else math.nan)
-    return found
+def _quartiles(
+    results: Results, lr: float, key: Literal["train_loss", "train_accuracy", "information"]
+) -> list[float]:
+    """Quartiles over the seeds of a learning rate; NaN for the worst, what is not finite."""
+    worst = math.inf if key == "train_loss" else -math.inf
+    values = [getattr(trial, key) for trial in results.trials if trial.lr == lr]
+    found = quartiles([worst if value is None else value for value in values])
+    return [value if math.isfinite(value) else math.nan for value in found]
 
 
 def draw(config: Config, results: Results) -> dict[str, Figure]:
-    """Final losses above, the share of failures with its interval below."""
+    """Losses, accuracies, the share of each outcome, and of failures, by learning rate."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw_losses(upper, results)
-    _draw_failures(lower, results.rates)
-    for axis in (upper, lower):
-        _draw_bracket(axis, results)
+    figure = Figure(figsize=(9, 12), layout="constrained")
+    losses, accuracies, outcomes, failures = figure.subplots(
+        4, 1, sharex=True, height_ratios=(3, 2, 1.2, 2)
+    )
+    _draw_losses(losses, results)
+    _draw_trials(accuracies, results, "train_accuracy", edge=0.0)
+    accuracies.set_ylim(-0.03, 1.03)
+    accuracies.set_ylabel("train accuracy")
+    _draw_outcomes(outcomes, results)
+    _draw_failures(failures, results.rates)
+    for axis in (losses, accuracies, failures):
+        _draw_marks(axis, results)
         axis.grid(alpha=0.3)
-    lrs = {rate.lr for rate in results.rates}
-    if results.recommended_lr is not None:
-        lrs.add(results.recommended_lr)
-    lower.set_xscale("log")
-    lower.set_xticks(sorted(lrs), [f"{lr:.3g}" for lr in sorted(lrs)], rotation=45, ha="right")
-    lower.xaxis.set_minor_locator(NullLocator())
-    lower.xaxis.set_minor_formatter(NullFormatter())
-    lower.set_xlabel("learning rate")
+    lrs = _apart([rate.lr for rate in results.rates])
+    failures.set_xscale("log")
+    failures.set_xticks(lrs, [f"{lr:.3g}" for lr in lrs], rotation=45, ha="right")
+    failures.xaxis.set_minor_locator(NullLocator())
+    failures.xaxis.set_minor_formatter(NullFormatter())
+    failures.set_xlabel("learning rate")
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     figure.suptitle(
         f"Where training fails: {config.dataset}, {config.activation}, {epochs}, "
         f"{len({trial.seed for trial in results.trials})} seeds a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )
-    handles, labels = upper.get_legend_handles_labels()
+    handles, labels = losses.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     return {"lr_sweep": figure}
+
+
+def _apart(lrs: list[float]) -> list[float]:
+    """Those whose labels do not cover that of the one before."""
+    apart = lrs[:1]
+    for lr in lrs[1:]:
+        if math.log(lr / apart[-1]) > math.log(lrs[-1] / lrs[0]) / 30:
+            apart.append(lr)
+    return apart
 
 
 def _draw_losses(axis: Axes, results: Results) -> None:
@@ -128,27 +231,7 @@ def _draw_losses(axis: Axes, results: Results) -> None:
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
     top = 2 * max((loss for loss in losses if loss is not None), default=1.0)
-    seeds = sorted({trial.seed for trial in results.trials})
-    for outcome, (marker, colour, label) in _MARKERS.items():
-        trials = [trial for trial in results.trials if trial.outcome == outcome]
-        if not trials:
-            continue
-        # A seed has the same small offset at every learning rate, so that dots do not hide dots.
-        shifts = [1.04 ** (2 * seeds.index(t.seed) / max(1, len(seeds) - 1) - 1) for t in trials]
-        axis.scatter(
-            [trial.lr * shift for trial, shift in zip(trials, shifts, strict=True)],
-            [top if trial.train_loss is None else trial.train_loss for trial in trials],
-            marker=marker,
-            s=28,
-            color=colour,
-            alpha=0.6,
-            linewidths=0,
-            label=f"one seed, {label}",
-        )
-    lrs = [rate.lr for rate in results.rates]
-    low, median, high = np.array([quartiles(_losses(results, lr)) for lr in lrs]).T
-    axis.plot(lrs, median, color="#444444", label="median")
-    axis.fill_between(lrs, low, high, color="#444444", alpha=0.15, lw=0, label="quartiles")
+    _draw_trials(axis, results, "train_loss", edge=top)
     if guess is not None:
         axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
     axis.set_yscale("log")
@@ -158,39 +241,99 @@ def _draw_losses(axis: Axes, results: Results) -> None:
     axis.set_ylabel("train loss at the end,\nor when found dead (nats)")
 
 
-def _draw_failures(axis: Axes, rates: Sequence[FailureRate]) -> None:
-    shares = np.array([rate.failed / rate.total for rate in rates])
-    ends = np.array([[rate.low, rate.high] for rate in rates]).T
+def _draw_trials(
+    axis: Axes, results: Results, key: Literal["train_loss", "train_accuracy"], edge: float
+) -> None:
+    """Every trial, and the quartiles over the seeds; what is not finite is drawn at the edge."""
+    seeds = sorted({trial.seed for trial in results.trials})
+    for outcome, (marker, colour, label) in _OUTCOMES.items():
+        trials = [trial for trial in results.trials if trial.outcome == outcome]
+        if not trials:
+            continue
+        # A seed has the same small offset at every learning rate, so that dots do not hide dots.
+        shifts = [1.04 ** (2 * seeds.index(t.seed) / max(1, len(seeds) - 1) - 1) for t in trials]
+        values = [getattr(trial, key) for trial in trials]
+        axis.scatter(
+            [trial.lr * shift for trial, shift in zip(trials, shifts, strict=True)],
+            [edge if value is None else value for value in values],
+            marker=marker,
+            s=28,
+            color=colour,
+            alpha=0.6,
+            linewidths=0,
+            label=f"one seed, {label}",
+        )
+    lrs = [rate.lr for rate in results.rates]
+    low, median, high = np.array([_quartiles(results, lr, key) for lr in lrs]).T
+    axis.plot(lrs, median, color="#444444", label="median")
+    axis.fill_between(lrs, low, high, color="#444444", alpha=0.15, lw=0, label="quartiles")
+
+
+def _draw_outcomes(axis: Axes, results: Results) -> None:
+    """The share of each outcome, stacked, around each learning rate."""
+    lrs = np.array([rate.lr for rate in results.rates])
+    # Each bar reaches halfway to its neighbours.
+    middles = np.sqrt(lrs[1:] * lrs[:-1])
+    ratio = middles[0] / lrs[0] if len(middles) else 1.2
+    last = lrs[-1] / middles[-1] if len(middles) else 1.2
+    edges = np.array([lrs[0] / ratio, *middles, lrs[-1] * last])
+    bottom = np.zeros(len(lrs))
+    for outcome, (_, colour, _) in _OUTCOMES.items():
+        found = [[t.outcome for t in results.trials if t.lr == lr] for lr in lrs]
+        shares = np.array([of_lr.count(outcome) / len(of_lr) for of_lr in found])
+        axis.bar(
+            edges[:-1],
+            shares,
+            np.diff(edges),
+            bottom,
+            align="edge",
+            color=colour,
+            edgecolor="#FFFFFF",
+            linewidth=0.8,
+        )
+        bottom += shares
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("share of\neach outcome")
+
+
+def _draw_failures(axis: Axes, rates: list[FailureRate]) -> None:
+    """The share that fails at each learning rate, and the monotone curve through them."""
+    from midterm_cli.part3.threshold import monotone_shares
+
     lrs = [rate.lr for rate in rates]
+    failed = np.array([rate.failed for rate in rates])
+    total = np.array([rate.total for rate in rates])
+    ends = np.array([[rate.low, rate.high] for rate in rates]).T
+    shares = failed / total
     axis.errorbar(lrs, shares, yerr=np.abs(ends - shares), fmt="s", color="#444444", capsize=4)
+    axis.plot(lrs, monotone_shares(failed, total), color="#D55E00")
+    # Where a share that never falls can lie, if each interval holds it.
+    low, high = np.maximum.accumulate(ends[0]), np.minimum.accumulate(ends[1][::-1])[::-1]
+    axis.fill_between(lrs, low, high, where=low <= high, color="#D55E00", alpha=0.12, lw=0)
     axis.axhline(0.5, color="#444444", lw=0.8, ls=":")
     axis.set_ylim(-0.05, 1.05)
-    axis.set_ylabel("share of seeds that fail\n(95 % interval)")
+    axis.set_ylabel("share of seeds that fail\n(95 % interval, monotone fit)")
 
 
-def _draw_bracket(axis: Axes, results: Results) -> None:
+def _draw_marks(axis: Axes, results: Results) -> None:
     """The bracket, the threshold with its interval, and the recommendation; 2/λ beside them."""
-    threshold = results.threshold_lr
-    if (
-        threshold is None
-        or results.last_stable_lr is None
-        or results.first_divergent_lr is None
-        or results.recommended_lr is None
-    ):
-        return
-    axis.axvspan(
-        results.last_stable_lr,
-        results.first_divergent_lr,
-        color="#e8e8e8",
-        lw=0,
-        zorder=0,
-        label="last stable to first divergent",
-    )
-    axis.axvspan(threshold.low, threshold.high, color="#D55E00", alpha=0.25, lw=0)
-    axis.axvline(
-        threshold.estimate, color="#D55E00", label="half of the seeds fail (95 % interval)"
-    )
-    axis.axvline(results.recommended_lr, color="#009E73", ls="--", lw=2, label="recommended")
+    if results.last_stable_lr is not None and results.first_divergent_lr is not None:
+        axis.axvspan(
+            results.last_stable_lr,
+            results.first_divergent_lr,
+            color="#e8e8e8",
+            lw=0,
+            zorder=0,
+            label="last stable to first divergent, of the doubled rates",
+        )
+    if threshold := results.threshold_lr:
+        if threshold.low is not None and threshold.high is not None:
+            axis.axvspan(threshold.low, threshold.high, color="#D55E00", alpha=0.2, lw=0)
+        label = f"half of the seeds fail ({threshold.estimate:.3g}), 95 % interval"
+        axis.axvline(threshold.estimate, color="#D55E00", label=label)
+    if results.recommended_lr is not None:
+        label = f"recommended ({results.recommended_lr:.3g})"
+        axis.axvline(results.recommended_lr, color="#009E73", ls="--", lw=2, label=label)
     if results.sharpness is not None:
         _draw_sharpness(axis, results.sharpness)
 

@@ -19,7 +19,7 @@ from midterm_cli.part3.curves import weights_name
 from midterm_cli.part3.ensemble import EnsembleState
 from midterm_cli.part3.evaluate import Evaluation
 from midterm_cli.part3.network import linear_layers
-from midterm_cli.part3.outcome import classify, worst
+from midterm_cli.part3.outcome import is_overconfident, worst
 from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
 from midterm_cli.part3.statistics import mean_and_sd
 from midterm_cli.part3.train.schema import Config, Final, HistoryRow, Results, SeedOutcome
@@ -36,7 +36,7 @@ class _Group:
         epoch: the last epoch that was evaluated; -1 before the start was.
         state: of the models in training after that epoch; None before the start was evaluated.
         frozen: of those whose weights became NaN or infinite, by position among the seeds.
-        predicted_counts: of the raw weights on the training subset, for each seed.
+        outcomes: by seed, after the last epoch.
         history: rows by epoch. An event of a job has those of one epoch, its result those of all
             epochs of the job.
         worker: who trained it; None for this process.
@@ -46,7 +46,7 @@ class _Group:
     epoch: int = -1
     state: EnsembleState | None = None
     frozen: Mapping[int, EnsembleState] = field(default_factory=dict)
-    predicted_counts: dict[int, Sequence[int]] = field(default_factory=dict)
+    outcomes: dict[int, SeedOutcome] = field(default_factory=dict)
     history: dict[int, list[HistoryRow]] = field(default_factory=dict)
     worker: Mapping[str, str] | None = None
 
@@ -158,22 +158,28 @@ def _train_group(
             if pending is not None:
                 yield event(pending.result())
             reached = replace(group, epoch=epoch, frozen=dict(ensemble.frozen))
-            pending = helper.submit(_evaluate, problem, ensemble.state.copied(), reached)
-            if not overlap or epoch == config.epochs:
+            is_last = epoch == config.epochs
+            pending = helper.submit(_evaluate, problem, ensemble.state.copied(), reached, is_last)
+            if not overlap or is_last:
                 yield event(pending.result())
                 pending = None
 
 
-_FROZEN: dict[SetName, Evaluation] = dict.fromkeys(("train", "test"), Evaluation(None, None, ()))
+_FROZEN: dict[SetName, Evaluation] = dict.fromkeys(("train", "test"), Evaluation(None, None))
 
 
-def _evaluate(problem: Problem, state: EnsembleState, group: _Group) -> _Group:
-    """A group whose models in training have reached a state, with the rows of its epoch."""
-    evaluations = problem.evaluate(state, group.seeds, ("train", "test"))
-    group = replace(group, state=state, history={group.epoch: []}, predicted_counts={})
+def _evaluate(problem: Problem, state: EnsembleState, group: _Group, is_last: bool) -> _Group:
+    """A group whose models in training have reached a state, with the rows of its epoch.
+
+    After the last epoch with information, and with the outcome of each seed.
+    """
+    sets: tuple[SetName, ...] = ("train", "test")
+    evaluations = problem.evaluate(state, group.seeds, sets, with_information=is_last)
+    group = replace(group, state=state, history={group.epoch: []}, outcomes={})
     for model, seed in enumerate(group.seeds):
         for gamma in state.by_gamma():
             found = evaluations[model][gamma] if model in evaluations else _FROZEN
+            known = found["train"].information
             row = HistoryRow(
                 seed=seed,
                 epoch=group.epoch,
@@ -183,11 +189,33 @@ def _evaluate(problem: Problem, state: EnsembleState, group: _Group) -> _Group:
                 train_accuracy=found["train"].accuracy,
                 test_loss=found["test"].loss,
                 test_accuracy=found["test"].accuracy,
+                information=known.value if known else None,
             )
             group.history[group.epoch].append(row)
-            if gamma is None:
-                group.predicted_counts[seed] = found["train"].predicted_counts
+    if is_last:
+        group.outcomes.update(_outcomes(problem, state, group.seeds, evaluations))
     return group
+
+
+def _outcomes(
+    problem: Problem,
+    state: EnsembleState,
+    seeds: Sequence[int],
+    evaluations: Mapping[int, Mapping[float | None, Mapping[SetName, Evaluation]]],
+) -> dict[int, SeedOutcome]:
+    """The verdict on each seed's raw weights; those out of training are not finite."""
+    raw = {model: found[None]["train"] for model, found in evaluations.items()}
+    found = {seed: SeedOutcome(seed=seed, outcome="non_finite") for seed in seeds}
+    for model, outcome in problem.outcomes(state, seeds, raw).items():
+        known = raw[model].information
+        found[seeds[model]] = SeedOutcome(
+            seed=seeds[model],
+            outcome=outcome,
+            information=known.value if known else None,
+            information_error=known.standard_error if known else None,
+            overconfident=outcome == "trained" and is_overconfident(raw[model].loss, known),
+        )
+    return found
 
 
 # ---- what is saved, to resume from
@@ -221,7 +249,10 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
     history = [row for group in groups for rows in group.history.values() for row in rows]
     history.sort(key=lambda row: (row.seed, row.epoch))  # stable: raw, then the averages
     num_updates = problem.num_updates * config.epochs
-    outcomes = _outcomes(problem, config, groups)
+    outcomes = sorted(
+        (entry for group in groups for entry in group.outcomes.values()),
+        key=lambda entry: entry.seed,
+    )
     failed = [entry for entry in outcomes if entry.outcome != "trained"]
     results = Results(
         history=history,
@@ -249,22 +280,6 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
         failed=bool(failed),
         warnings=warnings if failed else (),
     )
-
-
-def _outcomes(problem: Problem, config: Config, groups: Sequence[_Group]) -> list[SeedOutcome]:
-    """The verdict on each seed's raw weights at the end."""
-    outcomes = [
-        SeedOutcome(
-            seed=row.seed,
-            outcome=classify(
-                row.train_loss, group.predicted_counts[row.seed], problem.class_counts(row.seed)
-            ),
-        )
-        for group in groups
-        for row in group.history[config.epochs]
-        if row.weights == "raw"
-    ]
-    return sorted(outcomes, key=lambda entry: entry.seed)
 
 
 def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> dict[str, torch.Tensor]:

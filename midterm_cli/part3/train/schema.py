@@ -54,6 +54,11 @@ class HistoryRow(Record):
     train_accuracy: Share | None
     test_loss: NotNegative | None
     test_accuracy: Share | None
+    information: NotNegative | None = Field(
+        None,
+        description="about the labels of the training subset, in nats, at most their entropy; "
+        "measured after the last epoch alone",
+    )
 
 
 class OverSeeds(Record):
@@ -77,6 +82,7 @@ class FinalMetrics(Record):
     train_accuracy: OverSeeds
     test_loss: OverSeeds
     test_accuracy: OverSeeds
+    information: OverSeeds | None = None
 
 
 class Final(Record):
@@ -103,10 +109,17 @@ class AveragingEffect(Record):
 
 
 class SeedOutcome(Record):
-    """The verdict on one seed."""
+    """The verdict on one seed's raw weights after the last epoch."""
 
     seed: Count
     outcome: Outcome
+    information: NotNegative | None = Field(
+        None, description="about the labels of the training subset, in nats"
+    )
+    information_error: NotNegative | None = Field(None, description="its standard error")
+    overconfident: bool = Field(
+        False, description="it has learned, but its train loss is above that of a constant guess"
+    )
 
 
 class Results(experiment.Results):

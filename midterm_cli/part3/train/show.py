@@ -29,16 +29,22 @@ def summarize(results: Results) -> list[Table | str]:
     tables: list[Table | str] = [
         Table(
             f"After epoch {results.final.epoch}, mean ± standard deviation over {total} seeds",
-            ["", *METRICS.values()],
+            ["", *METRICS.values(), "information (nats)"],
             [
                 [
                     weights_label(entry.gamma),
                     *(_mean_sd(getattr(entry, metric), total) for metric in METRICS),
+                    _mean_sd(entry.information, total) if entry.information else "–",
                 ]
                 for entry in results.final.weights
             ],
         )
     ]
+    if overconfident := sum(entry.overconfident for entry in results.outcomes):
+        tables.append(
+            f"Overconfident: {overconfident} of {total} seeds have learned at a train loss above "
+            "that of a constant guess. The inputs are not scaled."
+        )
     if results.comparison:
         tables.append(
             Table(

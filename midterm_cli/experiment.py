@@ -93,6 +93,13 @@ class Record(BaseModel):
 class Results(Record):
     """What an experiment answers: the `results` of metrics.json."""
 
+    def require_of(self, config: ExperimentConfig) -> None:
+        """Refuse results that contradict the config that they are said to be of.
+
+        Raises:
+            ValueError: names the key and what is wrong.
+        """
+
 
 def require_lengths(length: int, lists: Mapping[str, Sized | None]) -> None:
     """For validators of results: require that lists which belong together are equally long.

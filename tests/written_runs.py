@@ -54,7 +54,7 @@ def write_train(
     history, final = [], []
     for factor, gamma in enumerate((None, *gammas), start=1):
         kind: dict[str, Any] = {"weights": "raw" if gamma is None else "ema", "gamma": gamma}
-        for seed, curve in enumerate(losses):
+        for seed, curve in enumerate(losses, start=config.get("seed", 0)):
             for epoch, loss in enumerate(curve):
                 values = None if loss is None else (factor * loss, factor * loss + 1)
                 history.append({"seed": seed, "epoch": epoch} | kind | _measured(values))
@@ -69,7 +69,7 @@ def write_train(
         "outcome": "collapsed",
         "outcomes": outcomes,
     }
-    given = {"epochs": last, "skip_passes": 1, "ema_gamma": list(gammas)}
+    given = {"num_seeds": len(losses), "epochs": last, "skip_passes": 1, "ema_gamma": list(gammas)}
     return write(folder, "train", results, **(given | config))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from latex2mathml import exceptions
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
@@ -19,6 +20,17 @@ _ATTRIBUTES = {
     "columnspacing"
 }  # fmt: skip
 _MAX_LENGTH = 20_000
+# What latex2mathml raises on text that is not LaTeX: errors of its own, which have no base class in
+# common, and those of Python that its parser runs into.
+_NOT_LATEX: tuple[type[Exception], ...] = (
+    *(error for error in vars(exceptions).values() if isinstance(error, type)),
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 
 def to_mathml(latex: str, display: str) -> Markup | None:
@@ -37,16 +49,18 @@ def to_mathml(latex: str, display: str) -> Markup | None:
     if len(latex) > _MAX_LENGTH:
         return None
     try:
-        root = ElementTree.fromstring(convert(latex, display=display))
+        converted = convert(latex, display=display)
+    except _NOT_LATEX:
+        return None
+    try:
+        root = ElementTree.fromstring(converted)
         for element in root.iter():
             element.tag = _checked_tag(element)
-        for element in list(root.iter()):
-            _lower_prime(element)
-        return Markup(ElementTree.tostring(root, encoding="unicode", method="html"))
-    except Exception:
-        # Whatever a parser may raise on text from anywhere, RecursionError too. latex2mathml's own
-        # errors have no base class in common. The caller shows the LaTeX instead.
+    except (ElementTree.ParseError, ValueError):
         return None
+    for element in list(root.iter()):
+        _lower_prime(element)
+    return Markup(ElementTree.tostring(root, encoding="unicode", method="html"))
 
 
 def _checked_tag(element: ElementTree.Element) -> str:

@@ -195,6 +195,12 @@ def read(path: Path) -> Run:
     values, notes = resolve.complete(experiment, header.config, name)
     config = _validated(experiment.config_class, values, name, "config.")
     results = _validated(experiment.results_class, header.results, name, "results.")
+    # A config that was completed need not be that of the run in each key.
+    if header.config.keys() >= values.keys():
+        try:
+            results.require_of(config)
+        except ValueError as error:
+            raise UserError(f"{name} is damaged: results.{error}\n{_AFRESH}") from None
     return Run(
         folder,
         experiment,

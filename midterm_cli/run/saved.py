@@ -166,6 +166,7 @@ class SavedState:
                 raise ValueError("its checksum is wrong")
             return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+            # Damage has another checksum; what has the right one was saved here, or is refused.
             raise _damaged(self.path, error) from error
 
     def save(self, state: Mapping[str, Any]) -> None:

@@ -334,7 +334,7 @@ def test_final_and_comparison_are_what_a_person_computes_from_the_history() -> N
     gains = [r[5] - a[5] for r, a in zip(raw, average, strict=True)]
     assert gain.estimate == pytest.approx(np.mean(gains))
     ratios = [
-        np.abs(np.diff(r[2:])).mean() / np.abs(np.diff(a[2:])).mean()
+        np.abs(np.diff(r[2:], 2)).mean() / np.abs(np.diff(a[2:], 2)).mean()
         for r, a in zip(raw, average, strict=True)
     ]
     assert ratio.estimate == pytest.approx(np.prod(ratios) ** (1 / 3))

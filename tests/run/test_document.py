@@ -8,6 +8,7 @@ from typing import Any
 
 import fake_experiment.schema
 import pytest
+import written_runs
 from answer import Answer
 from fake_experiment import show as fake_show
 from jsonschema import Draft202012Validator
@@ -153,6 +154,42 @@ def test_each_key_that_is_not_there_is_named_where_it_is_needed(run: dict[str, A
             holder.clear()
             holder.update(rest)
     assert missing == NEEDED
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda run: run["results"]["history"].pop(7), "history must have 16 rows, got 15"),
+        (lambda run: run["results"]["history"][7].update(epoch=9), "seed 1, epoch 3, γ None"),
+        (lambda run: run["results"]["history"][8].update(gamma=0.25), "epoch 0, γ 0.5"),
+        (lambda run: run["config"].update(ema_gamma=[0.25]), "γ 0.25"),
+        (lambda run: run["config"].update(ema_gamma=[0.5, 0.25]), "history must have 24 rows"),
+        (lambda run: run["config"].update(seed=1), "history must have seed 2"),
+        (lambda run: run["config"].update(num_seeds=10_000, epochs=100_000), "history must have"),
+        (lambda run: run["results"]["final"]["weights"].pop(), "final.weights must have"),
+        (
+            lambda run: run["results"].update(
+                comparison=[
+                    {"gamma": 0.25, "metric": "test_loss", "gain": None, "roughness_ratio": None}
+                ]
+            ),
+            "comparison must have no gamma",
+        ),
+    ],
+)
+def test_results_that_contradict_the_config_are_damage(
+    change: Callable[[Any], object], told: str, folder: Path
+) -> None:
+    run = written_runs.write_train(Path("run"))
+    file = run / "metrics.json"
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    assert document.read(run).document == whole
+    change(whole)
+
+    message = refused(json.dumps(whole))
+
+    assert "run/metrics.json is damaged: results." in message
+    assert told in message
 
 
 def test_what_a_later_version_may_add_is_ignored(run: dict[str, Any]) -> None:

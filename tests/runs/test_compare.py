@@ -49,14 +49,15 @@ def test_several_keys_that_differ_are_shown_in_the_order_of_the_config(tmp_path:
 
 def test_a_row_for_each_kind_of_weights(tmp_path: Path) -> None:
     paths = [
-        write_train(tmp_path / "a", lr=0.1, gammas=(), ema_gamma=[]),
-        write_train(tmp_path / "b", lr=0.02, gammas=(0.5, 0.001), ema_gamma=[]),
+        write_train(tmp_path / "a", lr=0.1, gammas=()),
+        write_train(tmp_path / "b", lr=0.02, gammas=(0.5, 0.001)),
     ]
 
-    header, *rows = words(compare(paths).table())
+    header, *rows = words(compare(paths, "lr").table())
 
-    assert header == ["lr", "weights", *METRICS, "outcome", "trained", "run"]
-    values = {(row[0], row[1]): row[2] for row in rows}
+    assert header == ["lr", "ema_gamma", "weights", *METRICS, "outcome", "trained", "run"]
+    assert [row[1] for row in rows] == ["[0.5,0.001]"] * 3 + ["[]"]
+    values = {(row[0], row[2]): row[3] for row in rows}
     assert values == {
         ("0.02", "raw"): "0.2500±0.5000",
         ("0.02", "ema_0.5"): "0.5000±0.5000",

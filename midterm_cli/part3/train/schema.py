@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -134,3 +135,19 @@ class Results(experiment.Results):
     outcomes: list[SeedOutcome] = Field([], description="of each seed")
     num_updates: int | None = Field(None, ge=1, description="in one epoch")
     num_parameters: int | None = Field(None, ge=1)
+
+    def require_of(self, config: experiment.ExperimentConfig) -> None:
+        """Require a row for each seed, epoch and kind of weights of the config, and no other."""
+        assert isinstance(config, Config)
+        kinds = (None, *config.ema_gamma)
+        total = config.num_seeds * (config.epochs + 1) * len(kinds)
+        if len(self.history) != total:
+            raise ValueError(f"history must have {total} rows, got {len(self.history)}")
+        rows = {(row.seed, row.epoch, row.gamma) for row in self.history}
+        for row in product(config.seeds, range(config.epochs + 1), kinds):
+            if row not in rows:
+                raise ValueError("history must have seed {}, epoch {}, γ {}".format(*row))
+        if [entry.gamma for entry in self.final.weights] != list(kinds):
+            raise ValueError("final.weights must have the raw weights and each ema_gamma")
+        if any(effect.gamma not in config.ema_gamma for effect in self.comparison):
+            raise ValueError("comparison must have no gamma that ema_gamma has not")

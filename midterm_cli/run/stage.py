@@ -159,7 +159,6 @@ class Stage:
             run.rename(self.folder)
             self.published = True
             files.sync_folder(self.folder.parent)
-            self.saved.discard()
 
 
 @contextmanager
@@ -195,10 +194,14 @@ def stage(
             say(f"Discarded what an unfinished run had saved in {printable(partial)}")
             with writing(folder, _REMEDY):
                 saved.discard()
+        opened = Stage(folder, partial, saved)
         try:
-            yield Stage(folder, partial, saved)
+            yield opened
         finally:
             _settle(partial, folder)
+            if opened.published:
+                with writing(folder, _REMEDY):
+                    saved.discard()
 
 
 def _resume(saved: Saved, force: bool) -> None:

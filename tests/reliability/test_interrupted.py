@@ -55,8 +55,10 @@ def test_at_every_file_operation(
         assert_told(answer, number)
         assert_whole(folder)
         saved = any((folder / ".run.partial").glob("[sj]*"))  # state, journal
-        assert ("--resume" in answer.err) == saved, at
-        assert (folder / "run").exists() or saved or tree(folder) <= {".run.partial"}, at
+        finished = (folder / "run").exists()
+        assert ("is whole" in answer.err) == finished, at
+        assert ("--resume" in answer.err) == (saved and not finished), at
+        assert finished or saved or tree(folder) <= {".run.partial"}, at
 
         answer = run(folder, *command, "--resume")
 

@@ -126,6 +126,7 @@ def test_the_code_of_an_experiment_is_what_computes_it(
     [
         ("x = None", "x = 0"),
         ("x = 1", "x = True"),
+        ("x = 1", "x = '1'"),
         ("x = 1", "x = 1.0"),
         ("x = ''", "x = b''"),
         ("f(a=1)", "f(**a)"),

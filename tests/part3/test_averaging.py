@@ -230,3 +230,13 @@ def test_losses_near_the_largest_float_do_not_overflow() -> None:
     assert effect.gain.estimate == pytest.approx(largest / 12 * 1.75)
     assert effect.roughness_ratio is not None
     assert effect.roughness_ratio.estimate == pytest.approx(largest)
+
+
+def test_second_differences_near_the_largest_float_do_not_overflow() -> None:
+    """They are twice as large as any change."""
+    largest = sys.float_info.max
+    jumping: list[float | None] = [largest, 0.0, largest, 0.0]
+    halved: list[float | None] = [largest / 2, 0.0, largest / 2, 0.0]
+    effect, *_ = averaging_effects(history({None: [jumping], GAMMA: [halved]}), [GAMMA], 0)
+    assert effect.roughness_ratio is not None
+    assert effect.roughness_ratio.estimate == pytest.approx(2)

@@ -314,7 +314,7 @@ def test_how_a_run_is_repeated_from_a_folder_of_any_name(runs: Path, tmp_path: P
         "a\x1b[31m\nb",
         "\u202e",
         "\udcff",
-        "back\\slash\x07",
+        "b\\n'\x07",
     ):
         folder = runs / "conv" / name
         shutil.copytree(runs / "conv" / "default", folder)

@@ -178,7 +178,7 @@ class Problem:
         seeds: Sequence[int],
         sets: Sequence[SetName],
         *,
-        with_information: bool = False,
+        information_on: Sequence[SetName] = (),
     ) -> dict[int, dict[float | None, dict[SetName, Evaluation]]]:
         """Loss and accuracy of all weights in a state.
 
@@ -186,7 +186,7 @@ class Problem:
             state: of an ensemble.
             seeds: of all models of that ensemble.
             sets: on which to evaluate.
-            with_information: about the labels of the training subset, too.
+            information_on: the sets on which to measure information as well.
 
         Returns:
             For each model, kind of weights (γ; None for the raw ones) and set, what was found.
@@ -217,7 +217,7 @@ class Problem:
                     mean,
                     self.architecture.activation,
                     rows,
-                    with_information=with_information and name == "train",
+                    with_information=name in information_on,
                 )
                 for (_, model, gamma), evaluation in zip(kinds, found, strict=True):
                     evaluations[model][gamma][name] = evaluation

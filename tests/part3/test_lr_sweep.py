@@ -586,7 +586,7 @@ def test_the_published_network_diverges_where_it_was_published_to(fashion_mnist:
     assert {trial.outcome for trial in found.trials} == {"trained", "non_finite"}
     assert found.threshold_lr is not None
     assert 2.8e-3 < found.threshold_lr.estimate < 4.5e-3
-    assert found.recommended_lr == pytest.approx(found.threshold_lr.estimate / 3)
+    assert found.recommended_lr == pytest.approx(found.threshold_lr.estimate / 4)
 
 
 @pytest.mark.real_data

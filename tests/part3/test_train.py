@@ -377,6 +377,10 @@ def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
         run(config_of(*SMALL), state=Kept({"groups": [], "data_sha256": "0123456789abcdef"}))
 
 
+def verdicts(found: Results) -> list[str]:
+    return [entry.outcome for entry in found.outcomes]
+
+
 @pytest.mark.cuda
 @pytest.mark.usefixtures("saves_every_epoch")
 def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed() -> None:
@@ -389,7 +393,8 @@ def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed() -> None:
     there = train.run(config, Context(torch.device("cuda"), state=kept))
     resumed = train.run(config, Context(torch.device("cuda"), state=Kept(kept.saved[-1])))
 
-    assert results(resumed).outcomes == results(there).outcomes == here.outcomes
+    # Near divergence the last bits of a GPU grow: outcomes agree, information does not.
+    assert verdicts(results(resumed)) == verdicts(results(there)) == verdicts(here)
     for output in (there, resumed):
         assert output.checkpoint is not None
         assert {tensor.device.type for tensor in output.checkpoint.values()} == {"cpu"}

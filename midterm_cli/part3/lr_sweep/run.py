@@ -37,7 +37,7 @@ Model = tuple[float, int]  # learning rate and seed
 # they are fewer.
 _MAX_POINTS = 40
 
-RECOMMENDED_SHARE = 1 / 3
+RECOMMENDED_SHARE = 1 / 4
 """Of the threshold's estimate, for training; docs/recommended_rate.md shows how it was chosen."""
 
 
@@ -197,7 +197,7 @@ def _run_group(
 def _trials(problem: Problem, state: EnsembleState, models: Sequence[Model]) -> dict[int, Trial]:
     """A trial for each model of a state, with its outcome by itself."""
     seeds = [seed for _, seed in models]
-    evaluations = problem.evaluate(state, seeds, ("train",), with_information=True)
+    evaluations = problem.evaluate(state, seeds, ("train",), information_on=("train",))
     found = {model: of_model[None]["train"] for model, of_model in evaluations.items()}
     trials = {}
     for model, outcome in problem.outcomes(state, seeds, found).items():

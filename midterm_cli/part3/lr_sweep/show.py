@@ -43,9 +43,9 @@ def summarize(results: Results) -> list[Table | str]:
     if table := _thresholds(results):
         lines.append(table)
     lines.append(
-        f"Of the doubled learning rates, {_lr(results.last_stable_lr)} is the last at which fewer "
-        f"than half of the seeds fail, and {_lr(results.first_divergent_lr)} the first at which "
-        "half of them do."
+        f"Last stable {_lr(results.last_stable_lr)}, first divergent "
+        f"{_lr(results.first_divergent_lr)}: of the doubled learning rates, or of those given, the "
+        "neighbours between which half of the seeds begin to fail."
     )
     lines += _reliable(results)
     if results.recommended_lr is not None:

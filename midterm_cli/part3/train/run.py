@@ -174,7 +174,8 @@ def _evaluate(problem: Problem, state: EnsembleState, group: _Group, is_last: bo
     After the last epoch with information, and with the outcome of each seed.
     """
     sets: tuple[SetName, ...] = ("train", "test")
-    evaluations = problem.evaluate(state, group.seeds, sets, with_information=is_last)
+    information_on = sets[:1] if is_last else ()
+    evaluations = problem.evaluate(state, group.seeds, sets, information_on=information_on)
     group = replace(group, state=state, history={group.epoch: []}, outcomes={})
     for model, seed in enumerate(group.seeds):
         for gamma in state.by_gamma():

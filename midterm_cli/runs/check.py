@@ -111,8 +111,10 @@ class CheckedRun:
 
     def lines(self) -> list[list[str]]:
         """Its lines in the table, as cells."""
-        own = [["FAIL", "the run itself", "failed", "no failure", "metrics.json"]]
-        return own * self.failed + [finding.line() for finding in self.findings]
+        lines = [finding.line() for finding in self.findings]
+        if self.failed:
+            lines.insert(0, ["FAIL", "the run itself", "failed", "no failure", "metrics.json"])
+        return lines
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def summarize(results: Results) -> list[Table | str]:
     if results.comparison:
         tables.append(
             Table(
-                "What averaging gains over the raw weights of the same seed (95 % interval)",
+                "What averaging gains over the raw weights of the same seed (95 % interval); "
+                "smoothness by second differences",
                 ["", "metric", "gain at the end", "times smoother"],
                 [
                     [

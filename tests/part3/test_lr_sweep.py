@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from midterm_cli.config import resolve
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Event, Job, NoJournal, Output, in_turn
+from midterm_cli.experiment import Context, Event, Job, NoJournal, Output, Table, in_turn
 from midterm_cli.launch.local import Threads
 from midterm_cli.part3.lr_sweep import run as lr_sweep
 from midterm_cli.part3.lr_sweep.run import results_of
@@ -198,6 +198,29 @@ def test_a_run_is_degraded_by_what_the_best_learning_rate_gains() -> None:
         assert threshold is not None
         assert threshold.estimate == pytest.approx(estimate)
     assert found.threshold_lr == found.thresholds.degraded
+
+
+def test_what_is_degraded_is_not_called_overconfident() -> None:
+    trials = [trial(1e-3, seed, "trained") for seed in range(4)]
+    trials += [trial(2e-3, seed, "degraded") for seed in range(4)]
+    found = from_1e_3([made.model_copy(update={"overconfident": True}) for made in trials])
+    assert [made.overconfident for made in found.trials] == [True] * 4 + [False] * 4
+    assert any("4 of 4 seeds at 0.001" in str(line) for line in summarize(found))
+
+
+def test_what_learns_nothing_does_not_train_above_a_failure() -> None:
+    assert with_outcomes({1e-3: "collapsed", 2e-3: "untrained"}).non_monotone_seeds == []
+
+
+def test_what_is_not_finite_is_the_worst_in_the_quartiles() -> None:
+    trials = [trial(1e-3, seed, "trained") for seed in range(4)]
+    trials += [trial(2e-3, seed, "non_finite" if seed < 2 else "trained") for seed in range(4)]
+    [_, learned, *_] = summarize(from_1e_3(trials))
+    assert isinstance(learned, Table)
+    assert [row[1:] for row in learned.rows] == [
+        ["0.5 | 0.5 | 0.5", "0.50 | 0.50 | 0.50", "1.70 | 1.70 | 1.70"],
+        ["0.5 | – | –", "– | – | 0.50", "– | – | 1.70"],
+    ]
 
 
 def test_untrained_is_counted_apart_and_never_as_failure() -> None:

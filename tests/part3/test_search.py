@@ -97,6 +97,7 @@ def attempts_of(shares: dict[float, float]) -> list[Attempt]:
         ({1.0: 1, 2.0: 1}, 0.2, [0.5, 0.25]),
         ({0.25: 1, 0.5: 1, 1.0: 1, 2.0: 1}, 0.2, [0.25 / 8, 0.25 / 64]),
         ({2**-6: 0, 1.0: 1}, 0.2, [0.125]),  # back to the grid between
+        ({1.0: 0, 4.0: 1}, 0.2, [2.0]),
         ({1.0: 0, 2.0: 1}, 0.2, [math.sqrt(2)]),
         ({1.0: 0, 2.0: 1, 4.0: 1}, 0.5, [math.sqrt(2)]),
         ({1.0: 0, 2.0: 1}, 1, []),  # neighbours may differ by this share, and no more
@@ -166,6 +167,12 @@ def test_a_rate_that_learns_nothing_is_no_failure_and_does_not_work() -> None:
     assert rates.where("work") == [2.0]
     assert rates.bracket(1.0) == Bracket(2.0, 4.0)
     assert Rates(attempts, FAILURES[:1]).bracket(1.0) == Bracket(4.0, None)
+
+
+def test_where_more_is_learned_at_every_step_the_steps_are_longer() -> None:
+    attempts = attempts_of({1.0: 0, 2.0: 0})
+    assert next_lrs(attempts, 2.0, 1.0, 0.2, 20) == [8.0, 32.0]
+    assert next_lrs(attempts_of({0.5: 0, 1.0: 0, 2.0: 0}), 1.0, 1.0, 0.2, 20) == [4.0, 8.0]
 
 
 def test_the_best_rate_is_not_the_lowest_tried() -> None:

@@ -89,7 +89,7 @@ def check(
         typer.Argument(
             metavar="[RUN]...",
             help="Folders of finished runs, or folders that hold some, at any depth: of those, the "
-            "ones of which something is expected. Without them: outputs.",
+            "ones that failed or of which something is expected. Without them: outputs.",
         ),
     ] = None,
     expected: Annotated[

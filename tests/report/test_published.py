@@ -38,7 +38,7 @@ def test_only_what_was_published_is_quoted() -> None:
         or (check.equals is not None)
         or (check.mean_over_seeds and check.mean_over_seeds.seeds == 1)
     ]
-    assert len(quoted) == 2 + 3 + 10
+    assert len(quoted) == 2 + 2 + 10
     assert [check.name for check in quoted if not check.source.startswith("published")] == []
 
 

@@ -165,7 +165,7 @@ def sweep(world: Seeds | Curve, rng: np.random.Generator, num_seeds: int) -> lis
     start = math.exp(-rng.uniform(*world.start))
     fails = world.draw(rng, num_seeds)
     attempts: list[Attempt] = []
-    while lrs := next_lrs(attempts, None, start, TOLERANCE, MAX_RATES):
+    while lrs := next_lrs(attempts, {}, start, TOLERANCE, MAX_RATES):
         for lr in lrs:
             attempts += attempts_of(lr, fails(math.log(lr)).tolist())
     lowest = min(Rates(attempts).where("work"), default=0.0)

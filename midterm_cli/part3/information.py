@@ -31,6 +31,9 @@ _MAX_STEPS, _SHORTEST_STEP = 100, 1e-9
 # exactly than these can say.
 _EVERY, _MANY, _ROUGH = 8, 2000, 3e-3
 
+# Curvature along one number below which it changes nothing that can be told.
+_FLATTEST = 1e-60
+
 # Outputs that differ by fewer units in the last place than this are the same.
 _ROUNDING = 8
 
@@ -44,14 +47,19 @@ class Information:
         standard_error: of `value`, from its scatter over the examples.
         entropy: of the labels, in nats.
         num_examples: in the set.
-        constant: whether the outputs are the same for all examples.
+        same: share of the examples that have the output of the middle one, in [0, 1].
     """
 
     value: float
     standard_error: float
     entropy: float
     num_examples: int
-    constant: bool = False
+    same: float = 0.0
+
+    @property
+    def constant(self) -> bool:
+        """Whether the outputs are the same for all examples."""
+        return self.same == 1
 
     @property
     def missing(self) -> float:
@@ -91,13 +99,13 @@ def information(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> Inf
     entropy = -float(shares @ np.log(shares))
     if not np.isfinite(peak := np.abs(logits).max()):
         return None
-    x = _scaled(logits, float(peak))
-    if x is None:
-        return Information(0.0, 0.0, entropy, num_examples, constant=True)
+    x, same = _scaled(logits, float(peak))
+    if same == 1:
+        return Information(0.0, 0.0, entropy, num_examples, same)
     of_label = x[labels, np.arange(num_examples)]
     if not of_label.mean() > shares @ x.mean(1):
         # At a = 0 the loss rises with a, and it is convex: 0 is the best.
-        return Information(0.0, 0.0, entropy, num_examples)
+        return Information(0.0, 0.0, entropy, num_examples, same)
     theta = _constant_guess(shares)
     if num_examples >= _MANY:
         theta = _begin(x, of_label, labels, shares)
@@ -105,24 +113,26 @@ def information(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> Inf
     gains = fit.theta[0] * of_label + (fit.theta[1:] - np.log(shares))[labels] - fit.normalizers
     value = float(gains.mean()) + fit.left
     standard_error = float(gains.std()) / math.sqrt(num_examples)
-    return Information(min(max(0.0, value), entropy), standard_error, entropy, num_examples)
+    return Information(min(max(0.0, value), entropy), standard_error, entropy, num_examples, same)
 
 
-def _scaled(logits: np.ndarray, peak: float) -> np.ndarray | None:
-    """Logits as (classes, n) float64 in [-1, 1], 0 for a usual example; None if all are the same.
+def _scaled(logits: np.ndarray, peak: float) -> tuple[np.ndarray, float]:
+    """Logits as (classes, n) float64 in [-1, 1], 0 for the middle example, and the share that is 0.
 
     What is subtracted and divided by is what the fit is blind to.
     """
     x = np.array(logits.T, dtype=np.float64, order="C")
     x /= peak or 1.0  # before differences can overflow
+    magnitude = np.abs(x).max(0)
     x -= x.mean(0)
     # A median, so that no single example with huge logits blots out the others.
-    x -= np.median(x[:, :: -(-x.shape[1] // 100)], axis=1, keepdims=True)
-    spread = max(x.max(), -x.min())
-    if spread <= _ROUNDING * np.finfo(logits.dtype).eps:
-        return None
-    x /= spread
-    return x
+    some = slice(None, None, -(-x.shape[1] // 100))
+    x -= np.median(x[:, some], axis=1, keepdims=True)
+    of_each = np.abs(x).max(0)
+    rounding = _ROUNDING * np.finfo(logits.dtype).eps
+    same = float(np.mean(of_each <= rounding * np.maximum(magnitude, np.median(magnitude[some]))))
+    x /= of_each.max() or 1.0
+    return x, same
 
 
 def _constant_guess(shares: np.ndarray) -> np.ndarray:
@@ -221,7 +231,7 @@ def _derivatives(
 
 def _solve(hessian: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Newton's step, from the Hessian scaled to a unit diagonal."""
-    scale = 1 / np.sqrt(np.maximum(hessian.diagonal(), np.finfo(np.float64).tiny))
+    scale = 1 / np.sqrt(np.maximum(hessian.diagonal(), _FLATTEST))
     scaled = hessian * scale * scale[:, None]
     # A ridge, since a common shift of all biases changes nothing.
     scaled += 1e-12 * np.eye(len(scale))

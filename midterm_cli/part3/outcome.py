@@ -4,9 +4,10 @@ The verdict rests on the information that the network has about the labels of it
 (information.py), not on its loss, which measures calibration as well: a network can know the labels
 at a loss of 76 nats, and ignore its input at the loss of a constant guess.
 
-Even a fresh network has some information, since classes that look different give different outputs.
-So a network has learned only if it knows more than its own initial weights did. One that has not is
-still near them, where the learning rate is too low or the updates too few, or has left them.
+Even a fresh network has some information, since classes that look different give different
+outputs. So a network has learned only if it knows more than its own initial weights did, or if its
+loss tells so by itself. One that has not is still near them, where the learning rate is too low or
+the updates too few, or has left them.
 """
 
 from __future__ import annotations
@@ -34,9 +35,15 @@ can tell; `untrained` is that of a learning rate that is too low."""
 # examples).
 _DEVIATIONS = 3.0
 
-# What counts as learned: this share of what the initial weights did not know. One update of a whole
-# epoch at 1e-3 learns at most 0.049 of it in 100 networks.
+# What counts as learned: this share of what the initial weights did not know (one update of a
+# whole epoch at 1e-3 learns at most 0.049 of it in 100 networks), or of a constant guess's loss.
 _LEARNED = 0.05
+
+# A network that gives this share of the examples one and the same output ignores its input.
+_SAME = 0.5
+
+# Information within this share of the most is as much: seeds differ by more.
+_AS_GOOD = 0.98
 
 # What counts as moved: a layer whose weights have changed by this share of their norm. On data that
 # can be learned, networks without information have moved by at most 0.14 where the learning rate is
@@ -93,16 +100,32 @@ def classify(
         moved: `relative_move` of its weights.
 
     Returns:
-        `non_finite`; `trained`, where the information is significant and at least 5 % of what was
-        missing at the start has been learned; else `collapsed`, where the outputs are constant or
-        the weights have moved away, or `untrained`.
+        `non_finite`; `trained`, where the information is significant, and at least 5 % of what was
+        missing at the start has been learned. Else `untrained`, if the weights are still near the
+        start. Weights that have moved away have `collapsed` if the information is not significant;
+        they have `trained` if the loss is 5 % below that of a constant guess; `collapsed`, if half
+        of the outputs are the same; `trained`, on labels that can hardly be known, if they know
+        significantly more than at the start; else `untrained`.
     """
     if train_loss is None or known is None or not math.isfinite(train_loss + moved):
         return "non_finite"
-    has_learned = known.missing <= (1 - _LEARNED) * known_at_start.missing
-    if has_learned and known.deviations > _DEVIATIONS:
+    if known.constant:
+        return "collapsed"
+    is_significant = known.deviations > _DEVIATIONS
+    missing = known_at_start.missing
+    if is_significant and known.missing <= (1 - _LEARNED) * missing and missing > 0:
         return "trained"
-    return "collapsed" if known.constant or moved > _MOVED else "untrained"
+    if moved <= _MOVED:
+        return "untrained"
+    if not is_significant:
+        return "collapsed"
+    if train_loss <= (1 - _LEARNED) * known.entropy:
+        return "trained"
+    if known.same >= _SAME:
+        return "collapsed"
+    error = math.hypot(known.standard_error, known_at_start.standard_error)
+    gain = known.value - known_at_start.value
+    return "trained" if gain > _DEVIATIONS * error else "untrained"
 
 
 def is_overconfident(train_loss: float | None, known: Information | None) -> bool:
@@ -116,23 +139,31 @@ def is_overconfident(train_loss: float | None, known: Information | None) -> boo
 def best_lr(
     attempts: Sequence[Attempt], information: Sequence[float | None]
 ) -> tuple[float, float] | None:
-    """The learning rate at which most is learned, and how much: the median over its seeds, in nats.
+    """The lowest learning rate at which no less is learned than at any other, and how much.
 
     Args:
         attempts: with the outcome of each by itself.
         information: of each attempt, in nats; None where it is not finite, which counts as 0.
 
     Returns:
-        None if no more than half of its seeds have learned anything.
+        The learning rate, and the median information over the seeds at the best one, in nats. None
+        if no more than half of the seeds have learned anything there.
     """
+    medians = median_information(attempts, information)
+    most = max(medians.values())
+    best = min(lr for lr, value in medians.items() if value >= _AS_GOOD * most)
+    trained = [attempt.outcome == "trained" for attempt in attempts if attempt.lr == best]
+    return (best, most) if sum(trained) > len(trained) / 2 else None
+
+
+def median_information(
+    attempts: Sequence[Attempt], information: Sequence[float | None]
+) -> dict[float, float]:
+    """Over the seeds of each learning rate, in nats; what is not finite counts as 0."""
     known: dict[float, list[float]] = {}
-    trained: dict[float, list[bool]] = {}
     for attempt, value in zip(attempts, information, strict=True):
         known.setdefault(attempt.lr, []).append(value or 0.0)
-        trained.setdefault(attempt.lr, []).append(attempt.outcome == "trained")
-    medians = {lr: median(values) for lr, values in sorted(known.items())}
-    best = max(medians, key=medians.__getitem__)
-    return (best, medians[best]) if sum(trained[best]) > len(trained[best]) / 2 else None
+    return {lr: median(values) for lr, values in sorted(known.items())}
 
 
 def judge_sweep(
@@ -140,25 +171,24 @@ def judge_sweep(
 ) -> list[Outcome]:
     """The outcomes of a sweep's attempts, measured by the learning rate at which most is learned.
 
-    A network with less than a share of the information gained there is `degraded` at that
-    learning rate or a higher one, and `untrained` at a lower one.
+    A network that was not lost is `degraded` if it knows less than a share of what is known there,
+    at that learning rate or a higher one.
 
     Args:
         attempts: with the outcome of each by itself.
         information: of each attempt, in nats; None where it is not finite.
         degraded_share: in [0, 1].
     """
-    outcomes = [attempt.outcome for attempt in attempts]
     if (found := best_lr(attempts, information)) is None:
-        return outcomes
+        return [attempt.outcome for attempt in attempts]
     best, most = found
     return [
-        outcome
-        if outcome in ("collapsed", "non_finite") or (value or 0.0) >= degraded_share * most
-        else "untrained"
-        if attempt.lr < best
-        else "degraded"
-        for attempt, outcome, value in zip(attempts, outcomes, information, strict=True)
+        "degraded"
+        if attempt.lr >= best
+        and attempt.outcome in ("trained", "untrained")
+        and (value or 0.0) < degraded_share * most
+        else attempt.outcome
+        for attempt, value in zip(attempts, information, strict=True)
     ]
 
 

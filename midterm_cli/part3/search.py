@@ -9,7 +9,7 @@ sweep tries the same learning rates as an undisturbed one.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -18,6 +18,10 @@ from midterm_cli.part3.lr_sweep.schema import HIGHEST_LR, LOWEST_LR
 from midterm_cli.part3.outcome import FAILURES, Attempt
 from midterm_cli.part3.schema import Outcome
 from midterm_cli.part3.threshold import FEWEST_SEEDS, LARGE_JUMP, clear_count
+
+# Failure is measured by the most that is learned. More may be learned further down, unless it is
+# less than this share of the most at the lowest learning rate.
+_CLEARLY_LESS, _STEP_DOWN = 0.9, 8
 
 # The interval of a threshold ends where clearly fewer than half of the seeds fail, and where
 # clearly more do. So many doublings beyond the bracket look for such rates.
@@ -102,7 +106,7 @@ def _is_whole(number: float) -> bool:
 
 def next_lrs(
     attempts: Sequence[Attempt],
-    best: float | None,
+    learned: Mapping[float, float],
     start: float,
     tolerance: float,
     max_rates: int,
@@ -111,7 +115,7 @@ def next_lrs(
 
     Args:
         attempts: so far.
-        best: the learning rate at which most is learned so far, by which failure is measured.
+        learned: how much at each learning rate, in nats; empty where that is not known.
         start: where the doubling begins.
         tolerance: neighbours around half failures may differ by this share, e.g. 0.2.
         max_rates: budget of learning rates in all.
@@ -121,7 +125,7 @@ def next_lrs(
     """
     rates = Rates(attempts)
     num_seeds = len({attempt.seed for attempt in attempts})
-    wanted = _wanted(rates, best, start, tolerance, num_seeds)
+    wanted = _wanted(rates, learned, start, tolerance, num_seeds)
     new = [
         lr
         for lr in dict.fromkeys(wanted)
@@ -131,7 +135,11 @@ def next_lrs(
 
 
 def _wanted(
-    rates: Rates, best: float | None, start: float, tolerance: float, num_seeds: int
+    rates: Rates,
+    learned: Mapping[float, float],
+    start: float,
+    tolerance: float,
+    num_seeds: int,
 ) -> list[float]:
     """Learning rates that would help, tried or not."""
     if not rates.shares:
@@ -139,12 +147,13 @@ def _wanted(
     lowest, highest = min(rates.shares), max(rates.shares)
     if not rates.where("work"):
         return _towards_work(rates, start)
-    # The best rate is not known as long as it is the lowest.
-    below = [lowest / 2] if best == lowest else []
+    most = max(learned.values(), default=0.0)
+    is_open = bool(learned) and learned[lowest] >= _CLEARLY_LESS * most
+    below = [lowest / _STEP_DOWN] if is_open else []
     bracket = rates.bracket(start)
     if bracket.last_stable is None or bracket.first_divergent is None:
         # Far below the threshold more is learned with every step up.
-        step = 4 if best == highest else 2
+        step = 4 if learned and learned[highest] == most else 2
         return [*below, step * highest, step**2 * highest]
     if between := _between(start, bracket.last_stable, bracket.first_divergent):
         return [*below, *between]
@@ -164,9 +173,10 @@ def _towards_work(rates: Rates, start: float) -> list[float]:
         return _between(start, max((lr for lr in idle if lr < above), default=above), above)
     # In steps that grow, so that a start which is far off costs few of them.
     step = 2.0 ** max(1, len(rates.shares) - 1)
-    if idle:
+    if idle and step * max(idle) <= HIGHEST_LR:
         return [step * max(idle), step**2 * max(idle)]
-    return [min(failing) / step, min(failing) / step**2]
+    lowest = min(rates.shares)
+    return [lowest / step, lowest / step**2]
 
 
 def _between(start: float, low: float, high: float) -> list[float]:

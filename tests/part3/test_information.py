@@ -182,6 +182,29 @@ def test_outputs_that_are_the_same_for_all_examples_know_nothing(shares: list[fl
     assert not information(*a_problem(200, shares, 0), len(shares)).constant
 
 
+def test_the_share_of_outputs_that_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = a_problem(3000, EVEN, 1.0)
+    assert information(logits, labels, 10).same < 0.01
+    logits[rng.permutation(3000)[:1800]] = [1e3, 2.0, -3.0, *[0.5] * 7]
+    for dtype in (np.float32, np.float64):
+        assert information(logits.astype(dtype), labels, 10).same == pytest.approx(0.6, abs=0.001)
+    # One huge output does not make the others the same.
+    wild, _ = a_problem(3000, EVEN, 1.0)
+    wild[7] *= 1e12
+    assert information(wild.astype(np.float32), labels, 10).same < 0.01
+
+
+def test_flat_directions_overflow_nowhere() -> None:
+    # The second output differs for one example of many, and by next to nothing beside the first.
+    logits = np.zeros((2000, 2))
+    logits[:, 0] = np.arange(2000) * 1e30
+    logits[3, 1] = 1e-170
+    labels = (np.arange(2000) > 1000).astype(int)
+    assert information(logits, labels, 2).value == 0
+    assert information(-logits, labels, 2).value > 0.69
+
+
 def test_rounding_of_float32_is_no_output() -> None:
     rng = np.random.default_rng(0)
     output = np.array([1.0, 3.0, -2.0], dtype=np.float32)

@@ -212,6 +212,11 @@ def test_what_learns_nothing_does_not_train_above_a_failure() -> None:
     assert with_outcomes({1e-3: "collapsed", 2e-3: "untrained"}).non_monotone_seeds == []
 
 
+def test_what_is_not_finite_has_no_information() -> None:
+    for made in sweep("rates=[0.004, 0.008]").trials:
+        assert (made.information is None) == (made.outcome == "non_finite")
+
+
 def test_what_is_not_finite_is_the_worst_in_the_quartiles() -> None:
     trials = [trial(1e-3, seed, "trained") for seed in range(4)]
     trials += [trial(2e-3, seed, "non_finite" if seed < 2 else "trained") for seed in range(4)]
@@ -257,14 +262,64 @@ def test_a_reliable_learning_rate_fails_for_few_of_the_seeds_with_confidence(
     assert found.last_stable_lr is not None
 
 
+@pytest.mark.parametrize(
+    ("failures", "num_seeds", "recommended"),
+    [
+        ({1e-3: 0, 2e-3: 10}, 10, math.sqrt(2) * 1e-3 / 4),
+        # A quarter of the threshold, 0.25 · √(2e-3 · 1.28e-1), fails for too many.
+        ({1e-3: 0, 2e-3: 4, 4e-3: 4, 1.28e-1: 10}, 10, 1e-3),
+        # Two seeds cannot tell what is reliable: no higher than the last stable one.
+        ({1e-3: 0, 2e-3: 1, 5.12e-1: 1, 1.024: 2}, 2, 1e-3),
+    ],
+)
+def test_what_is_recommended_is_no_higher_than_what_is_reliable(
+    failures: dict[float, int], num_seeds: int, recommended: float
+) -> None:
+    found = made_up(failures, num_seeds)
+    assert found.recommended_lr == pytest.approx(recommended)
+    assert found.last_stable_lr is not None
+    assert recommended <= found.last_stable_lr
+
+
+@pytest.mark.parametrize(("known", "is_recommended"), [(1.7, True), (1.63, True), (1.6, False)])
+def test_where_clearly_less_is_learned_nothing_is_recommended(
+    known: float, is_recommended: bool
+) -> None:
+    trials = [trial(lr, seed, "trained") for lr in (1e-3, 1e-1, 1.0) for seed in range(10)]
+    trials = [
+        made.model_copy(update={"information": 1.7 if made.lr == 1e-3 else known})
+        for made in trials
+    ] + [trial(2.0, seed, "degraded") for seed in range(10)]
+    found = results_of(trials, config_of("start_lr=1.0"), 2.3)
+    assert found.bracketed
+    assert found.threshold_lr is not None
+    assert (found.recommended_lr is not None) == is_recommended
+
+
+def test_the_threshold_is_that_of_the_definitions_and_of_a_rate_that_works() -> None:
+    nothing_works = with_outcomes({1e-3: "untrained", 2e-3: "non_finite"})
+    assert nothing_works.thresholds is not None
+    assert nothing_works.thresholds.degraded is None
+    assert nothing_works.threshold_lr is None
+
+
+def test_without_all_the_doubled_learning_rates_there_is_no_bracket() -> None:
+    found = with_outcomes({1e-3: "trained", 4e-3: "non_finite"})
+    assert (found.last_stable_lr, found.first_divergent_lr) == (1e-3, 4e-3)
+    assert not found.bracketed
+    assert with_outcomes({1e-3: "trained", 2e-3: "non_finite"}).bracketed
+
+
 def test_given_learning_rates_are_tried_and_no_others() -> None:
     found = sweep("rates=1e-3:8e-3:4", "max_rates=2")
     assert [rate.lr for rate in found.rates] == [1e-3, 2e-3, 4e-3, 8e-3]
     assert (found.last_stable_lr, found.first_divergent_lr) == (2e-3, 4e-3)
     assert found.threshold_lr is not None
     output = run(config_of(*TINY, "rates=[5e-4, 1e-3]"))
-    assert not output.failed
+    assert output.failed
     assert results(output).threshold_lr is None
+    assert "no learning rate up to 0.001 is high enough to fail" in output.warnings[0]
+    assert "start_lr" not in output.warnings[0]
 
 
 @pytest.mark.parametrize(

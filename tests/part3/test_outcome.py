@@ -54,8 +54,8 @@ def a_problem(
     return logits, labels
 
 
-def known(value: float, num_examples: int = 6000, constant: bool = False) -> Information:
-    return Information(value, 0.01, LN10, num_examples, constant)
+def known(value: float, num_examples: int = 6000, same: float = 0.0) -> Information:
+    return Information(value, 0.01, LN10, num_examples, same)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,10 @@ def known(value: float, num_examples: int = 6000, constant: bool = False) -> Inf
         (4.5, 0.0524, 1e-4, "untrained"),  # lr 1e-8
         (3.7, 0.0943, 0.008, "untrained"),  # a single update
         (3.7, 0.0, 0.008, "untrained"),
-        (2.3, 0.049, 1.2, "collapsed"),  # nearly dead, accuracy 0.12
+        (2.2, 0.09, 1.2, "trained"),  # it left, and knows significantly more than at the start
+        (3.0, 0.06, 1.2, "untrained"),  # it left, and knows as much as at the start
+        (2.18, 0.06, 1.2, "trained"),  # as its loss tells, 5 % below ln 10
+        (2.18, 0.06, 0.1, "untrained"),
         (2.3, 0.0, 0.7, "collapsed"),
         (2.3, 0.0, 0.24, "untrained"),
         (2.3, 0.0, 0.26, "collapsed"),
@@ -83,12 +86,36 @@ def test_outcomes(loss: float | None, value: float, moved: float, outcome: Outco
     assert classify(loss, known(value), FRESH, moved) == outcome
 
 
+def test_a_network_that_is_dead_for_half_of_the_examples_has_collapsed() -> None:
+    assert classify(2.29, known(0.09, same=0.5), FRESH, 1.2) == "collapsed"
+    assert classify(2.29, known(0.09, same=0.4), FRESH, 1.2) == "trained"
+    # Before it has moved it was so from the start; and one that knows enough may say little.
+    assert classify(2.29, known(0.05, same=0.9), FRESH, 0.1) == "untrained"
+    assert classify(0.4, known(1.9, same=0.9), FRESH, 1.2) == "trained"
+
+
+def test_initial_weights_that_know_all_by_chance_do_not_make_a_classifier_collapse() -> None:
+    # Two classes that can be told apart, one with 1 % of the labels: in 1,000 examples the initial
+    # weights may separate them.
+    entropy = constant_guess_loss([99, 1])
+    start, found = (Information(entropy, 0.004, entropy, n, 0.0) for n in (1000, 2000))
+    assert classify(3e-4, found, start, 0.9) == "trained"
+    assert classify(5.0, found, start, 1e-4) == "untrained"
+
+
+def test_labels_that_can_hardly_be_known() -> None:
+    # Right in 60 % of the cases at best: 0.020 nats of ln 2.
+    start = Information(0.002, 0.002, math.log(2), 1000)
+    assert classify(0.70, Information(0.0164, 0.0018, math.log(2), 6000), start, 0.5) == "trained"
+    assert classify(0.70, Information(0.0003, 0.0003, math.log(2), 6000), start, 0.5) == "collapsed"
+
+
 def test_outputs_that_are_not_finite() -> None:
     assert classify(0.6, None, FRESH, 0.3) == "non_finite"
 
 
 def test_constant_outputs_have_collapsed_however_little_the_weights_moved() -> None:
-    assert classify(2.3, known(0.0, constant=True), FRESH, 0.01) == "collapsed"
+    assert classify(2.3, known(0.0, same=1.0), FRESH, 0.01) == "collapsed"
 
 
 def test_what_few_examples_cannot_show_has_not_been_learned() -> None:
@@ -149,15 +176,16 @@ def test_a_sweep_measures_by_its_best_learning_rate() -> None:
     trials: list[tuple[float, Outcome, float | None, Outcome]] = [
         (1e-6, "untrained", 0.02, "untrained"),
         (1e-6, "untrained", 0.04, "untrained"),
-        (1e-6, "trained", 0.2, "untrained"),
-        (1e-4, "trained", 0.84, "untrained"),
+        (1e-6, "trained", 0.2, "trained"),  # below the best rate a run is what it is by itself
+        (1e-4, "trained", 0.84, "trained"),
         (1e-4, "trained", 0.9, "trained"),
         (1e-4, "collapsed", 0.0, "collapsed"),
         (2e-3, "trained", 1.7, "trained"),
         (2e-3, "trained", 1.75, "trained"),
         (2e-3, "trained", 0.8, "degraded"),
-        (1e-2, "trained", 0.85, "trained"),
-        (1e-2, "trained", 0.84, "degraded"),
+        (4e-3, "trained", 1.71, "trained"),  # most is known here, by a hair
+        (1e-2, "trained", 0.856, "trained"),
+        (1e-2, "trained", 0.854, "degraded"),
         (1e-2, "untrained", 0.04, "degraded"),
         (3e-2, "collapsed", 0.3, "collapsed"),
         (3e-2, "non_finite", None, "non_finite"),
@@ -166,7 +194,7 @@ def test_a_sweep_measures_by_its_best_learning_rate() -> None:
     def judged(order: Sequence[int]) -> list[Outcome]:
         attempts = [Attempt(trials[i][0], 0, trials[i][1]) for i in order]
         values = [trials[i][2] for i in order]
-        assert best_lr(attempts, values) == (2e-3, 1.7)
+        assert best_lr(attempts, values) == (2e-3, 1.71)
         assert judge_sweep(attempts, values, 0.0) == [trials[i][1] for i in order]
         return judge_sweep(attempts, values, 0.5)
 
@@ -186,6 +214,8 @@ def test_a_sweep_in_which_nothing_learns() -> None:
 def test_the_lower_of_two_learning_rates_that_are_as_good_is_the_best() -> None:
     attempts = [Attempt(2e-3, 0, "trained"), Attempt(1e-3, 0, "trained")]
     assert best_lr(attempts, [1.0, 1.0]) == (1e-3, 1.0)
+    assert best_lr(attempts, [1.0, 0.99]) == (1e-3, 1.0)
+    assert best_lr(attempts, [1.0, 0.97]) == (2e-3, 1.0)
 
 
 def test_worst() -> None:

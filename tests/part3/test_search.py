@@ -28,7 +28,7 @@ def sweep(
     max_rates: int = 20,
 ) -> list[Attempt]:
     attempts: list[Attempt] = []
-    while lrs := next_lrs(attempts, None, start, 0.2, max_rates):
+    while lrs := next_lrs(attempts, {}, start, 0.2, max_rates):
         attempts += [attempt(lr, seed, fails(lr, seed)) for lr in lrs for seed in range(num_seeds)]
     return attempts
 
@@ -113,18 +113,18 @@ def attempts_of(shares: dict[float, float]) -> list[Attempt]:
     ],
 )
 def test_the_next_lrs(shares: dict[float, float], tolerance: float, expected: list[float]) -> None:
-    assert next_lrs(attempts_of(shares), None, 1.0, tolerance, 20) == pytest.approx(expected)
+    assert next_lrs(attempts_of(shares), {}, 1.0, tolerance, 20) == pytest.approx(expected)
 
 
 def test_the_next_lrs_keep_to_the_budget_and_to_their_range() -> None:
     stable = attempts_of({1.0: 0, 2.0: 0})
-    assert next_lrs(stable, None, 1.0, 0.2, 3) == [4.0]
-    assert next_lrs(stable, None, 1.0, 0.2, 2) == []
-    assert next_lrs([], None, HIGHEST_LR, 0.2, 9) == [HIGHEST_LR]
-    assert next_lrs([], None, HIGHEST_LR / 2, 0.2, 9) == [HIGHEST_LR / 2, HIGHEST_LR]
+    assert next_lrs(stable, {}, 1.0, 0.2, 3) == [4.0]
+    assert next_lrs(stable, {}, 1.0, 0.2, 2) == []
+    assert next_lrs([], {}, HIGHEST_LR, 0.2, 9) == [HIGHEST_LR]
+    assert next_lrs([], {}, HIGHEST_LR / 2, 0.2, 9) == [HIGHEST_LR / 2, HIGHEST_LR]
     lowest = attempts_of({2 * LOWEST_LR: 1, 4 * LOWEST_LR: 1})
-    assert next_lrs(lowest, None, 2 * LOWEST_LR, 0.2, 9) == [LOWEST_LR]
-    assert next_lrs(attempts_of({LOWEST_LR: 1}), None, LOWEST_LR, 0.2, 9) == []
+    assert next_lrs(lowest, {}, 2 * LOWEST_LR, 0.2, 9) == [LOWEST_LR]
+    assert next_lrs(attempts_of({LOWEST_LR: 1}), {}, LOWEST_LR, 0.2, 9) == []
 
 
 def course(lr: float, lowest: float, highest: float) -> Outcome:
@@ -141,21 +141,21 @@ def test_from_any_start_the_threshold_is_bracketed_within_the_budget(
 ) -> None:
     # More is learned at every higher rate, up to half of the threshold.
     attempts: list[Attempt] = []
-    best = None
-    while lrs := next_lrs(attempts, best, start, 0.45, 20):
+    learned: dict[float, float] = {}
+    while lrs := next_lrs(attempts, learned, start, 0.45, 20):
         assert not {attempt.lr for attempt in attempts} & set(lrs)
         attempts += [
             Attempt(lr, seed, course(lr, 1e-5, threshold)) for lr in lrs for seed in range(3)
         ]
-        works = [attempt.lr for attempt in attempts if attempt.outcome == "trained"]
-        best = min(works, key=lambda lr: abs(math.log(2 * lr / threshold)), default=None)
+        works = sorted({attempt.lr for attempt in attempts if attempt.outcome == "trained"})
+        learned = {attempt.lr: 0.0 for attempt in attempts}
+        learned |= {lr: 2 / (1 + abs(math.log(2 * lr / threshold))) for lr in works}
     bracket = find_bracket(attempts, start)
     assert bracket.last_stable is not None
     assert bracket.first_divergent == pytest.approx(2 * bracket.last_stable)
     assert bracket.first_divergent is not None
     assert bracket.last_stable <= threshold < bracket.first_divergent
-    assert best is not None
-    assert best > min(attempt.lr for attempt in attempts)
+    assert learned[min(learned)] < 0.9 * max(learned.values())
 
 
 def test_a_rate_that_learns_nothing_is_no_failure_and_does_not_work() -> None:
@@ -171,20 +171,26 @@ def test_a_rate_that_learns_nothing_is_no_failure_and_does_not_work() -> None:
 
 def test_where_more_is_learned_at_every_step_the_steps_are_longer() -> None:
     attempts = attempts_of({1.0: 0, 2.0: 0})
-    assert next_lrs(attempts, 2.0, 1.0, 0.2, 20) == [8.0, 32.0]
-    assert next_lrs(attempts_of({0.5: 0, 1.0: 0, 2.0: 0}), 1.0, 1.0, 0.2, 20) == [4.0, 8.0]
+    assert next_lrs(attempts, {1.0: 0.5, 2.0: 1.0}, 1.0, 0.2, 20) == [8.0, 32.0]
+    assert next_lrs(attempts, {1.0: 0.5, 2.0: 0.4}, 1.0, 0.2, 20) == [1 / 8, 4.0, 8.0]
 
 
-def test_the_best_rate_is_not_the_lowest_tried() -> None:
+def test_the_search_goes_down_until_clearly_less_is_learned() -> None:
     attempts = attempts_of({1.0: 0, 2.0: 0, 4.0: 1})
-    assert 0.5 in next_lrs(attempts, 1.0, 1.0, 0.2, 20)
-    assert 0.5 not in next_lrs(attempts, 2.0, 1.0, 0.2, 20)
+    for at_lowest, goes_down in ((1.7, True), (1.54, True), (1.52, False)):
+        found = next_lrs(attempts, {1.0: at_lowest, 2.0: 1.7, 4.0: 0.1}, 1.0, 0.2, 20)
+        assert (1 / 8 in found) == goes_down
+
+
+def test_what_learns_nothing_at_the_highest_rate_of_all_is_looked_for_further_down() -> None:
+    attempts = [Attempt(HIGHEST_LR, seed, "untrained") for seed in range(4)]
+    assert next_lrs(attempts, {}, HIGHEST_LR, 0.2, 20) == [HIGHEST_LR / 2, HIGHEST_LR / 4]
 
 
 def test_nothing_is_left_to_try_where_training_works_nowhere_between() -> None:
     attempts = [Attempt(1.0, s, "untrained") for s in range(4)]
     attempts += [Attempt(2.0, s, "collapsed") for s in range(4)]
-    assert next_lrs(attempts, None, 1.0, 0.2, 20) == []
+    assert next_lrs(attempts, {}, 1.0, 0.2, 20) == []
 
 
 def test_an_early_failure_of_few_seeds_does_not_stop_the_doubling() -> None:

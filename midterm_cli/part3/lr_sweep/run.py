@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from midterm_cli.experiment import Context, Job, Output, Record
 from midterm_cli.part3.ensemble import CHECKS_PER_EPOCH, Ensemble, EnsembleState
 from midterm_cli.part3.lr_sweep.schema import (
+    HIGHEST_LR,
     Config,
     FailureRate,
+    FailureThreshold,
     Results,
     Sharpness,
     Thresholds,
@@ -24,6 +27,7 @@ from midterm_cli.part3.outcome import (
     constant_guess_loss,
     is_overconfident,
     judge_sweep,
+    median_information,
 )
 from midterm_cli.part3.problem import Problem, arithmetic, computed_by
 from midterm_cli.part3.search import Bracket, Rates, next_lrs
@@ -39,6 +43,8 @@ _MAX_POINTS = 40
 
 RECOMMENDED_SHARE = 1 / 4
 """Of the threshold's estimate, for training; docs/recommended_rate.md shows how it was chosen."""
+
+_ENOUGH = 0.95  # of the most that is learned in the sweep
 
 
 class _FinishedGroup(Record):
@@ -97,7 +103,7 @@ def run(config: Config, context: Context) -> Output:
     return Output(
         results,
         provenance=problem.provenance | {"threads": threads} | computed_by("trials", shares),
-        failed=not results.bracketed and not config.rates,
+        failed=not results.bracketed,
         warnings=_warnings(results, config),
     )
 
@@ -105,9 +111,10 @@ def run(config: Config, context: Context) -> Output:
 def _next_lrs(trials: Sequence[Trial], config: Config) -> list[float]:
     if config.rates:
         return [] if trials else sorted(config.rates)
-    trials, best = judged(trials, config.degraded_share)
+    trials, _ = judged(trials, config.degraded_share)
     attempts = [trial.attempt for trial in trials]
-    return next_lrs(attempts, best, config.start_lr, config.tolerance, config.max_rates)
+    learned = median_information(attempts, [trial.information for trial in trials])
+    return next_lrs(attempts, learned, config.start_lr, config.tolerance, config.max_rates)
 
 
 def _expected_trials(trials: Sequence[Trial], config: Config) -> int:
@@ -116,7 +123,7 @@ def _expected_trials(trials: Sequence[Trial], config: Config) -> int:
         return len(config.rates) * config.num_seeds
     num_lrs = len({trial.lr for trial in trials})
     missing = len(_next_lrs(trials, config))
-    if not _bracket(judged(trials, config.degraded_share)[0], config).closed:
+    if not _is_bracketed(_bracket(judged(trials, config.degraded_share)[0], config), config):
         missing += math.ceil(math.log2(math.log(2) / math.log1p(config.tolerance)))
     return max(len(trials), (num_lrs + missing) * config.num_seeds)
 
@@ -202,7 +209,7 @@ def _trials(problem: Problem, state: EnsembleState, models: Sequence[Model]) -> 
     trials = {}
     for model, outcome in problem.outcomes(state, seeds, found).items():
         train, (lr, seed) = found[model], models[model]
-        known = train.information
+        known = None if outcome == "non_finite" else train.information
         trials[model] = Trial(
             lr=lr,
             seed=seed,
@@ -286,8 +293,8 @@ def results_of(trials: Sequence[Trial], config: Config, guess: float) -> Results
     attempts = [trial.attempt for trial in trials]
     bracket = _bracket(trials, config)
     thresholds = _thresholds(attempts)
-    threshold = thresholds.degraded if bracket.closed else None
     rates = [_failure_rate(lr, trials) for lr in sorted({trial.lr for trial in trials})]
+    reliable = _reliable(rates, config.max_failure_share)
     # What the usual rule, which knows only NaN, calls the first divergent learning rate.
     nan_rule = Rates(attempts, FAILURES[:1]).bracket(_start(config)).first_divergent
     return Results(
@@ -295,17 +302,53 @@ def results_of(trials: Sequence[Trial], config: Config, guess: float) -> Results
         rates=rates,
         last_stable_lr=bracket.last_stable,
         first_divergent_lr=bracket.first_divergent,
-        threshold_lr=threshold,
-        recommended_lr=threshold and RECOMMENDED_SHARE * threshold.estimate,
+        threshold_lr=thresholds.degraded,
+        recommended_lr=_recommended(
+            thresholds.degraded,
+            reliable or bracket.last_stable,
+            best,
+            median_information(attempts, [trial.information for trial in trials]),
+        ),
         thresholds=thresholds,
-        reliable_lr=_reliable(rates, config.max_failure_share),
+        reliable_lr=reliable,
         best_lr=best,
         falls_again=falls_again(attempts),
-        bracketed=bracket.closed,
+        bracketed=_is_bracketed(bracket, config),
         non_monotone_seeds=_non_monotone_seeds(attempts),
         nan_rule_divergent_lr=nan_rule,
         constant_guess_loss=guess,
     )
+
+
+def _recommended(
+    threshold: FailureThreshold | None,
+    highest: float | None,
+    best: float | None,
+    learned: Mapping[float, float],
+) -> float | None:
+    """A share of the threshold, at most the highest learning rate that is reliable.
+
+    None if it is above the best learning rate and clearly less is learned there: where training
+    fails then says nothing about a good one.
+
+    Args:
+        threshold: of the sweep.
+        highest: that is reliable, or the last stable one where the seeds are too few to tell.
+        best: learning rate of the sweep.
+        learned: at each learning rate, in nats.
+    """
+    if threshold is None or highest is None or best is None:
+        return None
+    lr = min(RECOMMENDED_SHARE * threshold.estimate, highest)
+    there = np.interp(math.log(lr), np.log(list(learned)), list(learned.values()))
+    return lr if lr <= best or there >= _ENOUGH * max(learned.values()) else None
+
+
+def _is_bracketed(bracket: Bracket, config: Config) -> bool:
+    """Whether both ends were found, and are neighbours on the doubling grid."""
+    if bracket.last_stable is None or bracket.first_divergent is None:
+        return False
+    return bool(config.rates) or bracket.first_divergent < 2.01 * bracket.last_stable
 
 
 def _start(config: Config) -> float | None:
@@ -320,7 +363,7 @@ def _bracket(trials: Sequence[Trial], config: Config) -> Bracket:
 def _thresholds(attempts: Sequence[Attempt]) -> Thresholds:
     """By each definition of failure, from the learning rates at which something is learned."""
     # Learning rates that are too low say nothing about the upper end.
-    lowest = min(Rates(attempts).where("work"), default=0.0)
+    lowest = min(Rates(attempts).where("work"), default=math.inf)
     tried = [attempt for attempt in attempts if attempt.lr >= lowest]
     non_finite, collapsed, degraded = (
         estimate_threshold(tried, FAILURES[:num]) for num in (1, 2, 3)
@@ -380,18 +423,47 @@ def _warnings(results: Results, config: Config) -> list[str]:
             f"the share of failures falls again between {low:.3g} and {high:.3g}: there is no "
             "single threshold"
         )
-    if results.bracketed or config.rates:
-        return warnings
+    if not results.bracketed:
+        warnings.append(f"no bracket: {_why_not_bracketed(results)}{_remedy(results, config)}")
+    elif results.threshold_lr is None:
+        warnings.append(
+            "no threshold: the share of failures, made monotone, does not rise through one half"
+        )
+    elif results.recommended_lr is None:
+        warnings.append(
+            f"no learning rate is recommended: half of the seeds fail at "
+            f"{results.threshold_lr.estimate:.3g}, but far below that clearly less is learned than "
+            "at the best: failure says nothing about a good one"
+        )
+    return warnings
+
+
+def _why_not_bracketed(results: Results) -> str:
     lrs = [rate.lr for rate in results.rates]
     rates = Rates([trial.attempt for trial in results.trials])
-    span = f"from {lrs[0]:.3g} to {lrs[-1]:.3g}"
+    span = f"from {lrs[0]:.3g} to {lrs[-1]:.3g}" if len(lrs) > 1 else f"{lrs[0]:.3g}"
+    if results.last_stable_lr is not None and results.first_divergent_lr is not None:
+        return (
+            f"between {results.last_stable_lr:.3g}, where training works, and "
+            f"{results.first_divergent_lr:.3g}, where it fails, not all doubled learning rates "
+            "were tried"
+        )
     if results.last_stable_lr is not None:
-        found = f"no learning rate up to {lrs[-1]:.3g} is high enough to fail"
-    elif not rates.where("fail"):
-        found = f"nothing is learned at any learning rate {span}"
-    elif not rates.where("learn nothing"):
-        found = f"training fails at every learning rate {span}"
-    else:
-        found = f"training works at no learning rate {span}"
-    remedy = f"choose another start_lr, or raise max_rates (now {config.max_rates})"
-    return [*warnings, f"no bracket: {found}: {remedy}"]
+        return f"no learning rate up to {lrs[-1]:.3g} is high enough to fail"
+    if not rates.where("fail"):
+        return f"nothing is learned at any learning rate {span}"
+    if not rates.where("learn nothing"):
+        return f"training fails at every learning rate {span}"
+    return f"training works at no learning rate {span}"
+
+
+def _remedy(results: Results, config: Config) -> str:
+    """What may help, as far as anything does."""
+    if config.rates:
+        return ""
+    if len(results.rates) >= config.max_rates:
+        return f": choose another start_lr, or raise max_rates (now {config.max_rates})"
+    lrs = [rate.lr for rate in results.rates]
+    if results.last_stable_lr is not None and 2 * lrs[-1] > HIGHEST_LR:
+        return f": learning rates end at {HIGHEST_LR:g}"
+    return ": more epochs, other data or another network may help"

@@ -178,7 +178,10 @@ class Results(experiment.Results):
         description="the first of the doubled learning rates at which half of the seeds fail"
     )
     threshold_lr: FailureThreshold | None
-    recommended_lr: Positive | None = Field(description="a share of the threshold's estimate")
+    recommended_lr: Positive | None = Field(
+        description="a share of the threshold's estimate, at most reliable_lr; null where clearly "
+        "less is learned there than at the best"
+    )
     thresholds: Thresholds | None = None
     reliable_lr: Positive | None = Field(
         None,
@@ -186,7 +189,7 @@ class Results(experiment.Results):
         "seeds fail, with 95 % confidence",
     )
     best_lr: Positive | None = Field(
-        None, description="at which most is learned: by its information runs are degraded"
+        None, description="the lowest at which most is learned, by which runs are degraded"
     )
     falls_again: list[Positive] | None = Field(
         None,
@@ -194,7 +197,9 @@ class Results(experiment.Results):
         "again: there is no single threshold",
     )
     bracketed: bool | None = Field(
-        None, description="whether last_stable_lr and first_divergent_lr were both found"
+        None,
+        description="whether last_stable_lr and first_divergent_lr were both found, and are "
+        "neighbours",
     )
     non_monotone_seeds: list[Count] = Field(
         [], description="seeds that train at a learning rate above one at which they fail"

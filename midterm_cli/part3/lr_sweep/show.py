@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,8 +16,11 @@ from midterm_cli.part3.lr_sweep.schema import (
     Results,
     Sharpness,
 )
+from midterm_cli.part3.outcome import FAILURES
 from midterm_cli.part3.schema import Outcome
+from midterm_cli.part3.search import Rates
 from midterm_cli.part3.statistics import quartiles
+from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,11 +34,6 @@ _OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "collapsed": ("X", "#D55E00", "collapsed"),
     "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
 }
-_FAILED: dict[Outcome, str] = {
-    "non_finite": "not finite",
-    "collapsed": "or collapsed",
-    "degraded": "or degraded",
-}
 
 
 def summarize(results: Results) -> list[Table | str]:
@@ -42,11 +41,12 @@ def summarize(results: Results) -> list[Table | str]:
     lines: list[Table | str] = [_failures(results), _learned(results)]
     if table := _thresholds(results):
         lines.append(table)
-    lines.append(
-        f"Last stable {_lr(results.last_stable_lr)}, first divergent "
-        f"{_lr(results.first_divergent_lr)}: of the doubled learning rates, or of those given, the "
-        "neighbours between which half of the seeds begin to fail."
-    )
+    if results.last_stable_lr is not None and results.first_divergent_lr is not None:
+        lines.append(
+            f"Last stable {_lr(results.last_stable_lr)}, first divergent "
+            f"{_lr(results.first_divergent_lr)}: of the doubled learning rates, or of those given, "
+            "the neighbours between which half of the seeds begin to fail."
+        )
     lines += _reliable(results)
     if results.recommended_lr is not None:
         lines.append(f"Recommended for training: {_lr(results.recommended_lr)}.")
@@ -70,8 +70,8 @@ def _reliable(results: Results) -> list[Table | str]:
                 "of the seeds fail there, with 95 % confidence."
             ]
     return [
-        f"Reliable up to no learning rate: even at the best one up to {100 * min(limits):.0f} % of "
-        f"the seeds may fail, as far as {results.rates[0].total} of them tell."
+        f"No learning rate is reliable: by {results.rates[0].total} seeds, up to "
+        f"{100 * min(limits):.0f} % may fail even at the best."
     ]
 
 
@@ -125,16 +125,28 @@ def _thresholds(results: Results) -> Table | None:
         rows = [["failed", _interval(results.threshold_lr)]]
     else:
         rows = [
-            [label, _interval(getattr(results.thresholds, outcome))]
-            for outcome, label in _FAILED.items()
+            [label, _interval(found) if found else _outside(results, failures)]
+            for found, label, failures in (
+                (results.thresholds.non_finite, "not finite", FAILURES[:1]),
+                (results.thresholds.collapsed, "or collapsed", FAILURES[:2]),
+                (results.thresholds.degraded, "or degraded", FAILURES),
+            )
         ]
     title = "At which learning rate half of the seeds fail (95 % interval)"
     return Table(title, ["definition of failure", "learning rate"], rows)
 
 
-def _interval(threshold: FailureThreshold | None) -> str:
-    if threshold is None:
-        return "not among those tried"
+def _outside(results: Results, failures: Sequence[Outcome]) -> str:
+    """Where a threshold lies that the learning rates tried do not hold."""
+    rates = Rates([trial.attempt for trial in results.trials], failures)
+    if not rates.where("work"):
+        return "cannot tell: training works at none"
+    if max(rates.shares.values()) < 0.5:
+        return "above the highest tried"
+    return "cannot tell: the share does not rise through one half"
+
+
+def _interval(threshold: FailureThreshold) -> str:
     low, high = threshold.low, threshold.high
     if low is None and high is None:
         return f"{_lr(threshold.estimate)} (no bounds: too few seeds)"
@@ -206,13 +218,16 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     failures.xaxis.set_minor_formatter(NullFormatter())
     failures.set_xlabel("learning rate")
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    network = "no hidden layer"
+    if config.hidden_sizes:
+        network = f"{config.activation} {'-'.join(map(str, config.hidden_sizes))}"
     figure.suptitle(
-        f"Where training fails: {config.dataset}, {config.activation}, {epochs}, "
+        f"Where training fails: {config.dataset}, {shortened(network, 40)}, {epochs}, "
         f"{len({trial.seed for trial in results.trials})} seeds a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )
     handles, labels = losses.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
     return {"lr_sweep": figure}
 
 
@@ -230,21 +245,30 @@ def _draw_losses(axis: Axes, results: Results) -> None:
 
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
-    top = 2 * max((loss for loss in losses if loss is not None), default=1.0)
-    _draw_trials(axis, results, "train_loss", edge=top)
+    positive = [loss for loss in losses if loss] or [1.0]
+    top, bottom = 2 * max(positive), min(positive) / 2
+    _draw_trials(axis, results, "train_loss", edge=top, floor=bottom)
     if guess is not None:
         axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if top / bottom < 1e3:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_ylabel("train loss at the end,\nor when found dead (nats)")
 
 
 def _draw_trials(
-    axis: Axes, results: Results, key: Literal["train_loss", "train_accuracy"], edge: float
+    axis: Axes,
+    results: Results,
+    key: Literal["train_loss", "train_accuracy"],
+    edge: float,
+    floor: float = 0.0,
 ) -> None:
-    """Every trial, and the quartiles over the seeds; what is not finite is drawn at the edge."""
+    """Every trial, and the quartiles over the seeds.
+
+    What is not finite is drawn at the edge, what is below the floor (a loss of 0) at the floor.
+    """
     seeds = sorted({trial.seed for trial in results.trials})
     for outcome, (marker, colour, label) in _OUTCOMES.items():
         trials = [trial for trial in results.trials if trial.outcome == outcome]
@@ -255,7 +279,7 @@ def _draw_trials(
         values = [getattr(trial, key) for trial in trials]
         axis.scatter(
             [trial.lr * shift for trial, shift in zip(trials, shifts, strict=True)],
-            [edge if value is None else value for value in values],
+            [edge if value is None else max(value, floor) for value in values],
             marker=marker,
             s=28,
             color=colour,
@@ -264,7 +288,7 @@ def _draw_trials(
             label=f"one seed, {label}",
         )
     lrs = [rate.lr for rate in results.rates]
-    low, median, high = np.array([_quartiles(results, lr, key) for lr in lrs]).T
+    low, median, high = np.maximum([_quartiles(results, lr, key) for lr in lrs], floor).T
     axis.plot(lrs, median, color="#444444", label="median")
     axis.fill_between(lrs, low, high, color="#444444", alpha=0.15, lw=0, label="quartiles")
 
@@ -324,11 +348,13 @@ def _draw_marks(axis: Axes, results: Results) -> None:
             color="#e8e8e8",
             lw=0,
             zorder=0,
-            label="last stable to first divergent, of the doubled rates",
+            label="last stable to first divergent",
         )
     if threshold := results.threshold_lr:
-        if threshold.low is not None and threshold.high is not None:
-            axis.axvspan(threshold.low, threshold.high, color="#D55E00", alpha=0.2, lw=0)
+        # An open end reaches to the last learning rate tried.
+        low = results.rates[0].lr if threshold.low is None else threshold.low
+        high = results.rates[-1].lr if threshold.high is None else threshold.high
+        axis.axvspan(low, high, color="#D55E00", alpha=0.2, lw=0)
         label = f"half of the seeds fail ({threshold.estimate:.3g}), 95 % interval"
         axis.axvline(threshold.estimate, color="#D55E00", label=label)
     if results.recommended_lr is not None:

@@ -208,7 +208,7 @@ def _outcomes(
     raw = {model: found[None]["train"] for model, found in evaluations.items()}
     found = {seed: SeedOutcome(seed=seed, outcome="non_finite") for seed in seeds}
     for model, outcome in problem.outcomes(state, seeds, raw).items():
-        known = raw[model].information
+        known = None if outcome == "non_finite" else raw[model].information
         found[seeds[model]] = SeedOutcome(
             seed=seeds[model],
             outcome=outcome,

@@ -97,6 +97,18 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
     return totals
 
 
+def as_sympy(expr: Expr, program: Program) -> Any:
+    """An expression in x and the steps of a program, as SymPy's in x."""
+    import sympy
+
+    constants = {"pi": sympy.pi, "e": sympy.E}
+    arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
+    values: dict[str, Any] = {"x": sympy.Symbol("x", real=True)}
+    for step in program:
+        values[step.name] = evaluate(step.expr, values, arithmetic)
+    return evaluate(expr, values, arithmetic)
+
+
 class SymbolicError(Exception):
     """SymPy cannot differentiate a function; the message says why."""
 
@@ -114,13 +126,8 @@ def symbolic(program: Program, points: Sequence[float]) -> Values:
     import sympy
 
     symbol = sympy.Symbol("x", real=True)
-    constants = {"pi": sympy.pi, "e": sympy.E}
-    arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
-    values = {"x": symbol}
     try:
-        for step in program:
-            values[step.name] = evaluate(step.expr, values, arithmetic)
-        slope = sympy.diff(values[program[-1].name], symbol)
+        slope = sympy.diff(as_sympy(program[-1].expr, program[:-1]), symbol)
         if slope.has(sympy.nan, sympy.zoo):
             return [None] * len(points)
         # SymPy's own evalf takes twice as long for each level of nesting; this does not.

@@ -7,8 +7,9 @@ built by `parse`, or by the constructors below.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -110,8 +111,8 @@ def has_names(expr: Expr) -> bool:
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
     """The same operation on other operands."""
     match expr:
-        case Binary(operator, _, _):
-            return Binary(operator, *new)
+        case Binary(symbol, _, _):
+            return Binary(symbol, *new)
         case Call(function, _):
             return Call(function, *new)
         case Negative(_):
@@ -138,6 +139,15 @@ def compose(program: Program) -> dict[str, Expr]:
 # Evaluation
 
 
+OPERATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+}
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """Where an expression is evaluated.
@@ -145,10 +155,12 @@ class Arithmetic:
     Attributes:
         functions: has sin, cos, … as attributes: the module torch, sympy or math.
         number: turns the text of a Number into a number of that arithmetic.
+        operations: by their operators; the right operand of ** may be an int.
     """
 
     functions: Any
     number: Callable[[str], Any]
+    operations: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=lambda: OPERATIONS)
 
 
 def _float(text: str) -> float:
@@ -176,21 +188,12 @@ def evaluate(expr: Expr, values: Mapping[str, Any], arithmetic: Arithmetic) -> A
             return -evaluate(argument, values, arithmetic)
         case Call(function, argument):
             return getattr(arithmetic.functions, function)(evaluate(argument, values, arithmetic))
-        case Binary(operator, left, right):
-            a = evaluate(left, values, arithmetic)
-            if operator == "**" and (exponent := integer(right)) is not None:
+        case Binary(symbol, left, right):
+            operation, a = arithmetic.operations[symbol], evaluate(left, values, arithmetic)
+            if symbol == "**" and (exponent := integer(right)) is not None:
                 # An exact integer exponent keeps negative bases real in every arithmetic.
-                return a**exponent
-            return _OPERATIONS[operator](a, evaluate(right, values, arithmetic))
-
-
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b,
-}
+                return operation(a, exponent)
+            return operation(a, evaluate(right, values, arithmetic))
 
 
 def evaluate_program(program: Program, x: Tensor) -> dict[str, Tensor]:
@@ -312,13 +315,13 @@ def differentiate(expr: Expr, name: str) -> Expr:
             return _negative(differentiate(argument, name))
         case Call(function, argument):
             return _multiply(FUNCTIONS[function](argument), differentiate(argument, name))
-        case Binary(operator, a, b):
-            return _differentiate_binary(operator, a, b, name)
+        case Binary(symbol, a, b):
+            return _differentiate_binary(symbol, a, b, name)
 
 
-def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
+def _differentiate_binary(symbol: str, a: Expr, b: Expr, name: str) -> Expr:
     da, db = differentiate(a, name), differentiate(b, name)
-    match operator:
+    match symbol:
         case "+":
             return _add(da, db)
         case "-":
@@ -340,3 +343,21 @@ def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
 def slope_in_x(program: Program) -> Expr:
     """The derivative of the program's value, as an expression in `x` alone."""
     return differentiate(compose(program)[program[-1].name], "x")
+
+
+def slope_by(program: Program, name: str) -> Expr:
+    """The derivative of the program's value by one of its names, in the names: the chain rule.
+
+    Args:
+        program: the function.
+        name: `x`, or a step, which then counts as the variable.
+    """
+    slopes: dict[str, Expr] = {name: ONE}
+    for step in program:
+        if step.name not in slopes:
+            slope = ZERO
+            for inner in names(step.expr):
+                factor = differentiate(step.expr, inner)
+                slope = _add(slope, _multiply(factor, slopes.get(inner, ZERO)))
+            slopes[step.name] = slope
+    return slopes[program[-1].name]

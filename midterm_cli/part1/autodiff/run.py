@@ -29,9 +29,11 @@ from midterm_cli.part1.derivative import (
 from midterm_cli.part1.domain import intervals, locate
 from midterm_cli.part1.expression import Program, as_function, finite
 from midterm_cli.part1.gradcheck import gradcheck
-from midterm_cli.part1.judge import judge, sample
+from midterm_cli.part1.judge import judge
 from midterm_cli.part1.methods import compare_methods, max_relative_error
 from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.part1.reference import Reference
+from midterm_cli.part1.samples import sample
 
 
 def run(config: Config, context: Context) -> Output:
@@ -77,7 +79,12 @@ def run(config: Config, context: Context) -> Output:
         gradcheck=gradcheck(program, at[regular]),
         formula=None
         if formula is None
-        else judge(formula, program, sample(pieces, config.num_points, config.seed)),
+        else judge(
+            formula,
+            Reference(program),
+            sample(pieces, config.num_points, config.seed),
+            [place.x for place in places],
+        ),
         domain=pieces,
         curve=sample_curve(program, pieces, config.num_points),
     )

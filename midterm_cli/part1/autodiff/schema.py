@@ -145,11 +145,19 @@ class Gradcheck(Record):
 
 
 class Counterexample(Record):
-    """A point at which a formula is not the derivative."""
+    """A point at which a formula is not the derivative; a number beyond float64 is null."""
 
     x: float
     formula: float | None = Field(description="null where it is undefined")
-    derivative: float
+    derivative: float | None
+
+
+class FormulaPoint(Counterexample):
+    """A formula beside the derivative at one of the points x."""
+
+    verdict: Literal["equal", "different", "undefined", "cannot tell", "not judged"] = Field(
+        description="not judged where f' does not exist"
+    )
 
 
 class Judgement(Record):
@@ -158,11 +166,16 @@ class Judgement(Record):
     formula: str
     latex: str
     agrees: bool
+    verdict: Literal["right", "wrong", "cannot tell"] | None = Field(
+        None, description="null in runs of versions that knew only right and wrong"
+    )
     num_points: Annotated[int, Field(ge=1)]
     num_bad: Count
+    num_unsure: Count = Field(0, description="points where no number of digits decides")
     max_relative_difference: NotNegative | None
     first_bad: Counterexample | None
     meaning: str | None = Field(description="what the disagreement looks like")
+    at: list[FormulaPoint] = Field([], description="the formula at each x")
 
 
 class Curve(Record):

@@ -1,0 +1,132 @@
+"""A function and its derivative to any number of digits, and a formula beside it at a point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mpmath import iv
+
+from midterm_cli.part1.exact import (
+    DIGITS,
+    EXACT,
+    Interval,
+    UndefinedError,
+    UnsureError,
+    digits,
+    holds_zero,
+    is_nothing,
+    to_float,
+)
+from midterm_cli.part1.expression import Expr, Program, differentiate, evaluate, names
+
+_SETTLED = 1e-40
+"""Two values are equal if their difference may be 0 and is below this share of them."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Intervals at a point: around x and each step of the function, by name, and around f'."""
+
+    values: Mapping[str, Interval]
+    slope: Interval
+
+
+class Reference:
+    """A function and its derivative by our rules, in interval arithmetic.
+
+    What was computed is kept: many formulas are compared with one function.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._partials: dict[str, list[tuple[str, Expr]]] = {}
+        varying = {"x"}
+        for step in program:
+            inputs = [name for name in names(step.expr) if name in varying]
+            self._partials[step.name] = [(name, differentiate(step.expr, name)) for name in inputs]
+            if inputs:
+                varying.add(step.name)
+        self._known: dict[tuple[float, int], Exact | UndefinedError | UnsureError] = {}
+
+    def at(self, x: float) -> Exact:
+        """Compute at a point, with the digits that are set.
+
+        Raises:
+            UndefinedError: f or f' is not defined at `x`.
+            UnsureError: these digits do not decide it.
+        """
+        key = x, iv.prec
+        if key not in self._known:
+            try:
+                self._known[key] = self._compute(x)
+            except (UndefinedError, UnsureError) as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, Exact):
+            return known
+        raise known
+
+    def _compute(self, x: float) -> Exact:
+        values, slopes = {"x": iv.mpf(x)}, {"x": iv.one}
+        for step in self.program:
+            values[step.name] = evaluate(step.expr, values, EXACT)
+            slopes[step.name] = iv.zero
+            for name, partial in self._partials[step.name]:
+                slopes[step.name] += evaluate(partial, values, EXACT) * slopes[name]
+        return Exact(values, slopes[self.program[-1].name])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A formula beside f' at a point.
+
+    Attributes:
+        x: the point.
+        verdict: "not judged" where f' is not defined.
+        value: of the formula; None where it is undefined, unknown, or too large for float64.
+        slope: f', likewise.
+    """
+
+    x: float
+    verdict: Literal["equal", "different", "undefined", "cannot tell", "not judged"]
+    value: float | None = None
+    slope: float | None = None
+
+
+def compare_at(
+    formula: Expr, reference: Reference, x: float, counts: Sequence[int] = DIGITS
+) -> Found:
+    """Compare a formula with f' at a point, with as many digits of `counts` as it takes."""
+    found = Found(x, "cannot tell")
+    for count in counts:
+        with digits(count):
+            try:
+                exact = reference.at(x)
+            except UndefinedError:
+                return Found(x, "not judged")
+            except UnsureError:
+                continue
+            slope = to_float(exact.slope)
+            try:
+                value = evaluate(formula, exact.values, EXACT)
+            except UndefinedError:
+                return Found(x, "undefined", None, slope)
+            except UnsureError:
+                found = Found(x, "cannot tell", None, slope)
+                continue
+            found = Found(x, _compared(value, exact.slope), to_float(value), slope)
+            if found.verdict != "cannot tell":
+                break
+    return found
+
+
+def _compared(value: Interval, slope: Interval) -> Literal["equal", "different", "cannot tell"]:
+    difference = value - slope
+    if not holds_zero(difference):
+        return "different"
+    if abs(difference).b <= _SETTLED * abs(slope).b:
+        return "equal"
+    # Relative to 0 nothing is small. Here both are 0 as far as the digits tell.
+    return "equal" if is_nothing(value) and is_nothing(slope) else "cannot tell"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,20 @@ app.add_typer(conv_app, name="conv")
 app.add_typer(pool_app, name="pool")
 
 
-@experiment_command("autodiff")
+class RowFormat(StrEnum):
+    """How the verdicts on many formulas are printed."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+def _formula_rows(results: Any, row_format: str | None) -> str:
+    from midterm_cli.part1.autodiff.show import rows
+
+    return rows(results.formulas, row_format or RowFormat.CSV)
+
+
+@experiment_command("autodiff", rows=_formula_rows)
 def autodiff(
     x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
     formula: Annotated[
@@ -47,6 +61,16 @@ def autodiff(
             metavar="TEXT",
             help="A derivative to be judged over the range, in x and the names of the expression.",
         ),
+    ] = None,
+    formulas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Formulas to be judged, one a line: prints a row for each, and draws nothing.",
+        ),
+    ] = None,
+    format: Annotated[
+        RowFormat | None, typer.Option(help="Of the rows of --formulas. Without it: csv.")
     ] = None,
     expression: Annotated[
         str | None,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from midterm_cli.part1.autodiff.schema import DIGITS, Values
 from midterm_cli.part1.expression import (
     Arithmetic,
     Expr,
     Program,
-    as_function,
     differentiate,
     evaluate,
     evaluate_program,
@@ -45,12 +45,21 @@ def _gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def forward_mode(program: Program, x: Tensor) -> Tensor:
-    """Compute f' at each point of `x` by the dual numbers of torch.func.jvp."""
-    with warnings.catch_warnings():
+    """Compute f' at each point of `x` by the dual numbers of torch.autograd.forward_ad."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
         # The first call loads decompositions by torch.jit.script, which says it is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        slope: Tensor = torch.func.jvp(as_function(program), (x,), (torch.ones_like(x),))[1]
+        # A constant without a tangent of its own would make PyTorch load its compiler, in a second.
+        plain = torch_arithmetic(x)
+        arithmetic = replace(plain, number=lambda text: _dual(plain.number(text), 0.0))
+        value = evaluate_program(program, _dual(x, 1.0), arithmetic)[program[-1].name]
+        slope: Tensor = forward_ad.unpack_dual(value).tangent
     return slope
+
+
+def _dual(value: Tensor, tangent: float) -> Tensor:
+    dual: Tensor = forward_ad.make_dual(value, torch.full_like(value, tangent))
+    return dual
 
 
 @dataclass(frozen=True)
@@ -116,13 +125,15 @@ class SymbolicError(Exception):
 def symbolic(program: Program, points: Sequence[float]) -> Values:
     """Compute f' at each point: differentiated by SymPy, evaluated with DIGITS digits.
 
+    Where twice as many digits give another number, cancellation has taken too many of them, and
+    they are doubled again, up to 16 times DIGITS.
+
     Returns:
         The nearest floats; None where f' is not a finite real number.
 
     Raises:
         SymbolicError: SymPy does not finish.
     """
-    import mpmath
     import sympy
 
     symbol = sympy.Symbol("x", real=True)
@@ -134,12 +145,25 @@ def symbolic(program: Program, points: Sequence[float]) -> Values:
         function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
     except (ValueError, NotImplementedError) as error:
         raise SymbolicError(str(error)) from error
-    with mpmath.workdps(DIGITS):
-        return [_real(function, mpmath.mpf(x)) for x in points]
+    return [_settled(function, x) for x in points]
 
 
-def _real(function: Callable[[Any], Any], x: Any) -> float | None:
-    try:
-        return finite(float(function(x)))
-    except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
-        return None
+def _settled(function: Callable[[Any], Any], x: float) -> float | None:
+    value = _real(function, x, DIGITS)
+    for factor in (2, 4, 8, 16):
+        closer = _real(function, x, factor * DIGITS)
+        if closer == value:
+            break
+        value = closer
+    return value
+
+
+def _real(function: Callable[[Any], Any], x: float, count: int) -> float | None:
+    """The nearest float; None at a pole, or where the value is complex."""
+    import mpmath
+
+    with mpmath.workdps(count):
+        try:
+            return finite(float(function(mpmath.mpf(x))))
+        except (ArithmeticError, ValueError, TypeError):
+            return None

@@ -64,7 +64,6 @@ def to_float(a: Interval) -> float | None:
     return finite(float(mpmath.mpf(a.mid)))
 
 
-
 def _sign(a: Interval) -> int:
     """-1, 0 or 1.
 

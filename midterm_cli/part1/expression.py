@@ -196,11 +196,20 @@ def evaluate(expr: Expr, values: Mapping[str, Any], arithmetic: Arithmetic) -> A
             return operation(a, evaluate(right, values, arithmetic))
 
 
-def evaluate_program(program: Program, x: Tensor) -> dict[str, Tensor]:
-    """The value of `x` and of each step, by name; each of the shape of `x`."""
+def evaluate_program(
+    program: Program, x: Tensor, arithmetic: Arithmetic | None = None
+) -> dict[str, Tensor]:
+    """The value of `x` and of each step, by name; each of the shape of `x`.
+
+    Args:
+        program: the function.
+        x: the points.
+        arithmetic: of tensors; None for that of `x`.
+    """
+    arithmetic = arithmetic or torch_arithmetic(x)
     values = {"x": x}
     for step in program:
-        values[step.name] = evaluate(step.expr, values, torch_arithmetic(x)).expand_as(x)
+        values[step.name] = evaluate(step.expr, values, arithmetic).expand_as(x)
     return values
 
 
@@ -355,7 +364,7 @@ def slope_by(program: Program, name: str) -> Expr:
     slopes: dict[str, Expr] = {name: ONE}
     for step in program:
         if step.name not in slopes:
-            slope = ZERO
+            slope: Expr = ZERO
             for inner in names(step.expr):
                 factor = differentiate(step.expr, inner)
                 slope = _add(slope, _multiply(factor, slopes.get(inner, ZERO)))

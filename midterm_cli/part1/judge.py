@@ -115,7 +115,8 @@ def _hidden_part(
         return None
     points = [point.x for point in judged if point.verdict == "equal"]
     exprs = formula, slope_by(reference.program, "x")
-    return next(filter(None, (hidden_part(e, reference, points, count) for e in exprs)), None)
+    parts = (hidden_part(expr, reference, points, count) for expr in exprs)
+    return next((part for part in parts if part is not None), None)
 
 
 def _of_a_difference(

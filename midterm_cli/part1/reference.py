@@ -78,6 +78,21 @@ class Reference:
         return Exact(values, slopes[self.program[-1].name])
 
 
+def value_at(reference: Reference, x: float) -> float | None:
+    """Compute f at a point, as the nearest float64; None where it is not known so closely."""
+    for count in DIGITS:
+        with digits(count):
+            try:
+                value = reference.at(x).values[reference.program[-1].name]
+            except UndefinedError:
+                return None
+            except UnsureError:
+                continue
+            if abs(value.delta).b <= _SETTLED * abs(value).a:
+                return to_float(value)
+    return None
+
+
 @dataclass(frozen=True)
 class Found:
     """A formula beside f' at a point.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import sympy
 from mpmath import iv
 
-from midterm_cli.part1.derivative import as_sympy
 from midterm_cli.part1.exact import EXACT, UndefinedError, UnsureError, digits, holds_zero
 from midterm_cli.part1.expression import (
     Binary,
@@ -31,7 +29,7 @@ def hidden_part(
     """The first part that `count` digits do not show at any of the points, or None.
 
     Such is exp(-(x - 700)**2) in 2*x + exp(-(x - 700)**2) on [-1, 1]; and 1 + tanh(1000*(x - 7))
-    there, a sum that is 0 as far as the digits tell, unless SymPy finds that it is 0.
+    there, a sum that is 0 as far as the digits tell.
 
     Args:
         expr: in x and the steps of the program.
@@ -43,7 +41,7 @@ def hidden_part(
         slope = differentiate(whole, _PART)
         with digits(count):
             shown = any(_is_shown(part, whole, slope, reference, x) for x in points)
-        if not shown and not _is_zero(part, reference):
+        if not shown:
             return part
     return None
 
@@ -71,8 +69,3 @@ def _is_shown(part: Expr, whole: Expr, slope: Expr, reference: Reference, x: flo
     except UndefinedError:  # by the slope, which is infinite: the part matters
         return True
     return holds_zero(moved) or bool(abs(moved).a > size * iv.mpf(10) ** (_LOST - iv.dps))
-
-
-def _is_zero(part: Expr, reference: Reference) -> bool:
-    """Whether SymPy finds that a sum is 0 wherever it is defined."""
-    return isinstance(part, Binary) and sympy.simplify(as_sympy(part, reference.program)) == 0

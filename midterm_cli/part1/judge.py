@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from statistics import median
 from typing import Literal
 
+import sympy
 import torch
 from torch import Tensor
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import Counterexample, FormulaPoint, Judgement
+from midterm_cli.part1.derivative import as_sympy
 from midterm_cli.part1.domain import undefined_term
 from midterm_cli.part1.exact import (
     DIGITS,
@@ -23,8 +26,10 @@ from midterm_cli.part1.exact import (
 )
 from midterm_cli.part1.expression import (
     Arithmetic,
+    Binary,
     Expr,
     Number,
+    Program,
     Step,
     evaluate,
     finite,
@@ -43,8 +48,12 @@ fewer still is meant as it stands: 0.5."""
 _NEARLY, _ROUGHLY = 1e-8, 1e-2
 """What such constants may change, as a share of f': more, and they could hide any mistake."""
 _BAD = ("different", "undefined")
-_NUM_TRIED = 25
-"""Points at which the usual mistakes are tried."""
+_NUM_TRIED = 15
+"""Points at which the usual mistakes are tried, and of those where the formula is wrong."""
+_NUM_CLOSER = 60
+"""Points at which even a formula that seems to be right is compared with all digits."""
+_LONGEST_PROVEN = 100
+"""Operations of a difference that SymPy is asked to simplify: it may take long."""
 
 
 def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = ()) -> Judgement:
@@ -70,25 +79,15 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
             "the formula cannot be judged: f' is not defined anywhere in the range\n"
             "give another range, or leave the formula out"
         )
-    hidden = _hidden_part(formula, reference, judged, DIGITS[0])
-    if hidden is not None:
-        closer = [compare_at(formula, reference, point.x, DIGITS[-1:]) for point in judged]
-        judged = [
-            new if new.verdict in _BAD else old for old, new in zip(judged, closer, strict=True)
-        ]
-        hidden = _hidden_part(formula, reference, judged, DIGITS[-1])
+    if not any(point.verdict in _BAD for point in judged):
+        judged = _closer(formula, reference, judged)
     bad = [point for point in judged if point.verdict in _BAD]
-    num_unsure = sum(point.verdict == "cannot tell" for point in judged)
+    unsure = [point for point in judged if point.verdict == "cannot tell"]
     if bad:
         verdict, meaning = _of_a_difference(formula, reference, judged, bad)
-    elif num_unsure:
-        verdict = "cannot tell"
-        meaning = f"{DIGITS[-1]} digits do not decide it at {num_unsure} of {len(judged)} points"
-    elif hidden is not None:
-        verdict = "cannot tell"
-        meaning = f"{to_text(hidden)} is too small to be seen at any of {len(judged)} points"
     else:
-        verdict, meaning = "right", None
+        meaning = _doubt(formula, reference, judged, unsure)
+        verdict = "cannot tell" if meaning else "right"
     return Judgement(
         formula=to_text(formula),
         latex=to_latex(formula),
@@ -96,7 +95,7 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
         verdict=verdict,
         num_points=len(judged),
         num_bad=len(bad),
-        num_unsure=num_unsure,
+        num_unsure=len(unsure),
         max_relative_difference=_largest_relative_difference(judged),
         first_bad=_counterexample(bad) if bad else None,
         meaning=meaning,
@@ -107,16 +106,46 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
     )
 
 
-def _hidden_part(
-    formula: Expr, reference: Reference, judged: Sequence[Found], count: int
+def _closer(formula: Expr, reference: Reference, judged: Sequence[Found]) -> list[Found]:
+    """Look for a difference with all digits: where a part is hidden everywhere, else at some."""
+    if any(point.verdict != "equal" for point in judged) or _hidden(formula, reference, judged, 0):
+        again = list(judged)
+    else:
+        again = list(judged[:: 1 + len(judged) // _NUM_CLOSER])
+    closer = [compare_at(formula, reference, point.x, DIGITS[-1:]) for point in again]
+    found = {point.x: point for point in closer if point.verdict in _BAD}
+    return [found.get(point.x, point) for point in judged]
+
+
+def _hidden(
+    formula: Expr, reference: Reference, judged: Sequence[Found], level: int
 ) -> Expr | None:
-    """A part of the formula or of f' that does not show at any point where they are equal."""
-    if any(point.verdict in _BAD for point in judged):
-        return None
+    """A part of the formula or of f' that DIGITS[level] digits show at none of the points."""
     points = [point.x for point in judged if point.verdict == "equal"]
     exprs = formula, slope_by(reference.program, "x")
-    parts = (hidden_part(expr, reference, points, count) for expr in exprs)
+    parts = (hidden_part(expr, reference, points, DIGITS[level]) for expr in exprs)
     return next((part for part in parts if part is not None), None)
+
+
+def _doubt(
+    formula: Expr, reference: Reference, judged: Sequence[Found], unsure: Sequence[Found]
+) -> str | None:
+    """What leaves it open whether a formula is right that differs nowhere, or None."""
+    if unsure:
+        doubt = f"{DIGITS[-1]} digits do not decide it at {len(unsure)} of {len(judged)} points"
+    elif hidden := _hidden(formula, reference, judged, -1):
+        doubt = f"{to_text(hidden)} is too small to be seen at any of {len(judged)} points"
+    else:
+        return None
+    return None if _is_proven(formula, reference.program) else doubt
+
+
+def _is_proven(formula: Expr, program: Program) -> bool:
+    """Whether SymPy simplifies the difference from f' to 0; a long one is not tried."""
+    difference = Binary("-", formula, slope_by(program, "x"))
+    if len(list(itertools.islice(nodes(difference), _LONGEST_PROVEN + 1))) > _LONGEST_PROVEN:
+        return False
+    return bool(sympy.simplify(as_sympy(difference, program[:-1])) == 0)
 
 
 def _of_a_difference(
@@ -135,15 +164,16 @@ def _of_a_difference(
             )
 
         told = f"to the digits of its constants ({', '.join(constants)})"
-        if explained(rounded("0.5", _MANY_DIGITS), _NEARLY):
+        many = any((significant_digits(text) or 0) >= _MANY_DIGITS for text in constants)
+        if many and explained(rounded("0.5", _MANY_DIGITS), _NEARLY):
             return "right", told
         if explained(rounded("0.999", _FEW_DIGITS), _ROUGHLY):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
             return "cannot tell", f"it is the derivative {told}: {advice}"
     if bad[0].verdict == "undefined":
         return "wrong", _undefined(formula, reference, bad[0].x)
-    points = judged[:: 1 + len(judged) // _NUM_TRIED]
-    return "wrong", recognise(formula, reference, [bad[0].x, *(point.x for point in points)])
+    tried = [*bad[:: 1 + len(bad) // _NUM_TRIED], *judged[:: 1 + len(judged) // _NUM_TRIED]]
+    return "wrong", recognise(formula, reference, [point.x for point in tried])
 
 
 def _may_be_equal(
@@ -164,7 +194,7 @@ def _may_be_equal(
         share: of f', the largest error that the constants may make.
         scale: f' counts as being at least so large.
     """
-    with digits(DIGITS[1]):
+    with digits(DIGITS[-1]):
         try:
             exact = reference.at(x)
             difference = evaluate(formula, exact.values, arithmetic) - exact.slope

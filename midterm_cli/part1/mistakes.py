@@ -32,6 +32,7 @@ from midterm_cli.part1.expression import (
     slope_by,
     with_children,
 )
+from midterm_cli.part1.hidden import hidden_part
 from midterm_cli.part1.printing import to_text
 from midterm_cli.part1.reference import Reference, compare_at
 
@@ -53,7 +54,14 @@ def recognise(formula: Expr, reference: Reference, points: Sequence[float]) -> s
     program = reference.program
 
     def agrees(candidate: Expr) -> bool:
-        return all(compare_at(candidate, reference, x).verdict == "equal" for x in points)
+        return (
+            all(compare_at(candidate, reference, x).verdict == "equal" for x in points)
+            # Only now, since it is slow: what is too small to be seen agrees with anything.
+            and all(
+                compare_at(candidate, reference, x, DIGITS[-1:]).verdict == "equal" for x in points
+            )
+            and hidden_part(candidate, reference, points, DIGITS[-1]) is None
+        )
 
     def is_formula(candidate: Expr) -> bool:
         return all(_are_equal(candidate, formula, reference, x) for x in points)
@@ -105,11 +113,13 @@ def _constant_apart(formula: Expr, reference: Reference, points: Sequence[float]
         pairs = list(zip(values, slopes, strict=True))
         if not any(map(holds_zero, [*values, *slopes])):
             ratios = [value / slope for value, slope in pairs]
-            if all(_is_same(ratio, ratios[0]) for ratio in ratios):
-                return f"it is {_constant_text(ratios[0])} times the derivative"
+            if all(_is_same(ratio, ratios[0]) for ratio in ratios) and not holds_zero(
+                ratios[0] - 1
+            ):
+                return f"it is {_constant_text(ratios[0])} times the derivative at every point"
         offsets = [value - slope for value, slope in pairs]
-        if all(_is_same(offset, offsets[0]) for offset in offsets):
-            return f"it is the derivative plus {_constant_text(offsets[0])}"
+        if all(_is_same(offset, offsets[0]) for offset in offsets) and not holds_zero(offsets[0]):
+            return f"it is the derivative plus {_constant_text(offsets[0])} at every point"
     return None
 
 

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from midterm_cli.part1.autodiff.schema import DIGITS, Values
 from midterm_cli.part1.expression import (
+    OPERATIONS,
     Arithmetic,
     Expr,
     Program,
@@ -49,17 +50,32 @@ def forward_mode(program: Program, x: Tensor) -> Tensor:
     with warnings.catch_warnings(), forward_ad.dual_level():
         # The first call loads decompositions by torch.jit.script, which says it is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        # A constant without a tangent of its own would make PyTorch load its compiler, in a second.
-        plain = torch_arithmetic(x)
-        arithmetic = replace(plain, number=lambda text: _dual(plain.number(text), 0.0))
-        value = evaluate_program(program, _dual(x, 1.0), arithmetic)[program[-1].name]
-        slope: Tensor = forward_ad.unpack_dual(value).tangent
-    return slope
+        operations = {symbol: _lifted(operation) for symbol, operation in OPERATIONS.items()}
+        arithmetic = replace(torch_arithmetic(x), operations=operations)
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        value = evaluate_program(program, dual, arithmetic)[program[-1].name]
+        slope: Tensor | None = forward_ad.unpack_dual(value).tangent
+    return torch.zeros_like(x) if slope is None else slope
 
 
-def _dual(value: Tensor, tangent: float) -> Tensor:
-    dual: Tensor = forward_ad.make_dual(value, torch.full_like(value, tangent))
-    return dual
+def _lifted(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Give a constant that meets a dual number a tangent of zeros.
+
+    Without it PyTorch loads its compiler for the operation, which takes a second.
+    """
+
+    def lifted(a: Tensor, b: Tensor | int) -> Any:
+        if isinstance(b, Tensor) and _is_dual(a) != _is_dual(b):
+            a, b = (
+                t if _is_dual(t) else forward_ad.make_dual(t, torch.zeros_like(t)) for t in (a, b)
+            )
+        return operation(a, b)
+
+    return lifted
+
+
+def _is_dual(value: Tensor) -> bool:
+    return forward_ad.unpack_dual(value).tangent is not None
 
 
 @dataclass(frozen=True)
@@ -152,7 +168,7 @@ def _settled(function: Callable[[Any], Any], x: float) -> float | None:
     value = _real(function, x, DIGITS)
     for factor in (2, 4, 8, 16):
         closer = _real(function, x, factor * DIGITS)
-        if closer == value:
+        if closer == value != 0:  # twice 0 may be lost to cancellation twice
             break
         value = closer
     return value

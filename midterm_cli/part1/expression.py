@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -236,12 +237,24 @@ def constant(expr: Expr) -> float | None:
 
 
 def integer(expr: Expr) -> int | None:
-    """The value of a literal integer, or None."""
-    if isinstance(expr, Negative):
-        inner = integer(expr.argument)
-        return None if inner is None else -inner
-    if isinstance(expr, Number) and expr.text not in CONSTANTS and float(expr.text).is_integer():
-        return int(float(expr.text))
+    """The value of whole numbers and of quotients and products of them, such as 4/2, or None."""
+    value = _rational(expr)
+    return int(value) if value is not None and value.denominator == 1 else None
+
+
+def _rational(expr: Expr) -> Fraction | None:
+    match expr:
+        case Number(text):
+            return None if text in CONSTANTS else Fraction(text)
+        case Negative(argument):
+            value = _rational(argument)
+            return None if value is None else -value
+        case Binary("+" | "-" | "*" | "/" as symbol, left, right):
+            a, b = _rational(left), _rational(right)
+            if a is None or b is None or (symbol == "/" and b == 0):
+                return None
+            result: Fraction = OPERATIONS[symbol](a, b)
+            return result
     return None
 
 

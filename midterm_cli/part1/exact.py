@@ -85,6 +85,11 @@ def _moderate(a: Interval) -> Interval:
     return a
 
 
+def _outward(a: Interval) -> Interval:
+    # Of a tiny argument mpmath rounds a function to the nearest, not outwards.
+    return a * (1 + iv.mpf([-1, 1]) * iv.eps)
+
+
 def _divide(a: Interval, b: Interval) -> Interval:
     if _sign(b) == 0:
         raise UndefinedError
@@ -101,7 +106,7 @@ def _power(a: Interval, b: Interval | int) -> Interval:
     sign = _sign(a)
     if sign < 0 or (sign == 0 and _sign(b) <= 0):
         raise UndefinedError
-    return iv.zero if sign == 0 else _exp(b * iv.ln(a))
+    return iv.zero if sign == 0 else _exp(b * _log(a))
 
 
 def _sqrt(a: Interval) -> Interval:
@@ -115,19 +120,19 @@ def _sqrt(a: Interval) -> Interval:
 def _log(a: Interval) -> Interval:
     if _sign(a) <= 0:
         raise UndefinedError
-    return iv.ln(a)
+    return _outward(iv.ln(a))
 
 
 def _exp(a: Interval) -> Interval:
-    return iv.exp(_moderate(a))
+    return iv.one if a == 0 else _outward(iv.exp(_moderate(a)))
 
 
 def _sin(a: Interval) -> Interval:
-    return iv.sin(_moderate(a))
+    return _outward(iv.sin(_moderate(a)))
 
 
 def _cos(a: Interval) -> Interval:
-    return iv.cos(_moderate(a))
+    return iv.one if a == 0 else _outward(iv.cos(_moderate(a)))
 
 
 def _sinh(a: Interval) -> Interval:
@@ -155,9 +160,9 @@ _FUNCTIONS = SimpleNamespace(
     sin=_sin,
     cos=_cos,
     tan=lambda a: _divide(_sin(a), _cos(a)),
-    asin=lambda a: iv.atan2(a, _cosine_of_asin(a)),
-    acos=lambda a: iv.atan2(_cosine_of_asin(a), a),
-    atan=lambda a: iv.atan2(a, iv.one),
+    asin=lambda a: _outward(iv.atan2(a, _cosine_of_asin(a))),
+    acos=lambda a: _outward(iv.atan2(_cosine_of_asin(a), a)),
+    atan=lambda a: _outward(iv.atan2(a, iv.one)),
     sinh=_sinh,
     cosh=_cosh,
     tanh=lambda a: _sinh(a) / _cosh(a),

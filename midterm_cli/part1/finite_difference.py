@@ -55,10 +55,10 @@ def finite_difference(program: Program, x: Tensor) -> Extrapolation | None:
 def first_step(program: Program, x: float, eps: float) -> float | None:
     """The longest step h that resolves f on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
 
-    As do all shorter ones: f is defined there, and of 17 values none is farther from the mean of
-    its neighbours than rounding and a tenth of their range. A step longer than the oscillations of
-    f, or across a pole, does not. A power of 2 keeps x + h and x - h free of rounding where that
-    is possible.
+    As do all shorter ones: f is defined there, and of 17 values none is farther from the line
+    through its neighbours than rounding and a tenth of their range. A step longer than the
+    oscillations of f, or across a pole, does not. A power of 2 keeps x + h and x - h free of
+    rounding where that is possible.
 
     Args:
         program: the function.
@@ -68,9 +68,12 @@ def first_step(program: Program, x: float, eps: float) -> float | None:
     last = math.floor(math.log2(0.125 * max(abs(x), 1.0)))
     first = math.ceil(math.log2(_FEWEST_ULPS * eps * max(abs(x), _SMALLEST)))
     steps = 2.0 ** torch.arange(first, last + 1, dtype=torch.float64)
-    points = x + steps[:, None] * torch.linspace(-1, 1, 17, dtype=torch.float64)
+    # Uneven, since equal distances may all be near a multiple of the wavelength.
+    even = torch.linspace(-1, 1, 17, dtype=torch.float64)
+    points = x + steps[:, None] * (even + 0.3 * even**3) / 1.3
     values, noise = as_function(program)(points), rounding_bound_of_value(program, points)
-    bends = (values[:, 1:-1] - values[:, :-2] / 2 - values[:, 2:] / 2).abs()
+    share = (points[:, 1:-1] - points[:, :-2]) / (points[:, 2:] - points[:, :-2])
+    bends = (values[:, 1:-1] - values[:, :-2].lerp(values[:, 2:], share)).abs()
     allowed = 0.1 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
     resolved = defined(program, points).all(-1) & (bends.amax(-1) <= allowed)
     num_resolved = int(resolved.int().cumprod(0).sum())

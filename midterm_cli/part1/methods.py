@@ -74,6 +74,7 @@ def compare_methods(
             Point(
                 x=place.x,
                 f=exact_values.get(i, float(values[program[-1].name][i])),
+                f_computed=float(values[program[-1].name][i]),
                 intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
                 derivative=derivative,
                 finite_difference=_basis(difference),

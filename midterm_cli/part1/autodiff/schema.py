@@ -142,7 +142,8 @@ class Point(Record):
     """Every method at one point."""
 
     x: float
-    f: float
+    f: float = Field(description="the nearest float64, where the expression is known so closely")
+    f_computed: float | None = Field(None, description="in the arithmetic of the run")
     intermediates: dict[str, float] = Field(description="by name, in order of evaluation")
     derivative: PointDerivative
     finite_difference: FiniteDifference | None

@@ -172,17 +172,20 @@ _FUNCTIONS = SimpleNamespace(
 )
 
 
+_NONE = Decimal(0)
+
+
 def _exact(text: str) -> Interval:
-    return _constant(text, 0, iv.prec)
+    return _constant(text, _NONE, _NONE, iv.prec)
 
 
 @lru_cache(maxsize=1024)  # asked for at every point
-def _constant(text: str, off: Decimal | int, prec: int) -> Interval:
-    """A literal, or what is at most `off` away from it, with the precision that is set."""
+def _constant(text: str, below: Decimal, above: Decimal, prec: int) -> Interval:
+    """A literal and what is so far below and above it, with the precision that is set."""
     if text in CONSTANTS:
         return +getattr(iv, text)
     number = Decimal(text)
-    return iv.mpf([str(number - off), str(number + off)])
+    return iv.mpf([str(number - below), str(number + above)])
 
 
 _OPERATIONS = {**OPERATIONS, "/": _divide, "**": _power}
@@ -190,12 +193,13 @@ EXACT = Arithmetic(_FUNCTIONS, _exact, _OPERATIONS)
 """Literals are the numbers that they say."""
 
 
-def rounded(units: str, least_digits: int) -> Arithmetic:
+def rounded(below: str, above: str, least_digits: int) -> Arithmetic:
     """Literals are what may have been rounded to them.
 
     Args:
-        units: how far off, in units of the last digit. Digits after the 15th count for nothing: a
+        below: how far below, in units of the last digit. Digits after the 15th count for nothing: a
             constant that was computed in float64 has no more.
+        above: how far above.
         least_digits: literals with fewer are exact, as are whole numbers, pi and e.
     """
 
@@ -203,8 +207,8 @@ def rounded(units: str, least_digits: int) -> Arithmetic:
         count = significant_digits(text)
         if count is None or count < least_digits:
             return _exact(text)
-        first = Decimal(text).adjusted()
-        return _constant(text, Decimal(units).scaleb(first + 1 - min(count, 15)), iv.prec)
+        last = Decimal(text).adjusted() + 1 - min(count, 15)
+        return _constant(text, Decimal(below).scaleb(last), Decimal(above).scaleb(last), iv.prec)
 
     return Arithmetic(_FUNCTIONS, number, _OPERATIONS)
 

@@ -56,7 +56,7 @@ def _parts(expr: Expr) -> Iterator[tuple[Expr, Expr]]:
 
 
 def _is_shown(part: Expr, whole: Expr, slope: Expr, reference: Reference, x: float) -> bool:
-    """Whether a part moves the value at a point, or certainly does not matter there."""
+    """Whether a part moves the value at a point, or certainly does not move it: 0*x does not."""
     try:
         values = dict(reference.at(x).values)
         value = values[_PART] = evaluate(part, values, EXACT)
@@ -68,4 +68,4 @@ def _is_shown(part: Expr, whole: Expr, slope: Expr, reference: Reference, x: flo
         return False
     except UndefinedError:  # by the slope, which is infinite: the part matters
         return True
-    return holds_zero(moved) or bool(abs(moved).a > size * iv.mpf(10) ** (_LOST - iv.dps))
+    return moved == 0 or bool(abs(moved).a > size * iv.mpf(10) ** (_LOST - iv.dps))

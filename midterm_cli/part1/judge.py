@@ -165,15 +165,17 @@ def _of_a_difference(
 
         told = f"to the digits of its constants ({', '.join(constants)})"
         many = any((significant_digits(text) or 0) >= _MANY_DIGITS for text in constants)
-        if many and explained(rounded("0.5", _MANY_DIGITS), _NEARLY):
+        if many and explained(rounded("0.5", "0.5", _MANY_DIGITS), _NEARLY):
             return "right", told
-        if explained(rounded("0.999", _FEW_DIGITS), _ROUGHLY):
+        # Below a whole unit above: digits may also have been cut off.
+        if explained(rounded("0.5", "0.999", _FEW_DIGITS), _ROUGHLY):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
             return "cannot tell", f"it is the derivative {told}: {advice}"
-    if bad[0].verdict == "undefined":
-        return "wrong", _undefined(formula, reference, bad[0].x)
     tried = [*bad[:: 1 + len(bad) // _NUM_TRIED], *judged[:: 1 + len(judged) // _NUM_TRIED]]
-    return "wrong", recognise(formula, reference, [point.x for point in tried])
+    meaning = recognise(formula, reference, [point.x for point in tried])
+    if meaning is None and bad[0].verdict == "undefined":
+        meaning = _undefined(formula, reference, bad[0].x)
+    return "wrong", meaning
 
 
 def _may_be_equal(

@@ -46,18 +46,17 @@ def sample(pieces: Sequence[Sequence[float]], num_points: int, seed: int) -> Ten
 
 
 def near_ends(pieces: Sequence[Sequence[float]]) -> Tensor:
-    """Points of each piece that come ever closer to its ends, by factors of 4 to 1e-12 of it.
+    """Points of each piece that come ever closer to its ends, by factors of 4 to 1e-16 of it.
 
     Of a function with many pieces, _MOST_PIECES that are spread over it.
     """
     # Odd shares, since at a round number a formula may have a hole that means nothing.
-    shares = 0.3141592653589793 * 0.25 ** torch.arange(20, dtype=torch.float64)
-    return torch.cat(
-        [
-            torch.cat([low + (high - low) * shares, high - (high - low) * shares])
-            for low, high in pieces[:: 1 + len(pieces) // _MOST_PIECES]
-        ]
-    )
+    shares = 0.3141592653589793 * 0.25 ** torch.arange(26, dtype=torch.float64)
+    found = torch.empty(0, dtype=torch.float64)
+    for low, high in pieces[:: 1 + len(pieces) // _MOST_PIECES]:
+        x = torch.cat([low + (high - low) * shares, high - (high - low) * shares])
+        found = torch.cat([found, x[(low < x) & (x < high)]])
+    return found
 
 
 def turning_points(exprs: Iterable[Expr], program: Program, x: Tensor) -> Tensor:

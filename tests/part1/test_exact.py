@@ -164,7 +164,7 @@ def test_significant_digits(text: str, count: int | None) -> None:
 )
 def test_a_rounded_literal(text: str, low: Fraction, high: Fraction) -> None:
     with digits(50):
-        found = value(text, arithmetic=rounded("0.5", 3))
+        found = value(text, arithmetic=rounded("0.5", "0.5", 3))
         for end, expected in ((found.a, low), (found.b, high)):  # type: ignore[attr-defined]
             off = mpmath.mpf(end) - mpmath.mpf(expected.numerator) / expected.denominator
             assert abs(off) < 1e-30

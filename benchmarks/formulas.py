@@ -132,11 +132,11 @@ def cases(function: Function) -> Iterator[Case]:
         yield Case(kind, function, formula, differs_at)
 
 
-def verdicts(function: Function) -> Iterator[tuple[Case, str | None]]:
+def verdicts(function: Function, num_points: int = 401) -> Iterator[tuple[Case, str | None]]:
     """Each case of a function with the verdict of `judge`, at the points of the command."""
     program = parse_program(function.expression)
-    pieces = intervals(program, function.low, function.high, 401)
-    x = torch.cat([sample(pieces, 401, 0), near_ends(pieces)]).sort().values
+    pieces = intervals(program, function.low, function.high, num_points)
+    x = torch.cat([sample(pieces, num_points, 0), near_ends(pieces)]).sort().values
     reference = Reference(program)
     for case in cases(function):
         yield case, judge(parse(case.formula, ["x"]), reference, x).verdict

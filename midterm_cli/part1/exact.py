@@ -87,7 +87,13 @@ def _moderate(a: Interval) -> Interval:
 
 def _outward(a: Interval) -> Interval:
     # Of a tiny argument mpmath rounds a function to the nearest, not outwards.
-    return a * (1 + iv.mpf([-1, 1]) * iv.eps)
+    return a * _around_one(iv.prec)
+
+
+@lru_cache(maxsize=8)
+def _around_one(prec: int) -> Interval:
+    """All that is 1 to a unit of rounding, with the precision that is set."""
+    return 1 + iv.mpf([-1, 1]) * iv.eps
 
 
 def _divide(a: Interval, b: Interval) -> Interval:

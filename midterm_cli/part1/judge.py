@@ -8,7 +8,6 @@ from statistics import median
 from typing import Literal
 
 import sympy
-import torch
 from torch import Tensor
 
 from midterm_cli.errors import UserError
@@ -47,7 +46,6 @@ _MANY_DIGITS, _FEW_DIGITS = 10, 3
 fewer still is meant as it stands: 0.5."""
 _NEARLY, _ROUGHLY = 1e-8, 1e-2
 """What such constants may change, as a share of f': more, and they could hide any mistake."""
-_BAD = ("different", "undefined")
 _NUM_TRIED = 15
 """Points at which the usual mistakes are tried, and of those where the formula is wrong."""
 _NUM_CLOSER = 60
@@ -69,19 +67,22 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
     Raises:
         UserError: f' is not defined at any point of `x`.
     """
-    points = torch.cat([x, turning_points([formula], reference.program, x)]).unique().tolist()
     rows = [compare_at(formula, reference, point) for point in at]
-    points += [row.x for row in rows if row.verdict == "different"]
-    found = [compare_at(formula, reference, point) for point in points]
+    found = [compare_at(formula, reference, point) for point in x.tolist()]
+    if not _bad(found):
+        closer = turning_points([formula], reference.program, x).tolist()
+        found += [compare_at(formula, reference, point) for point in closer]
+    found += [row for row in rows if row.verdict == "different"]
+    found.sort(key=lambda point: point.x)
     judged = [point for point in found if point.verdict != "not judged"]
     if not judged:
         raise UserError(
             "the formula cannot be judged: f' is not defined anywhere in the range\n"
             "give another range, or leave the formula out"
         )
-    if not any(point.verdict in _BAD for point in judged):
+    if not _bad(judged):
         judged = _closer(formula, reference, judged)
-    bad = [point for point in judged if point.verdict in _BAD]
+    bad = _bad(judged)
     unsure = [point for point in judged if point.verdict == "cannot tell"]
     if bad:
         verdict, meaning = _of_a_difference(formula, reference, judged, bad)
@@ -97,13 +98,17 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
         num_bad=len(bad),
         num_unsure=len(unsure),
         max_relative_difference=_largest_relative_difference(judged),
-        first_bad=_counterexample(bad) if bad else None,
+        first_bad=_counterexample([*_bad(rows), *bad]) if bad else None,
         meaning=meaning,
         at=[
             FormulaPoint(x=row.x, formula=row.value, derivative=row.slope, verdict=row.verdict)
             for row in rows
         ],
     )
+
+
+def _bad(found: Sequence[Found]) -> list[Found]:
+    return [point for point in found if point.verdict in ("different", "undefined")]
 
 
 def _closer(formula: Expr, reference: Reference, judged: Sequence[Found]) -> list[Found]:
@@ -113,7 +118,7 @@ def _closer(formula: Expr, reference: Reference, judged: Sequence[Found]) -> lis
     else:
         again = list(judged[:: 1 + len(judged) // _NUM_CLOSER])
     closer = [compare_at(formula, reference, point.x, DIGITS[-1:]) for point in again]
-    found = {point.x: point for point in closer if point.verdict in _BAD}
+    found = {point.x: point for point in _bad(closer)}
     return [found.get(point.x, point) for point in judged]
 
 

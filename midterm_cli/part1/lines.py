@@ -55,7 +55,9 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
-def judge_line(line: Line, known: Sequence[str], reference: Reference, x: Tensor) -> JudgedLine:
+def judge_line(
+    line: Line, known: Sequence[str], reference: Reference, x: Tensor, at: Sequence[float]
+) -> JudgedLine:
     """Judge a line; one that cannot be read is a result, too.
 
     Args:
@@ -63,6 +65,7 @@ def judge_line(line: Line, known: Sequence[str], reference: Reference, x: Tensor
         known: the names that a formula may use.
         reference: the function.
         x: as for `judge`.
+        at: as for `judge`.
 
     Raises:
         UserError: f' is not defined at any point of `x`.
@@ -76,7 +79,7 @@ def judge_line(line: Line, known: Sequence[str], reference: Reference, x: Tensor
             verdict="unreadable",
             meaning=" ".join(str(error).splitlines()),
         )
-    judgement = judge(formula, reference, x)
+    judgement = judge(formula, reference, x, at)
     return JudgedLine(
         line=line.number,
         formula=line.text,

@@ -42,7 +42,7 @@ def test_a_formula_that_is_wrong_from_a_point_on() -> None:
     assert (found.verdict, found.agrees) == ("wrong", False)
     assert found.first_bad == Counterexample(x=0.25, formula=0.75, derivative=-0.75)
     assert found.max_relative_difference == 2
-    assert 3 < found.num_bad < found.num_points  # points were added towards x = 1
+    assert (found.num_bad, found.num_points) == (3, 8)
     found = at_eight("x**2/2", "x + sqrt(x - 0.5) - sqrt(x - 0.5)")
     assert found.first_bad == Counterexample(x=0.25, formula=None, derivative=0.25)
     assert found.meaning == "sqrt(x - 0.5) is undefined there: x - 0.5 = -0.25 must be ≥ 0"
@@ -243,6 +243,11 @@ def test_a_difference_at_an_x_outside_the_range_counts() -> None:
     found = judged("sqrt(x**2)", "1", 1, 2, at=(-3.0,))
     assert (found.verdict, found.num_bad) == ("wrong", 1)
     assert found.first_bad == Counterexample(x=-3.0, formula=1.0, derivative=-1.0)
+
+
+def test_a_difference_at_x_is_told_before_all_others() -> None:
+    found = judged("x**2", "x + 1", -1, 3, at=(1.0, 2.0, 0.5))
+    assert found.first_bad == Counterexample(x=2.0, formula=3.0, derivative=4.0)
 
 
 def test_the_first_difference_that_shows_is_told() -> None:

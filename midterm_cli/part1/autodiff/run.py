@@ -86,10 +86,8 @@ def run(config: Config, context: Context) -> Output:
         derivation=check_terms(program, partials, totals, at[regular]),
         points=points,
         gradcheck=gradcheck(program, at[regular]),
-        formula=None
-        if formula is None
-        else judge(formula, reference, judged_at, [place.x for place in places]),
-        formulas=[judge_line(line, known, reference, judged_at) for line in lines],
+        formula=None if formula is None else judge(formula, reference, judged_at, _points(config)),
+        formulas=[judge_line(line, known, reference, judged_at, _points(config)) for line in lines],
         domain=pieces,
         curve=sample_curve(program, pieces, config.num_points, formula),
     )

@@ -200,7 +200,7 @@ def verdict(judgement: Judgement) -> str:
         return f"{said}cannot tell{meaning}"
     if bad := judgement.first_bad:
         value, slope = _ten_digits(bad.formula), _ten_digits(bad.derivative)
-        meaning = f", first at x = {bad.x:.10g}: {value} where the derivative is {slope}{meaning}"
+        meaning = f", such as x = {bad.x:.10g}: {value} where the derivative is {slope}{meaning}"
     return f"{said}wrong at {judgement.num_bad} of {checked}{meaning}"
 
 

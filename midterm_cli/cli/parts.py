@@ -28,6 +28,7 @@ from midterm_cli.cli.options import (
     typed,
 )
 from midterm_cli.cli.program import app, new_app
+from midterm_cli.errors import UserError
 
 softt_app = new_app(help="Soft-thresholding (Part 2 A, B).")
 module_app = new_app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
@@ -84,6 +85,8 @@ def autodiff(
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
     """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
+    if format is not None and formulas is None:
+        raise UserError("--format is of the rows of --formulas: give a file of formulas as well")
     # One x is a number in the config and in the results, as in the packaged default.
     return {"x": x[0]} if x is not None and len(x) == 1 else None
 

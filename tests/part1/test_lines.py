@@ -102,4 +102,9 @@ def test_a_formula_and_formulas(folder: Path, midterm: Midterm) -> None:
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("Error: formula and formulas are both given")
     assert midterm("autodiff", "--formulas", "missing.txt").code == 2
+    answer = midterm("autodiff", "--format", "csv")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == (
+        "Error: --format is of the rows of --formulas: give a file of formulas as well\n"
+    )
     assert list(folder.iterdir()) == []

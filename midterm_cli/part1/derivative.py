@@ -161,6 +161,8 @@ def symbolic(program: Program, points: Sequence[float]) -> Values:
         function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
     except (ValueError, NotImplementedError) as error:
         raise SymbolicError(str(error)) from error
+    except (OverflowError, MemoryError) as error:
+        raise SymbolicError("a constant is too large") from error
     return [_settled(function, x) for x in points]
 
 

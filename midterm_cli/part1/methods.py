@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -34,7 +35,7 @@ def compare_methods(
     places: Sequence[Place],
     at: Tensor,
     exact: Mapping[int, float | None] | None,
-    exact_values: Mapping[int, float],
+    f: Sequence[float],
 ) -> list[Point]:
     """Differentiate by every method at every point, and compare each with the reference.
 
@@ -44,7 +45,7 @@ def compare_methods(
         at: the points, (len(places),), in the dtype that is examined.
         exact: the derivative by SymPy at each place without a note, by index. It is the
             reference; where there is none, autograd is.
-        exact_values: f at the places where it is known to all digits, by index.
+        f: the value of the function at each place.
     """
     values = evaluate_program(program, at)
     totals = chain_rule(program, partial_derivatives(program, at), at)
@@ -57,11 +58,13 @@ def compare_methods(
         if place.note is None:
             if not place.is_edge:  # there are no points on both sides of an edge
                 difference = finite_difference(program, at[i])
+                if difference is not None and not math.isfinite(difference.value):
+                    difference = None
             derivative = PointDerivative(
                 chain_rule=finite(by_rules[i]),
                 autograd=finite(reverse[i]),
                 autograd_forward=finite(forward[i]),
-                finite_difference=None if difference is None else finite(difference.value),
+                finite_difference=None if difference is None else difference.value,
                 symbolic=None if exact is None else exact[i],
             )
             comparison = _compare_all(
@@ -73,8 +76,8 @@ def compare_methods(
         points.append(
             Point(
                 x=place.x,
-                f=exact_values.get(i, float(values[program[-1].name][i])),
-                f_computed=float(values[program[-1].name][i]),
+                f=f[i],
+                f_computed=finite(float(values[program[-1].name][i])),
                 intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
                 derivative=derivative,
                 finite_difference=_basis(difference),

@@ -39,6 +39,9 @@ from midterm_cli.part1.reference import Reference, compare_at
 _LONGEST = 500
 """Operations of a derivative whose parts are left out one by one."""
 
+_LARGEST_BITS = 10_000
+"""A constant beyond 2**10000, or below its inverse, is said as a power of 2."""
+
 Change = tuple[str, Expr]
 """What was changed in an expression, and what it became."""
 
@@ -125,6 +128,8 @@ def _constant_apart(formula: Expr, reference: Reference, points: Sequence[float]
 
 def _constant_text(value: Interval) -> str:
     """As a fraction if it is a simple one, else with 15 digits; never as 1 if it is not."""
+    if abs(iv.mag(value)) > _LARGEST_BITS:  # its digits would take for ever
+        return f"{'-' if value < 0 else ''}2**{int(iv.mag(value))}"
     middle = mpmath.mpf(value.mid)
     simple = Fraction(mpmath.nstr(middle, 40)).limit_denominator(1000)
     if holds_zero(value - iv.mpf(simple.numerator) / simple.denominator):

@@ -69,21 +69,20 @@ class Reference:
         raise known
 
     def _compute(self, x: float) -> Exact:
-        values, slopes = {"x": iv.mpf(x)}, {"x": iv.one}
+        values, slopes = _steps(self.program, x), {"x": iv.one}
         for step in self.program:
-            values[step.name] = evaluate(step.expr, values, EXACT)
             slopes[step.name] = iv.zero
             for name, partial in self._partials[step.name]:
                 slopes[step.name] += evaluate(partial, values, EXACT) * slopes[name]
         return Exact(values, slopes[self.program[-1].name])
 
 
-def value_at(reference: Reference, x: float) -> float | None:
+def value_at(program: Program, x: float) -> float | None:
     """Compute f at a point, as the nearest float64; None where it is not known so closely."""
     for count in DIGITS:
         with digits(count):
             try:
-                value = reference.at(x).values[reference.program[-1].name]
+                value = _steps(program, x)[program[-1].name]
             except UndefinedError:
                 return None
             except UnsureError:
@@ -91,6 +90,13 @@ def value_at(reference: Reference, x: float) -> float | None:
             if abs(value.delta).b <= _SETTLED * abs(value).a:
                 return to_float(value)
     return None
+
+
+def _steps(program: Program, x: float) -> dict[str, Interval]:
+    values = {"x": iv.mpf(x)}
+    for step in program:
+        values[step.name] = evaluate(step.expr, values, EXACT)
+    return values
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,26 @@ def test_no_false_alarm(expression: str, x: float, dtype: str) -> None:
     assert not output.failed, output.warnings
 
 
+def test_f_that_is_too_large_for_float32_alone_has_a_value() -> None:
+    changes: dict[str, Any] = {"expression": "1e100 - sqrt(x)", "x": 0.0, "range": [-1.0, 1.0]}
+    output = run("autodiff", dtype="float32", **changes)
+    point = output.results.points[0]
+    assert (point.f, point.f_computed, output.failed) == (1e100, None, False)
+    with pytest.raises(UserError, match="f is too large for float64 at x = 0"):
+        run("autodiff", **{**changes, "expression": "1e100**4 - sqrt(x)"})
+
+
+def test_where_sympy_runs_out_of_numbers_the_other_methods_stand() -> None:
+    output = run("autodiff", expression="tanh(sinh(exp(1e16)))*x", num_points=11)
+    assert "SymPy does not differentiate f" in output.warnings[0]
+
+
+def test_finite_differences_that_give_no_number_are_not_taken() -> None:
+    output = run("autodiff", expression="acos(((3)**1.5)**0)", x=1e16, num_points=11)
+    assert output.results.derivative.finite_difference is None
+    assert not output.failed
+
+
 def test_the_formula_is_drawn_over_the_derivative() -> None:
     changes: dict[str, Any] = {"expression": "x**2", "x": 1.0, "formula": "2*x + sqrt(x)"}
     results = run("autodiff", **changes).results

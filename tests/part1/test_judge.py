@@ -183,6 +183,7 @@ def test_right_formulas(expression: str, formula: str, low: float, high: float) 
         ("x**2", "2*x + (0.001/(x - 700))**100", *(-1, 1), "(0.001 / (x - 700))**100 is too small"),
         ("x**2", "2*x + 1 + tanh((x - 700)/0.001)", *(-1, 1), "too small to be seen"),
         ("exp(x)", "exp(exp(exp(exp(x))))", 3, 4, "400 digits do not decide it at"),
+        ("-pi", "sin(sinh(1e100))", 0, 1, "400 digits do not decide it at"),
     ],
 )
 def test_what_cannot_be_told(

@@ -24,7 +24,7 @@ REGULAR = Place(4.0, 4.0, is_edge=False, note=None)
 
 def points(exact: Mapping[int, float | None] | None, *places: Place) -> list[Point]:
     at = torch.tensor([place.at for place in places], dtype=torch.float64)
-    return compare_methods(PROGRAM, places, at, exact, {1: 17.5})
+    return compare_methods(PROGRAM, places, at, exact, [1.0, 17.5])
 
 
 def test_where_there_is_a_note_nothing_is_differentiated() -> None:

@@ -67,6 +67,8 @@ def test_mistakes_in_the_midterm(formula: str, meaning: str | None) -> None:
             "with one sign changed it agrees: 1000000.0 * (3 * x**2 - 2 * x + 1)",
         ),
         ("x**2/2", "5 - x", None),
+        # exp(1e16) is 2**(1e16/log(2)), and has 4e15 digits.
+        ("-x", "exp(1e16)", "it is -2**14426950408889635 times the derivative at every point"),
     ],
 )
 def test_mistakes_in_other_functions(expression: str, formula: str, meaning: str | None) -> None:

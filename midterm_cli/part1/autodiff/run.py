@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from midterm_cli.part1.derivative import (
     reverse_mode,
     symbolic,
 )
-from midterm_cli.part1.domain import intervals, locate
+from midterm_cli.part1.domain import Place, intervals, locate
 from midterm_cli.part1.expression import (
     Expr,
     Program,
@@ -68,7 +69,7 @@ def run(config: Config, context: Context) -> Output:
     at = torch.tensor([place.at for place in places], dtype=dtype, device=context.device)
     regular = [i for i, place in enumerate(places) if place.note is None]
     exact, symbolic_note = _symbolic(program, at, regular)
-    f = {i: value for i in regular if (value := value_at(reference, float(at[i]))) is not None}
+    f = _values(program, places)
     points = compare_methods(program, places, at, exact, f)
     partials = partial_derivatives(program, at[regular])
     totals = chain_rule(program, partials, at[regular])
@@ -117,6 +118,25 @@ def _points_to_judge(pieces: Sequence[Sequence[float]], config: Config) -> Tenso
         )
     points = torch.cat([sample(wide, config.num_points, config.seed), near_ends(wide)])
     return points.sort().values
+
+
+def _values(program: Program, places: Sequence[Place]) -> list[float]:
+    """Compute f at each place: the nearest float64; where it is not known so closely, in float64.
+
+    Raises:
+        UserError: it is too large for float64.
+    """
+    computed = as_function(program)(
+        torch.tensor([place.at for place in places], dtype=torch.float64)
+    )
+    found = []
+    for place, in_float64 in zip(places, computed.tolist(), strict=True):
+        value = value_at(program, place.at)
+        value = in_float64 if value is None else value
+        if not math.isfinite(value):
+            raise UserError(f"f is too large for float64 at x = {place.x:.15g}: take another x")
+        found.append(value)
+    return found
 
 
 def _symbolic(

@@ -24,8 +24,8 @@ Interval = Any
 
 DIGITS = (50, 100, 400)
 """Decimal digits that are tried one after the other, until they decide."""
-NOTHING = 1e-300
-"""In the last of DIGITS, an interval around 0 that ends below it is taken for 0."""
+_NOTHING = 1e-300
+"""In the last of DIGITS, an argument that may be 0 and is below it is taken for 0."""
 _LARGEST_BITS = 4_000
 """Beyond 2**4000 no exponential or sine is taken."""
 
@@ -54,11 +54,6 @@ def holds_zero(a: Interval) -> bool:
     return bool(a.a <= 0 <= a.b)
 
 
-def is_nothing(a: Interval) -> bool:
-    """Whether the exact value may be 0, and is below NOTHING if it is not."""
-    return holds_zero(a) and bool(abs(a).b < NOTHING)
-
-
 def to_float(a: Interval) -> float | None:
     """The float64 nearest to the middle; None where that is too large for one."""
     return finite(float(mpmath.mpf(a.mid)))
@@ -74,7 +69,7 @@ def _sign(a: Interval) -> int:
         return 1
     if a.b < 0:
         return -1
-    if a.a == a.b or (iv.dps >= DIGITS[-1] and is_nothing(a)):
+    if a.a == a.b or (iv.dps >= DIGITS[-1] and abs(a).b < _NOTHING):
         return 0
     raise UnsureError
 

@@ -16,7 +16,6 @@ from midterm_cli.part1.exact import (
     UnsureError,
     digits,
     holds_zero,
-    is_nothing,
     to_float,
 )
 from midterm_cli.part1.expression import Expr, Program, differentiate, evaluate, names
@@ -147,7 +146,5 @@ def _compared(value: Interval, slope: Interval) -> Literal["equal", "different",
     difference = value - slope
     if not holds_zero(difference):
         return "different"
-    if abs(difference).b <= _SETTLED * abs(slope).b:
-        return "equal"
-    # Relative to 0 nothing is small. Here both are 0 as far as the digits tell.
-    return "equal" if is_nothing(value) and is_nothing(slope) else "cannot tell"
+    # What is 0 only as far as the digits tell is equal to nothing.
+    return "equal" if abs(difference).b <= _SETTLED * abs(slope).b else "cannot tell"

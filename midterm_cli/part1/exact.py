@@ -7,7 +7,7 @@ lost to cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -194,28 +194,28 @@ EXACT = Arithmetic(_FUNCTIONS, _exact, _OPERATIONS)
 """Literals are the numbers that they say."""
 
 
-def rounded(below: str, above: str, least_digits: int) -> Arithmetic:
-    """Literals are what may have been rounded to them.
+def rounded(texts: Collection[str], below: str, above: str) -> Arithmetic:
+    """Some literals are what may have been rounded to them.
 
     Args:
+        texts: those literals, which are not whole; the others are exact.
         below: how far below, in units of the last digit. Digits after the 15th count for nothing: a
             constant that was computed in float64 has no more.
         above: how far above.
-        least_digits: literals with fewer are exact, as are whole numbers, pi and e.
     """
 
     def number(text: str) -> Interval:
-        count = significant_digits(text)
-        if count is None or count < least_digits:
+        if text not in texts:
             return _exact(text)
-        last = Decimal(text).adjusted() + 1 - min(count, 15)
+        count = min(significant_digits(text), 15)
+        last = Decimal(text).adjusted() + 1 - count
         return _constant(text, Decimal(below).scaleb(last), Decimal(above).scaleb(last), iv.prec)
 
     return Arithmetic(_FUNCTIONS, number, _OPERATIONS)
 
 
-def significant_digits(text: str) -> int | None:
-    """The number of digits of a decimal literal; None of a whole number, and of pi and e."""
+def significant_digits(text: str) -> int:
+    """The number of digits of a decimal literal; 0 of a whole number, and of pi and e."""
     if text in CONSTANTS or float(text).is_integer():
-        return None
+        return 0
     return len(Decimal(text).normalize().as_tuple().digits)

@@ -43,7 +43,7 @@ from midterm_cli.part1.samples import turning_points
 
 _MANY_DIGITS, _FEW_DIGITS = 10, 3
 """A constant with many digits is what rounds to it. One with few may be meant so, or not; one with
-fewer still is meant as it stands: 0.5."""
+fewer still is meant as it stands: 0.5; as is one that the function has, too."""
 _NEARLY, _ROUGHLY = 1e-8, 1e-2
 """What such constants may change, as a share of f': more, and they could hide any mistake."""
 _NUM_TRIED = 15
@@ -159,8 +159,10 @@ def _of_a_difference(
     formula: Expr, reference: Reference, judged: Sequence[Found], bad: Sequence[Found]
 ) -> tuple[Literal["right", "wrong", "cannot tell"], str | None]:
     """Whether the digits of the formula's constants explain it; if not, what it looks like."""
-    texts = dict.fromkeys(node.text for node in nodes(formula) if isinstance(node, Number))
-    constants = [text for text in texts if (significant_digits(text) or 0) >= _FEW_DIGITS]
+    given = {text for step in reference.program for text in _literals(step.expr)}
+    digits_of = {t: significant_digits(t) for t in _literals(formula) if t not in given}
+    constants = [text for text, count in digits_of.items() if count >= _FEW_DIGITS]
+    long = [text for text in constants if digits_of[text] >= _MANY_DIGITS]
     if constants:
         scale = median(abs(point.slope) for point in judged if point.slope is not None)
 
@@ -171,11 +173,10 @@ def _of_a_difference(
             )
 
         told = f"to the digits of its constants ({', '.join(constants)})"
-        many = any((significant_digits(text) or 0) >= _MANY_DIGITS for text in constants)
-        if many and explained(rounded("0.5", "0.5", _MANY_DIGITS), _NEARLY):
+        if long and explained(rounded(long, "0.5", "0.5"), _NEARLY):
             return "right", told
         # Below a whole unit above: digits may also have been cut off.
-        if explained(rounded("0.5", "0.999", _FEW_DIGITS), _ROUGHLY):
+        if explained(rounded(constants, "0.5", "0.999"), _ROUGHLY):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
             return "cannot tell", f"it is the derivative {told}: {advice}"
     tried = [*bad[:: 1 + len(bad) // _NUM_TRIED], *judged[:: 1 + len(judged) // _NUM_TRIED]]
@@ -183,6 +184,10 @@ def _of_a_difference(
     if meaning is None and bad[0].verdict == "undefined":
         meaning = _undefined(formula, reference, bad[0].x)
     return "wrong", meaning
+
+
+def _literals(expr: Expr) -> list[str]:
+    return list(dict.fromkeys(node.text for node in nodes(expr) if isinstance(node, Number)))
 
 
 def _may_be_equal(

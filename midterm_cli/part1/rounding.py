@@ -56,7 +56,8 @@ def rounding_bound(
     operands: dict[str, tuple[Tensor, Tensor]] = {}
     local: list[Expr] = []
     for i, child in enumerate(children(expr)):
-        if integer(child) is not None:
+        whole = integer(child)
+        if whole is not None and float(torch.tensor(float(whole), dtype=dtype)) == whole:
             local.append(child)
         else:
             operands[f"operand {i}"] = rounding_bound(child, values, dtype)

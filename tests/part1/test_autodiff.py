@@ -285,6 +285,38 @@ def test_f_that_is_too_large_for_float32_alone_has_a_value() -> None:
         run("autodiff", **{**changes, "expression": "1e100**4 - sqrt(x)"})
 
 
+@pytest.mark.parametrize(
+    ("expression", "formula", "x", "range", "verdict"),
+    [
+        ("exp(1000*x)", "1000*exp(1000*x)", 0.1, [-1.0, 1.0], "right"),
+        ("exp(1000*x)", "1001*exp(1000*x)", 0.1, [-1.0, 1.0], "wrong"),
+        ("1/cosh(x)", "-tanh(x)/cosh(x)", 257.7319587628865, [-1000.0, 1000.0], "right"),
+        ("x**2", "2*x", 1.0, [1e-300, 1.0], "right"),
+        ("x**2", "1e100**4*x", 1.0, [1e-300, 1.0], "wrong"),
+        ("x**3", "3*x**2", 1e100, [-1e100, 1e100], "right"),
+        ("1/(1+exp(-x))", "1/(2+exp(x)+exp(-x))", 0.0, [-500.0, 500.0], "right"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_extreme_numbers_are_judged(
+    expression: str, formula: str, x: float, range: list[float], verdict: str, dtype: str
+) -> None:
+    """And reach no document: `run` writes the results as strict JSON."""
+    changes: dict[str, Any] = {"expression": expression, "formula": formula, "range": range}
+    if dtype == "float32" and (abs(x) > 1e38 or expression.startswith("exp")):
+        x = 0.01  # where f is no larger than float32 holds
+    output = run("autodiff", x=x, dtype=dtype, num_points=41, **changes)
+    assert output.results.formula.verdict == verdict
+
+
+def test_an_intermediate_that_overflows_is_named() -> None:
+    with pytest.raises(UserError) as caught:
+        run("autodiff", expression="log(1+exp(x))", x=800.0)
+    assert str(caught.value) == (
+        "u1 = 1 + exp(x) is too large for float64 at x = 800: take another x"
+    )
+
+
 def test_where_sympy_runs_out_of_numbers_the_other_methods_stand() -> None:
     output = run("autodiff", expression="tanh(sinh(exp(1e16)))*x", num_points=11)
     assert "SymPy does not differentiate f" in output.warnings[0]

@@ -109,6 +109,7 @@ def test_nothing_is_judged_where_there_is_no_derivative() -> None:
         ("x", "1 + 0/(x - x)", -2, 2),
         ("log(x**2)", "2/sqrt(x**2)", -2, 2),
         ("tan(x)", "1/cos(x)", -20, 20),
+        ("x**(4/2)", "2*sqrt(x**2)", -2, 2),
         ("2**x", "x*2**(x - 1)", -1.5, 2.5),
         ("x**x", "x*x**(x - 1)", 0, 3),
         ("exp(-x**2)", "0", 50, 100),
@@ -206,6 +207,8 @@ def test_what_cannot_be_told(
         ("x**(1/3)", "0.3333333333333333*x**(-0.6666666666666666)", "right"),
         ("sqrt(2)*x", "1.4142135624", "right"),
         ("0.1*x**2", "0.2*x", "right"),
+        ("0.333*x**3", "0.999*x**2", "right"),
+        ("0.333*x**2", "2*0.333*x + 1e-5", "wrong"),  # given by the function, so not rounded
         ("x**3/9", "0.333*x**2", "cannot tell"),
         ("2*x**3/9", "0.666*x**2", "cannot tell"),  # cut off, not rounded
         ("x**3/9", "0.33*x**2", "wrong"),  # two digits are meant as they stand

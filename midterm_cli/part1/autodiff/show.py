@@ -264,14 +264,20 @@ def _draw_curve(
 
 
 def _draw_formula(axes: Axes, x: Values, values: Values, judgement: Judgement | None) -> None:
-    """The formula over f′, within what f′ takes, and where it first differs."""
+    """The formula over f′, within what f′ takes, and a point where it differs."""
     low, high = axes.get_ylim()
     shown = [math.nan if v is None else min(max(v, 2 * low - high), 2 * high - low) for v in values]
     xs = [math.nan if v is None else v for v in x]
     axes.plot(xs, shown, "--", color="tab:blue", label="formula")
     bad = None if judgement is None else judgement.first_bad
     if bad is not None and bad.formula is not None and low <= bad.formula <= high:
-        axes.plot([bad.x], [bad.formula], "x", color="tab:blue", label="first difference")
+        axes.plot(
+            [bad.x],
+            [bad.formula],
+            "x",
+            color="tab:blue",
+            label=f"formula({bad.x:.6g}) = {bad.formula:.6g}",
+        )
 
 
 def _mark_point(above: Axes, below: Axes, point: Point, reach: float, labelled: bool) -> None:

@@ -172,13 +172,16 @@ def _of_a_difference(
                 for point in bad
             )
 
-        told = f"to the digits of its constants ({', '.join(constants)})"
+        named = ", ".join(constants)
         if long and explained(rounded(long, "0.5", "0.5"), _NEARLY):
-            return "right", told
+            return "right", f"to the digits of its constants ({named})"
         # Below a whole unit above: digits may also have been cut off.
         if explained(rounded(constants, "0.5", "0.999"), _ROUGHLY):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
-            return "cannot tell", f"it is the derivative {told}: {advice}"
+            return (
+                "cannot tell",
+                f"it may be right if its constants are rounded ({named}): {advice}",
+            )
     tried = [*bad[:: 1 + len(bad) // _NUM_TRIED], *judged[:: 1 + len(judged) // _NUM_TRIED]]
     meaning = recognise(formula, reference, [point.x for point in tried])
     if meaning is None and bad[0].verdict == "undefined":

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from midterm_cli.experiment import ExperimentConfig
     from midterm_cli.runs.lr_from import Recommendation
 
+Rows = Callable[[Any, str | None], str]
+
 
 def _run_experiment(
     experiment: str,
     own: Mapping[str, Any],
     implied: Mapping[str, Any],
+    rows: Rows | None,
     *,
     ctx: typer.Context,
     config: ConfigFile = None,
@@ -62,9 +65,10 @@ def _run_experiment(
     """Run an experiment, print its result, return the exit code.
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
-    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from or the
-    four that say where to compute.
+    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, format
+    or the four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
+    `rows` makes, from the results and the format, what is printed instead of the folder; or None.
     """
     from midterm_cli import terminal
     from midterm_cli.config.resolve import resolve
@@ -75,6 +79,7 @@ def _run_experiment(
     values = dict(own)
     data_dir = values.pop("data_dir", None)
     fail_on_failure = values.pop("fail_on_failure", False)
+    row_format = values.pop("format", None)
     where = ("launcher", "address", "scheduler_file", "retries")
     cluster = launch.choose(*(values.pop(name, None) for name in where))
     recommendation = _recommendation(values)
@@ -101,6 +106,8 @@ def _run_experiment(
         return INTERRUPTED
     if json:
         print_out(run.json)
+    elif rows and (text := rows(run.results, row_format)):
+        print_out(text)
     else:
         print_path(run.folder)
     return FAILED if fail_on_failure and run.failed else DONE
@@ -143,7 +150,10 @@ def _layers(
 
 
 def experiment_command(
-    experiment: str, group: typer.Typer = app, name: str | None = None
+    experiment: str,
+    group: typer.Typer = app,
+    name: str | None = None,
+    rows: Rows | None = None,
 ) -> Callable[[Callable[..., Mapping[str, Any] | None]], Callable[..., int]]:
     """Make the command of an experiment from a function that declares its own options.
 
@@ -156,6 +166,8 @@ def experiment_command(
         experiment: a name in the table of experiments.
         group: the commands that this is one of.
         name: of the command; None for that of the experiment.
+        rows: makes rows for stdout from the results and the value of `format`; it gives an empty
+            text where there are none.
     """
 
     def register(declaration: Callable[..., Mapping[str, Any] | None]) -> Callable[..., int]:
@@ -171,7 +183,7 @@ def experiment_command(
         def command(**values: Any) -> int:
             own_values = {key: values.pop(key) for key in own}
             implied = declaration(**own_values) or {}
-            return _run_experiment(experiment, own_values, implied, **values)
+            return _run_experiment(experiment, own_values, implied, rows, **values)
 
         parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from midterm_cli.cli.options import (
     typed,
 )
 from midterm_cli.cli.program import app, new_app
+from midterm_cli.errors import UserError
 
 softt_app = new_app(help="Soft-thresholding (Part 2 A, B).")
 module_app = new_app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
@@ -38,7 +40,20 @@ app.add_typer(conv_app, name="conv")
 app.add_typer(pool_app, name="pool")
 
 
-@experiment_command("autodiff")
+class RowFormat(StrEnum):
+    """How the verdicts on many formulas are printed."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+def _formula_rows(results: Any, row_format: str | None) -> str:
+    from midterm_cli.part1.autodiff.show import rows
+
+    return rows(results.formulas, row_format or RowFormat.CSV)
+
+
+@experiment_command("autodiff", rows=_formula_rows)
 def autodiff(
     x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
     formula: Annotated[
@@ -47,6 +62,16 @@ def autodiff(
             metavar="TEXT",
             help="A derivative to be judged over the range, in x and the names of the expression.",
         ),
+    ] = None,
+    formulas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Formulas to be judged, one a line: prints a row for each, and draws nothing.",
+        ),
+    ] = None,
+    format: Annotated[
+        RowFormat | None, typer.Option(help="Of the rows of --formulas. Without it: csv.")
     ] = None,
     expression: Annotated[
         str | None,
@@ -60,6 +85,8 @@ def autodiff(
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
     """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
+    if format is not None and formulas is None:
+        raise UserError("--format is of the rows of --formulas: give a file of formulas as well")
     # One x is a number in the config and in the results, as in the packaged default.
     return {"x": x[0]} if x is not None and len(x) == 1 else None
 

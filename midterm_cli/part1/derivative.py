@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from midterm_cli.part1.autodiff.schema import DIGITS, Values
 from midterm_cli.part1.expression import (
+    OPERATIONS,
     Arithmetic,
     Expr,
     Program,
-    as_function,
     differentiate,
     evaluate,
     evaluate_program,
@@ -45,12 +46,36 @@ def _gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def forward_mode(program: Program, x: Tensor) -> Tensor:
-    """Compute f' at each point of `x` by the dual numbers of torch.func.jvp."""
-    with warnings.catch_warnings():
+    """Compute f' at each point of `x` by the dual numbers of torch.autograd.forward_ad."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
         # The first call loads decompositions by torch.jit.script, which says it is deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        slope: Tensor = torch.func.jvp(as_function(program), (x,), (torch.ones_like(x),))[1]
-    return slope
+        operations = {symbol: _lifted(operation) for symbol, operation in OPERATIONS.items()}
+        arithmetic = replace(torch_arithmetic(x), operations=operations)
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        value = evaluate_program(program, dual, arithmetic)[program[-1].name]
+        slope: Tensor | None = forward_ad.unpack_dual(value).tangent
+    return torch.zeros_like(x) if slope is None else slope
+
+
+def _lifted(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Give a constant that meets a dual number a tangent of zeros.
+
+    Without it PyTorch loads its compiler for the operation, which takes a second.
+    """
+
+    def lifted(a: Tensor, b: Tensor | int) -> Any:
+        if isinstance(b, Tensor) and _is_dual(a) != _is_dual(b):
+            a, b = (
+                t if _is_dual(t) else forward_ad.make_dual(t, torch.zeros_like(t)) for t in (a, b)
+            )
+        return operation(a, b)
+
+    return lifted
+
+
+def _is_dual(value: Tensor) -> bool:
+    return forward_ad.unpack_dual(value).tangent is not None
 
 
 @dataclass(frozen=True)
@@ -97,6 +122,18 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
     return totals
 
 
+def as_sympy(expr: Expr, program: Program) -> Any:
+    """An expression in x and the steps of a program, as SymPy's in x."""
+    import sympy
+
+    constants = {"pi": sympy.pi, "e": sympy.E}
+    arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
+    values: dict[str, Any] = {"x": sympy.Symbol("x", real=True)}
+    for step in program:
+        values[step.name] = evaluate(step.expr, values, arithmetic)
+    return evaluate(expr, values, arithmetic)
+
+
 class SymbolicError(Exception):
     """SymPy cannot differentiate a function; the message says why."""
 
@@ -104,35 +141,47 @@ class SymbolicError(Exception):
 def symbolic(program: Program, points: Sequence[float]) -> Values:
     """Compute f' at each point: differentiated by SymPy, evaluated with DIGITS digits.
 
+    Where twice as many digits give another number, cancellation has taken too many of them, and
+    they are doubled again, up to 16 times DIGITS.
+
     Returns:
         The nearest floats; None where f' is not a finite real number.
 
     Raises:
         SymbolicError: SymPy does not finish.
     """
-    import mpmath
     import sympy
 
     symbol = sympy.Symbol("x", real=True)
-    constants = {"pi": sympy.pi, "e": sympy.E}
-    arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
-    values = {"x": symbol}
     try:
-        for step in program:
-            values[step.name] = evaluate(step.expr, values, arithmetic)
-        slope = sympy.diff(values[program[-1].name], symbol)
+        slope = sympy.diff(as_sympy(program[-1].expr, program[:-1]), symbol)
         if slope.has(sympy.nan, sympy.zoo):
             return [None] * len(points)
         # SymPy's own evalf takes twice as long for each level of nesting; this does not.
         function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
     except (ValueError, NotImplementedError) as error:
         raise SymbolicError(str(error)) from error
-    with mpmath.workdps(DIGITS):
-        return [_real(function, mpmath.mpf(x)) for x in points]
+    except (OverflowError, MemoryError) as error:
+        raise SymbolicError("a constant is too large") from error
+    return [_settled(function, x) for x in points]
 
 
-def _real(function: Callable[[Any], Any], x: Any) -> float | None:
-    try:
-        return finite(float(function(x)))
-    except (ArithmeticError, ValueError, TypeError):  # a pole, or a complex number
-        return None
+def _settled(function: Callable[[Any], Any], x: float) -> float | None:
+    value = _real(function, x, DIGITS)
+    for factor in (2, 4, 8, 16):
+        closer = _real(function, x, factor * DIGITS)
+        if closer == value != 0:  # twice 0 may be lost to cancellation twice
+            break
+        value = closer
+    return value
+
+
+def _real(function: Callable[[Any], Any], x: float, count: int) -> float | None:
+    """The nearest float; None at a pole, or where the value is complex."""
+    import mpmath
+
+    with mpmath.workdps(count):
+        try:
+            return finite(float(function(mpmath.mpf(x))))
+        except (ArithmeticError, ValueError, TypeError):
+            return None

@@ -35,6 +35,8 @@ _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
 
 EDGE_ULPS = 8
 """A point within so many units of rounding of an edge is the edge: decimals cannot say more."""
+_SMALLEST = 1e-290
+"""0 is rounded as if it were so far away."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def edge_at(program: Program, x: float, eps: float) -> float | None:
         x: inside, outside or on the edge.
         eps: relative rounding error of the arithmetic that x is given in.
     """
-    reach = EDGE_ULPS * eps * max(abs(x), 1e-8)
+    reach = EDGE_ULPS * eps * max(abs(x), _SMALLEST)
     ends = [x - reach, x + reach]
     inside = defined(program, torch.tensor(ends, dtype=torch.float64)).tolist()
     if inside[0] == inside[1]:
@@ -267,16 +269,33 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
     note = None
     if edge is not None and _grows_without_bound(program, edge):
         note = f"x = {x:.15g} is the edge of the domain: f' is unbounded there"
+    elif edge is None and _is_isolated(program, rounded, torch.finfo(dtype).eps):
+        note = f"x = {x:.15g} is a domain of its own: f has no derivative there"
     elif not math.isfinite(_slope(program, torch.tensor(at, dtype=torch.float64))):
         note = f"at x = {x:.15g} the rules of differentiation give no finite number"
     elif not _finite_in(program, at, dtype):
-        name = str(dtype).removeprefix("torch.")
-        raise UserError(f"f is too large for {name} at x = {x:.15g}: take another x or float64")
+        raise UserError(_too_large(program, at, dtype))
     return Place(x, at, edge is not None, note)
 
 
 def _is_inside(program: Program, x: float) -> bool:
     return bool(defined(program, torch.tensor(x, dtype=torch.float64)))
+
+
+def _is_isolated(program: Program, x: float, eps: float) -> bool:
+    """Whether f is defined on neither side of `x`."""
+    reach = EDGE_ULPS * eps * max(abs(x), _SMALLEST)
+    return not (_is_inside(program, x - reach) or _is_inside(program, x + reach))
+
+
+def _too_large(program: Program, x: float, dtype: torch.dtype) -> str:
+    """Name the first step that overflows: f itself may be small."""
+    values = evaluate_program(program, torch.tensor(x, dtype=dtype))
+    first = next(step for step in program if not bool(values[step.name].isfinite()))
+    what = first.name if first is program[-1] else f"{first.name} = {to_text(first.expr)}"
+    other = "take another x" if dtype == torch.float64 else "take another x or float64"
+    name = str(dtype).removeprefix("torch.")
+    return f"{what} is too large for {name} at x = {x:.15g}: {other}"
 
 
 def _finite_in(program: Program, x: float, dtype: torch.dtype) -> bool:
@@ -304,7 +323,7 @@ def _grows_without_bound(program: Program, edge: float) -> bool:
 def _outside(program: Program, x: float) -> str:
     undefined = undefined_term(program, x)
     if undefined is None:
-        return f"f is too large for float64 at x = {x:.15g}: take another x"
+        return _too_large(program, x, torch.float64)
     condition, value = undefined
     term, argument = to_text(condition.term), to_text(condition.argument)
     is_value = "" if argument == "x" else f", and it is {value:.6g}"

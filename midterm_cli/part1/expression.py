@@ -7,8 +7,10 @@ built by `parse`, or by the constructors below.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -110,8 +112,8 @@ def has_names(expr: Expr) -> bool:
 def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
     """The same operation on other operands."""
     match expr:
-        case Binary(operator, _, _):
-            return Binary(operator, *new)
+        case Binary(symbol, _, _):
+            return Binary(symbol, *new)
         case Call(function, _):
             return Call(function, *new)
         case Negative(_):
@@ -138,6 +140,15 @@ def compose(program: Program) -> dict[str, Expr]:
 # Evaluation
 
 
+OPERATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+}
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """Where an expression is evaluated.
@@ -145,10 +156,12 @@ class Arithmetic:
     Attributes:
         functions: has sin, cos, … as attributes: the module torch, sympy or math.
         number: turns the text of a Number into a number of that arithmetic.
+        operations: by their operators; the right operand of ** may be an int.
     """
 
     functions: Any
     number: Callable[[str], Any]
+    operations: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=lambda: OPERATIONS)
 
 
 def _float(text: str) -> float:
@@ -176,28 +189,28 @@ def evaluate(expr: Expr, values: Mapping[str, Any], arithmetic: Arithmetic) -> A
             return -evaluate(argument, values, arithmetic)
         case Call(function, argument):
             return getattr(arithmetic.functions, function)(evaluate(argument, values, arithmetic))
-        case Binary(operator, left, right):
-            a = evaluate(left, values, arithmetic)
-            if operator == "**" and (exponent := integer(right)) is not None:
+        case Binary(symbol, left, right):
+            operation, a = arithmetic.operations[symbol], evaluate(left, values, arithmetic)
+            if symbol == "**" and (exponent := integer(right)) is not None:
                 # An exact integer exponent keeps negative bases real in every arithmetic.
-                return a**exponent
-            return _OPERATIONS[operator](a, evaluate(right, values, arithmetic))
+                return operation(a, exponent)
+            return operation(a, evaluate(right, values, arithmetic))
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b,
-}
+def evaluate_program(
+    program: Program, x: Tensor, arithmetic: Arithmetic | None = None
+) -> dict[str, Tensor]:
+    """The value of `x` and of each step, by name; each of the shape of `x`.
 
-
-def evaluate_program(program: Program, x: Tensor) -> dict[str, Tensor]:
-    """The value of `x` and of each step, by name; each of the shape of `x`."""
+    Args:
+        program: the function.
+        x: the points.
+        arithmetic: of tensors; None for that of `x`.
+    """
+    arithmetic = arithmetic or torch_arithmetic(x)
     values = {"x": x}
     for step in program:
-        values[step.name] = evaluate(step.expr, values, torch_arithmetic(x)).expand_as(x)
+        values[step.name] = evaluate(step.expr, values, arithmetic).expand_as(x)
     return values
 
 
@@ -224,12 +237,24 @@ def constant(expr: Expr) -> float | None:
 
 
 def integer(expr: Expr) -> int | None:
-    """The value of a literal integer, or None."""
-    if isinstance(expr, Negative):
-        inner = integer(expr.argument)
-        return None if inner is None else -inner
-    if isinstance(expr, Number) and expr.text not in CONSTANTS and float(expr.text).is_integer():
-        return int(float(expr.text))
+    """The value of whole numbers and of quotients and products of them, such as 4/2, or None."""
+    value = _rational(expr)
+    return int(value) if value is not None and value.denominator == 1 else None
+
+
+def _rational(expr: Expr) -> Fraction | None:
+    match expr:
+        case Number(text):
+            return None if text in CONSTANTS else Fraction(text)
+        case Negative(argument):
+            value = _rational(argument)
+            return None if value is None else -value
+        case Binary("+" | "-" | "*" | "/" as symbol, left, right):
+            a, b = _rational(left), _rational(right)
+            if a is None or b is None or (symbol == "/" and b == 0):
+                return None
+            result: Fraction = OPERATIONS[symbol](a, b)
+            return result
     return None
 
 
@@ -312,13 +337,13 @@ def differentiate(expr: Expr, name: str) -> Expr:
             return _negative(differentiate(argument, name))
         case Call(function, argument):
             return _multiply(FUNCTIONS[function](argument), differentiate(argument, name))
-        case Binary(operator, a, b):
-            return _differentiate_binary(operator, a, b, name)
+        case Binary(symbol, a, b):
+            return _differentiate_binary(symbol, a, b, name)
 
 
-def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
+def _differentiate_binary(symbol: str, a: Expr, b: Expr, name: str) -> Expr:
     da, db = differentiate(a, name), differentiate(b, name)
-    match operator:
+    match symbol:
         case "+":
             return _add(da, db)
         case "-":
@@ -340,3 +365,21 @@ def _differentiate_binary(operator: str, a: Expr, b: Expr, name: str) -> Expr:
 def slope_in_x(program: Program) -> Expr:
     """The derivative of the program's value, as an expression in `x` alone."""
     return differentiate(compose(program)[program[-1].name], "x")
+
+
+def slope_by(program: Program, name: str) -> Expr:
+    """The derivative of the program's value by one of its names, in the names: the chain rule.
+
+    Args:
+        program: the function.
+        name: `x`, or a step, which then counts as the variable.
+    """
+    slopes: dict[str, Expr] = {name: ONE}
+    for step in program:
+        if step.name not in slopes:
+            slope: Expr = ZERO
+            for inner in names(step.expr):
+                factor = differentiate(step.expr, inner)
+                slope = _add(slope, _multiply(factor, slopes.get(inner, ZERO)))
+            slopes[step.name] = slope
+    return slopes[program[-1].name]

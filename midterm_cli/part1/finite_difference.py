@@ -15,6 +15,10 @@ from midterm_cli.part1.rounding import rounding_bound_of_value
 
 ORDERS = 10
 """Steps that one extrapolation rests on."""
+_FEWEST_ULPS = 8
+"""A step of fewer units of rounding of x is mostly rounding."""
+_SMALLEST = 1e-30
+"""An x that is closer to 0 has its steps as if it were so far away."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,48 @@ class Extrapolation:
     error: float
 
 
-def finite_difference(program: Program, x: Tensor) -> Extrapolation:
-    """Estimate f' at `x`, a scalar tensor inside the domain, in its dtype."""
+def finite_difference(program: Program, x: Tensor) -> Extrapolation | None:
+    """Estimate f' at `x`, a scalar tensor inside the domain, in its dtype.
+
+    None where no step is short beside the variation of f and long beside the rounding of `x`.
+    """
+    step = first_step(program, float(x), torch.finfo(x.dtype).eps)
+    if step is None:
+        return None
     return richardson(
         as_function(program),
         x,
-        first_step(program, float(x)),
+        step,
         noise=lambda points: rounding_bound_of_value(program, points),
     )
 
 
-def first_step(program: Program, x: float) -> float:
-    """The largest step h with f defined on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
+def first_step(program: Program, x: float, eps: float) -> float | None:
+    """The longest step h that resolves f on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
 
-    A power of 2 keeps x + h and x - h free of rounding where that is possible.
+    As do all shorter ones: f is defined there, and of 17 values none is farther from the line
+    through its neighbours than rounding and a tenth of their range. A step longer than the
+    oscillations of f, or across a pole, does not. A power of 2 keeps x + h and x - h free of
+    rounding where that is possible.
+
+    Args:
+        program: the function.
+        x: inside the domain.
+        eps: relative rounding error of x.
     """
-    step = 2.0 ** math.floor(math.log2(0.125 * max(abs(x), 1.0)))
-    around = torch.linspace(-1, 1, 17, dtype=torch.float64)
-    while not bool(defined(program, x + step * around).all()):
-        step /= 2
-    return step
+    last = math.floor(math.log2(0.125 * max(abs(x), 1.0)))
+    first = math.ceil(math.log2(_FEWEST_ULPS * eps * max(abs(x), _SMALLEST)))
+    steps = 2.0 ** torch.arange(first, last + 1, dtype=torch.float64)
+    # Uneven, since equal distances may all be near a multiple of the wavelength.
+    even = torch.linspace(-1, 1, 17, dtype=torch.float64)
+    points = x + steps[:, None] * (even + 0.3 * even**3) / 1.3
+    values, noise = as_function(program)(points), rounding_bound_of_value(program, points)
+    share = (points[:, 1:-1] - points[:, :-2]) / (points[:, 2:] - points[:, :-2])
+    bends = (values[:, 1:-1] - values[:, :-2].lerp(values[:, 2:], share)).abs()
+    allowed = 0.1 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
+    resolved = defined(program, points).all(-1) & (bends.amax(-1) <= allowed)
+    num_resolved = int(resolved.int().cumprod(0).sum())
+    return float(steps[num_resolved - 1]) if num_resolved else None
 
 
 def richardson(
@@ -75,7 +101,7 @@ def richardson(
         noise: absolute rounding error of f, at each of the points that it is given.
         levels: number of steps, if the dtype resolves as many.
     """
-    finest = 8 * torch.finfo(x.dtype).eps * max(abs(float(x)), first_step)
+    finest = _FEWEST_ULPS * torch.finfo(x.dtype).eps * max(abs(float(x)), first_step)
     levels = max(2, min(levels, 1 + int(math.log2(max(first_step / finest, 1)))))
     steps = first_step / 2.0 ** torch.arange(levels, dtype=x.dtype, device=x.device)
     above, below = x + steps, x - steps

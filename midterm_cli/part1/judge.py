@@ -1,153 +1,252 @@
-"""Whether a formula is the derivative of a function, and if not, what is wrong with it."""
+"""Whether a formula is the derivative of a function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
+from statistics import median
+from typing import Literal
 
-import torch
+import sympy
 from torch import Tensor
 
 from midterm_cli.errors import UserError
-from midterm_cli.part1.autodiff.schema import Counterexample, Judgement
-from midterm_cli.part1.derivative import reverse_mode
+from midterm_cli.part1.autodiff.schema import Counterexample, FormulaPoint, Judgement
+from midterm_cli.part1.derivative import as_sympy
 from midterm_cli.part1.domain import undefined_term
+from midterm_cli.part1.exact import (
+    DIGITS,
+    UndefinedError,
+    UnsureError,
+    digits,
+    holds_zero,
+    rounded,
+    significant_digits,
+)
 from midterm_cli.part1.expression import (
+    Arithmetic,
     Binary,
     Expr,
-    Negative,
+    Number,
     Program,
     Step,
-    children,
     evaluate,
-    evaluate_program,
     finite,
-    slope_in_x,
-    torch_arithmetic,
-    with_children,
+    nodes,
+    slope_by,
 )
+from midterm_cli.part1.hidden import hidden_part
+from midterm_cli.part1.mistakes import recognise
 from midterm_cli.part1.printing import to_latex, to_text
-from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
+from midterm_cli.part1.reference import Found, Reference, compare_at
+from midterm_cli.part1.samples import turning_points
 
-RELATIVE_TOLERANCE = 1e-9
-"""Allowed beside rounding: room for constants that were typed with ten digits."""
-
-
-def sample(pieces: Sequence[Sequence[float]], num_points: int, seed: int) -> Tensor:
-    """Points of the domain, ascending: one at random in each of `num_points` equal parts.
-
-    Random, because a grid can meet the zeros of a wrong term; kept 1e-6 of a piece away from its
-    ends, where derivatives may be unbounded.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    jitter = torch.rand(num_points, dtype=torch.float64, generator=generator)
-    position = (torch.arange(num_points) + jitter) / num_points
-    lengths = torch.tensor([high - low for low, high in pieces], dtype=torch.float64)
-    ends = (lengths / lengths.sum()).cumsum(0)
-    piece = torch.searchsorted(ends, position).clamp(max=len(pieces) - 1)
-    starts = torch.cat([torch.zeros(1, dtype=torch.float64), ends[:-1]])
-    within = ((position - starts[piece]) / (ends - starts)[piece]).clamp(1e-6, 1 - 1e-6)
-    low = torch.tensor([low for low, _ in pieces], dtype=torch.float64)
-    return low[piece] + within * lengths[piece]
+_MANY_DIGITS, _FEW_DIGITS = 10, 3
+"""A constant with many digits is what rounds to it. One with few may be meant so, or not; one with
+fewer still is meant as it stands: 0.5; as is one that the function has, too."""
+_NEARLY, _ROUGHLY = 1e-8, 1e-2
+"""What such constants may change, as a share of f': more, and they could hide any mistake."""
+_NUM_TRIED = 15
+"""Points at which the usual mistakes are tried, and of those where the formula is wrong."""
+_NUM_CLOSER = 60
+"""Points at which even a formula that seems to be right is compared with all digits."""
+_LONGEST_PROVEN = 100
+"""Operations of a difference that SymPy is asked to simplify: it may take long."""
 
 
-def judge(formula: Expr, program: Program, x: Tensor) -> Judgement:
-    """Compare a formula with f' by autograd at many points, in float64.
+def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = ()) -> Judgement:
+    """Compare a formula with f' all over the domain.
 
     Args:
         formula: in x and the program's intermediates.
-        program: the function.
-        x: points of the domain, ascending, float64; where f' is not a finite number, nothing is
-            judged.
+        reference: the function.
+        x: points of the domain, ascending, float64; more are added where the formula turns.
+        at: further points. What is isolated may lie there: a formula that is only undefined at
+            one of them is right.
 
     Raises:
-        UserError: f' is not a finite number at any of the points.
+        UserError: f' is not defined at any point of `x`.
     """
-    slope = reverse_mode(program, x)
-    known = slope.isfinite()
-    if not bool(known.any()):
+    rows = [compare_at(formula, reference, point) for point in at]
+    found = [compare_at(formula, reference, point) for point in x.tolist()]
+    if not _bad(found):
+        closer = turning_points([formula], reference.program, x).tolist()
+        found += [compare_at(formula, reference, point) for point in closer]
+    found += [row for row in rows if row.verdict == "different"]
+    found.sort(key=lambda point: point.x)
+    judged = [point for point in found if point.verdict != "not judged"]
+    if not judged:
         raise UserError(
-            "the formula cannot be judged: f' is not a finite number anywhere in the range\n"
+            "the formula cannot be judged: f' is not defined anywhere in the range\n"
             "give another range, or leave the formula out"
         )
-    x, slope = x[known], slope[known]
-    value, bad = _compare(formula, program, x, slope)
-    difference = (value - slope).abs() / slope.abs()
-    difference = difference[difference.isfinite()]
+    if not _bad(judged):
+        judged = _closer(formula, reference, judged)
+    bad = _bad(judged)
+    unsure = [point for point in judged if point.verdict == "cannot tell"]
+    if bad:
+        verdict, meaning = _of_a_difference(formula, reference, judged, bad)
+    else:
+        meaning = _doubt(formula, reference, judged, unsure)
+        verdict = "cannot tell" if meaning else "right"
     return Judgement(
         formula=to_text(formula),
         latex=to_latex(formula),
-        agrees=not bool(bad.any()),
-        num_points=len(x),
-        num_bad=int(bad.sum()),
-        max_relative_difference=float(difference.max()) if len(difference) else None,
-        first_bad=_first_bad(x, value, slope, bad) if bad.any() else None,
-        meaning=_meaning(formula, program, x, slope, value, bad) if bad.any() else None,
+        agrees=verdict == "right",
+        verdict=verdict,
+        num_points=len(judged),
+        num_bad=len(bad),
+        num_unsure=len(unsure),
+        max_relative_difference=_largest_relative_difference(judged),
+        first_bad=_counterexample([*_bad(rows), *bad]) if bad else None,
+        meaning=meaning,
+        at=[
+            FormulaPoint(x=row.x, formula=row.value, derivative=row.slope, verdict=row.verdict)
+            for row in rows
+        ],
     )
 
 
-def _compare(formula: Expr, program: Program, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """The formula's values, and where they differ from `slope` by more than rounding explains."""
-    values = evaluate_program(program, x)
-    value = evaluate(formula, values, torch_arithmetic(x)).expand_as(x)
-    bounds: dict[str, tuple[Tensor, Tensor]] = {"x": (x, torch.zeros_like(x))}
-    for step in program:
-        bounds[step.name] = rounding_bound(step.expr, bounds, x.dtype)
-    rounding = rounding_bound(formula, bounds, x.dtype)[1]
-    rounding = rounding + rounding_bound(slope_in_x(program), bounds, x.dtype)[1]
-    tolerance = RELATIVE_TOLERANCE * slope.abs() + ROUNDING_FACTOR * rounding.nan_to_num(0.0)
-    # Written so that NaN counts as a disagreement.
-    return value, ~((value - slope).abs() <= tolerance)
+def _bad(found: Sequence[Found]) -> list[Found]:
+    return [point for point in found if point.verdict in ("different", "undefined")]
 
 
-def _first_bad(x: Tensor, value: Tensor, slope: Tensor, bad: Tensor) -> Counterexample:
-    i = int(bad.int().argmax())
-    return Counterexample(
-        x=float(x[i]), formula=finite(float(value[i])), derivative=float(slope[i])
-    )
+def _closer(formula: Expr, reference: Reference, judged: Sequence[Found]) -> list[Found]:
+    """Look for a difference with all digits: where a part is hidden everywhere, else at some."""
+    if any(point.verdict != "equal" for point in judged) or _hidden(formula, reference, judged, 0):
+        again = list(judged)
+    else:
+        again = list(judged[:: 1 + len(judged) // _NUM_CLOSER])
+    closer = [compare_at(formula, reference, point.x, DIGITS[-1:]) for point in again]
+    found = {point.x: point for point in _bad(closer)}
+    return [found.get(point.x, point) for point in judged]
 
 
-def _meaning(
-    formula: Expr, program: Program, x: Tensor, slope: Tensor, value: Tensor, bad: Tensor
+def _hidden(
+    formula: Expr, reference: Reference, judged: Sequence[Found], level: int
+) -> Expr | None:
+    """A part of the formula or of f' that DIGITS[level] digits show at none of the points."""
+    points = [point.x for point in judged if point.verdict == "equal"]
+    exprs = formula, slope_by(reference.program, "x")
+    parts = (hidden_part(expr, reference, points, DIGITS[level]) for expr in exprs)
+    return next((part for part in parts if part is not None), None)
+
+
+def _doubt(
+    formula: Expr, reference: Reference, judged: Sequence[Found], unsure: Sequence[Found]
 ) -> str | None:
-    first = float(x[int(bad.int().argmax())])
-    if undefined := undefined_term((*program, Step("the formula", formula)), first):
-        condition, argument = undefined
-        return (
-            f"{to_text(condition.term)} is undefined there: "
-            f"{to_text(condition.argument)} = {argument:.6g} must be {condition.requirement}"
-        )
-    if (ratio := _common_value(value / slope)) is not None:
-        return f"it is {ratio:.6g} times the derivative at every point"
-    if (offset := _common_value(value - slope)) is not None:
-        return f"it is the derivative plus {offset:.6g} at every point"
-    values, near = evaluate_program(program, x), 1e-6 * slope.abs().max()
-    for changed in _one_sign_changed(formula):
-        # The values alone rule out nearly all of hundreds of changes, without their rounding.
-        guess = evaluate(changed, values, torch_arithmetic(x))
-        if not bool(((guess - slope).abs() <= near).all()):
-            continue
-        if not _compare(changed, program, x, slope)[1].any():
-            return f"with one sign changed it agrees: {to_text(changed)}"
-    return None
+    """What leaves it open whether a formula is right that differs nowhere, or None."""
+    if unsure:
+        doubt = f"{DIGITS[-1]} digits do not decide it at {len(unsure)} of {len(judged)} points"
+    elif hidden := _hidden(formula, reference, judged, -1):
+        doubt = f"{to_text(hidden)} is too small to be seen at any of {len(judged)} points"
+    else:
+        return None
+    # With numbers that are too large to be computed SymPy might work for ever.
+    is_computed = any(point.value is not None for point in judged)
+    return None if is_computed and _is_proven(formula, reference.program) else doubt
 
 
-def _common_value(values: Tensor) -> float | None:
-    """The number that all `values` share, or None."""
-    middle = values.median()
-    same = (values - middle).abs() <= 1e-7 * middle.abs()
-    return float(middle) if bool(same.all()) else None
+def _is_proven(formula: Expr, program: Program) -> bool:
+    """Whether SymPy simplifies the difference from f' to 0; a long one is not tried."""
+    difference = Binary("-", formula, slope_by(program, "x"))
+    if len(list(itertools.islice(nodes(difference), _LONGEST_PROVEN + 1))) > _LONGEST_PROVEN:
+        return False
+    return bool(sympy.simplify(as_sympy(difference, program[:-1])) == 0)
 
 
-def _one_sign_changed(expr: Expr) -> Iterator[Expr]:
-    """Every expression that differs from `expr` in one plus or minus."""
-    match expr:
-        case Binary("+", left, right):
-            yield Binary("-", left, right)
-        case Binary("-", left, right):
-            yield Binary("+", left, right)
-        case Negative(argument):
-            yield argument
-    operands = children(expr)
-    for i, operand in enumerate(operands):
-        for changed in _one_sign_changed(operand):
-            yield with_children(expr, (*operands[:i], changed, *operands[i + 1 :]))
+def _of_a_difference(
+    formula: Expr, reference: Reference, judged: Sequence[Found], bad: Sequence[Found]
+) -> tuple[Literal["right", "wrong", "cannot tell"], str | None]:
+    """Whether the digits of the formula's constants explain it; if not, what it looks like."""
+    given = {text for step in reference.program for text in _literals(step.expr)}
+    digits_of = {t: significant_digits(t) for t in _literals(formula) if t not in given}
+    constants = [text for text, count in digits_of.items() if count >= _FEW_DIGITS]
+    long = [text for text in constants if digits_of[text] >= _MANY_DIGITS]
+    if constants:
+        scale = median(abs(point.slope) for point in judged if point.slope is not None)
+
+        def explained(arithmetic: Arithmetic, share: float) -> bool:
+            return all(
+                _may_be_equal(formula, reference, point.x, arithmetic, share, scale)
+                for point in bad
+            )
+
+        named = ", ".join(constants)
+        if long and explained(rounded(long, "0.5", "0.5"), _NEARLY):
+            return "right", f"to the digits of its constants ({named})"
+        # Below a whole unit above: digits may also have been cut off.
+        if explained(rounded(constants, "0.5", "0.999"), _ROUGHLY):
+            advice = f"write fractions, or {_MANY_DIGITS} digits"
+            return (
+                "cannot tell",
+                f"it may be right if its constants are rounded ({named}): {advice}",
+            )
+    tried = [*bad[:: 1 + len(bad) // _NUM_TRIED], *judged[:: 1 + len(judged) // _NUM_TRIED]]
+    meaning = recognise(formula, reference, [point.x for point in tried])
+    if meaning is None and bad[0].verdict == "undefined":
+        meaning = _undefined(formula, reference, bad[0].x)
+    return "wrong", meaning
+
+
+def _literals(expr: Expr) -> list[str]:
+    return list(dict.fromkeys(node.text for node in nodes(expr) if isinstance(node, Number)))
+
+
+def _may_be_equal(
+    formula: Expr,
+    reference: Reference,
+    x: float,
+    arithmetic: Arithmetic,
+    share: float,
+    scale: float,
+) -> bool:
+    """Whether some constants that round to those of the formula make it f' at a point.
+
+    Args:
+        formula: in x and the program's intermediates.
+        reference: the function.
+        x: the point.
+        arithmetic: whose literals are intervals.
+        share: of f', the largest error that the constants may make.
+        scale: f' counts as being at least so large.
+    """
+    with digits(DIGITS[-1]):
+        try:
+            exact = reference.at(x)
+            difference = evaluate(formula, exact.values, arithmetic) - exact.slope
+        except (UndefinedError, UnsureError):
+            return False
+        small = abs(difference).b <= share * max(abs(exact.slope).b, scale)
+        return holds_zero(difference) and bool(small)
+
+
+def _undefined(formula: Expr, reference: Reference, x: float) -> str | None:
+    undefined = undefined_term((*reference.program, Step("the formula", formula)), x)
+    if undefined is None:
+        return None
+    condition, argument = undefined
+    return (
+        f"{to_text(condition.term)} is undefined there: "
+        f"{to_text(condition.argument)} = {argument:.6g} must be {condition.requirement}"
+    )
+
+
+def _counterexample(bad: Sequence[Found]) -> Counterexample:
+    """The first point at which the difference shows in ten digits."""
+    first = next((found for found in bad if _ten(found.value) != _ten(found.slope)), bad[0])
+    return Counterexample(x=first.x, formula=first.value, derivative=first.slope)
+
+
+def _ten(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
+
+
+def _largest_relative_difference(judged: Sequence[Found]) -> float | None:
+    """In float64; None where f' is 0 or unknown everywhere."""
+    relative = [
+        finite(abs(found.value - found.slope) / abs(found.slope))
+        for found in judged
+        if found.value is not None and found.slope
+    ]
+    return max((value for value in relative if value is not None), default=None)

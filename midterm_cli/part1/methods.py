@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -34,6 +35,7 @@ def compare_methods(
     places: Sequence[Place],
     at: Tensor,
     exact: Mapping[int, float | None] | None,
+    f: Sequence[float],
 ) -> list[Point]:
     """Differentiate by every method at every point, and compare each with the reference.
 
@@ -43,6 +45,7 @@ def compare_methods(
         at: the points, (len(places),), in the dtype that is examined.
         exact: the derivative by SymPy at each place without a note, by index. It is the
             reference; where there is none, autograd is.
+        f: the value of the function at each place.
     """
     values = evaluate_program(program, at)
     totals = chain_rule(program, partial_derivatives(program, at), at)
@@ -55,11 +58,13 @@ def compare_methods(
         if place.note is None:
             if not place.is_edge:  # there are no points on both sides of an edge
                 difference = finite_difference(program, at[i])
+                if difference is not None and not math.isfinite(difference.value):
+                    difference = None
             derivative = PointDerivative(
                 chain_rule=finite(by_rules[i]),
                 autograd=finite(reverse[i]),
                 autograd_forward=finite(forward[i]),
-                finite_difference=None if difference is None else finite(difference.value),
+                finite_difference=None if difference is None else difference.value,
                 symbolic=None if exact is None else exact[i],
             )
             comparison = _compare_all(
@@ -71,7 +76,8 @@ def compare_methods(
         points.append(
             Point(
                 x=place.x,
-                f=float(values[program[-1].name][i]),
+                f=f[i],
+                f_computed=finite(float(values[program[-1].name][i])),
                 intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
                 derivative=derivative,
                 finite_difference=_basis(difference),
@@ -104,15 +110,24 @@ def _compare_all(
 
 
 def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
-    """Compare two derivatives; what is not a finite number agrees with nothing."""
+    """Compare two derivatives; what is not a finite number agrees with nothing.
+
+    Two that have no digit in common do not agree, however large the tolerance is: it is undecided.
+    """
     if value is None or reference is None:
         return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
-    difference = abs(value - reference)
+    difference = finite(abs(value - reference))
+    if difference is None:
+        return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
+    # Equal first: where the bound itself overflows, the tolerance is no number.
+    allowed = difference == 0 or difference <= tolerance
+    undecided = allowed and reference != 0 and difference > 0.1 * abs(reference)
     return Comparison(
         difference=difference,
-        relative=difference / abs(reference) if reference else None,
+        relative=finite(difference / abs(reference)) if reference else None,
         tolerance=finite(tolerance),
-        agrees=difference <= tolerance,
+        agrees=allowed and not undecided,
+        undecided=undecided,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from midterm_cli.part1.expression import (
+    CONSTANTS,
     Expr,
     Name,
     Number,
@@ -16,7 +19,7 @@ from midterm_cli.part1.expression import (
     compose,
     differentiate,
     evaluate,
-    has_names,
+    integer,
     names,
     slope_in_x,
     torch_arithmetic,
@@ -47,16 +50,18 @@ def rounding_bound(
     arithmetic = torch_arithmetic(example)
     if isinstance(expr, Number):
         value = arithmetic.number(expr.text)
-        return value, torch.finfo(dtype).eps / 2 * value.abs()
-    # The operands become names of their own; a constant stays, so that an exponent stays exact.
+        held = _is_held(expr.text, float(value.to(dtype)))
+        return value, (0.0 if held else torch.finfo(dtype).eps / 2) * value.abs()
+    # The operands become names of their own; an exact one stays, since an exponent may be whole.
     operands: dict[str, tuple[Tensor, Tensor]] = {}
     local: list[Expr] = []
     for i, child in enumerate(children(expr)):
-        if has_names(child):
+        whole = integer(child)
+        if whole is not None and float(torch.tensor(float(whole), dtype=dtype)) == whole:
+            local.append(child)
+        else:
             operands[f"operand {i}"] = rounding_bound(child, values, dtype)
             local.append(Name(f"operand {i}"))
-        else:
-            local.append(child)
     operation = with_children(expr, tuple(local))
     points = {name: value for name, (value, _) in operands.items()}
     result = evaluate(operation, points, arithmetic)
@@ -65,8 +70,15 @@ def rounding_bound(
         slope = evaluate(differentiate(operation, name), points, arithmetic)
         operand_error = operands[name][1]
         # An exact operand passes on nothing, even where the slope is infinite.
-        error = error + torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
+        passed_on = torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
+        # 0**b log 0 has the limit 0: b passes on nothing.
+        error = error + torch.where(result == 0, passed_on.nan_to_num(0.0, math.inf), passed_on)
     return result, error
+
+
+def _is_held(text: str, value: float) -> bool:
+    """Whether a number holds a literal exactly."""
+    return text not in CONSTANTS and math.isfinite(value) and Fraction(text) == Fraction(value)
 
 
 def rounding_bound_of_value(program: Program, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 import math
 import random
+import subprocess
+import sys
 
 import mpmath
 import pytest
@@ -114,3 +116,17 @@ def test_nested_functions_take_sympy_no_longer_than_others(nested: str) -> None:
 def test_where_sympy_does_not_finish_it_says_why() -> None:
     with pytest.raises(SymbolicError, match="digits"):  # 1e-10000 is more than it can print
         exactly("(1e-100*x)**100", 1.0)
+
+
+@pytest.mark.slow
+def test_forward_mode_does_not_load_the_compiler_of_torch() -> None:
+    """It takes a second. In a process of its own: others may have loaded it here."""
+    code = (
+        "import sys, torch\n"
+        "from midterm_cli.part1.derivative import forward_mode\n"
+        "from midterm_cli.part1.parse import parse_program\n"
+        "program = parse_program('u = 2 + x*3; f = sin(u)/4 - 1 + 0.5**x')\n"
+        "forward_mode(program, torch.ones(1, dtype=torch.float64))\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

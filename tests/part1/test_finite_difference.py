@@ -10,10 +10,15 @@ from torch import Tensor
 from midterm_cli.part1.finite_difference import (
     Extrapolation,
     _extrapolate,
+    finite_difference,
     first_step,
     richardson,
 )
 from midterm_cli.part1.parse import parse_program
+from midterm_cli.part1.rounding import rounding_bound_of_slope
+
+EPS = 2.0**-52
+MIDTERM = "u = x**3; y = 2 + u + log(1 + u); f = sqrt(y) + sin(y)"
 
 
 @pytest.mark.parametrize(
@@ -26,12 +31,50 @@ from midterm_cli.part1.parse import parse_program
         ("log(x)", 0.02, 2**-6),
         ("log(-x)", -0.01, 2**-7),
         ("log(1 - x) + log(x + 2)", 0.99, 2**-7),
+        ("1/x", 1e-12, 2**-41),  # not across the pole, where f is defined again
+        ("x**2", 0.0, 2**-3),
     ],
 )
 def test_the_first_step_is_a_power_of_two_inside_the_domain(
     expression: str, x: float, step: float
 ) -> None:
-    assert first_step(parse_program(expression), x) == step
+    assert first_step(parse_program(expression), x, EPS) == step
+
+
+@pytest.mark.parametrize(
+    ("expression", "x", "eps"),
+    [("sin(x)", 1e13, EPS), ("sin(50*x)", 7e6, EPS), (MIDTERM, 75.4, 2**-23)],
+)
+def test_the_first_step_is_shorter_than_the_oscillations(
+    expression: str, x: float, eps: float
+) -> None:
+    """A quarter of the wavelength 2π/k, where the argument of the sine grows by k per unit."""
+    rate = {"sin(x)": 1.0, "sin(50*x)": 50.0, MIDTERM: 3 * x**2}[expression]
+    step = first_step(parse_program(expression), x, eps)
+    assert step is not None
+    assert 8 * eps * x <= step < 2 * math.pi / rate
+
+
+@pytest.mark.parametrize("x", [1e17, 1.23e17, 1e18, 3e18])
+def test_where_no_step_resolves_f_there_is_none(x: float) -> None:
+    program = parse_program("sin(x)")
+    assert first_step(program, x, EPS) is None
+    assert finite_difference(program, torch.tensor(x, dtype=torch.float64)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_estimate_covers_the_error_where_f_oscillates_fast(dtype: torch.dtype) -> None:
+    """At x = 16 to 100 the midterm's sin(y) turns up to 4,800 times per unit of x."""
+    program = parse_program(MIDTERM)
+    generator = torch.Generator().manual_seed(0)
+    for x in (16 + 84 * torch.rand(25, generator=generator, dtype=torch.float64)).to(dtype):
+        u = float(x) ** 3
+        y = 2 + u + math.log1p(u)
+        slope = (1 / (2 * math.sqrt(y)) + math.cos(y)) * 3 * float(x) ** 2 * (1 + 1 / (1 + u))
+        found = finite_difference(program, x)
+        assert found is not None
+        rounding = 8 * float(rounding_bound_of_slope(program, x.reshape(1)))
+        assert abs(found.value - slope) <= 10 * found.error + rounding
 
 
 def test_richardson_is_exact_for_a_quintic_with_three_steps() -> None:

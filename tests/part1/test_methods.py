@@ -24,7 +24,7 @@ REGULAR = Place(4.0, 4.0, is_edge=False, note=None)
 
 def points(exact: Mapping[int, float | None] | None, *places: Place) -> list[Point]:
     at = torch.tensor([place.at for place in places], dtype=torch.float64)
-    return compare_methods(PROGRAM, places, at, exact)
+    return compare_methods(PROGRAM, places, at, exact, [1.0, 17.5])
 
 
 def test_where_there_is_a_note_nothing_is_differentiated() -> None:
@@ -32,6 +32,7 @@ def test_where_there_is_a_note_nothing_is_differentiated() -> None:
     assert noted == Point(
         x=0.0,
         f=1.0,
+        f_computed=1.0,
         intermediates={"u": 0.0, "v": 0.0},
         derivative=NOTHING,
         finite_difference=None,
@@ -51,7 +52,7 @@ def test_at_an_edge_there_are_no_finite_differences() -> None:
 
 def test_every_method_is_compared_with_the_symbolic_one() -> None:
     (_, regular) = points({0: 0.0, 1: 6.0}, EDGE, REGULAR)
-    assert (regular.x, regular.f, regular.note) == (4.0, 17.0, None)
+    assert (regular.x, regular.f, regular.f_computed, regular.note) == (4.0, 17.5, 17.0, None)
     assert regular.intermediates == {"u": 8.0, "v": 16.0}
     assert dict(regular.derivative) == pytest.approx(
         dict.fromkeys(PointDerivative.model_fields, 6.0), rel=1e-12
@@ -82,23 +83,36 @@ def test_what_differs_from_the_reference_differs() -> None:
     assert not any(comparison.agrees for _, comparison in regular.comparison)
 
 
+AGREES, DIFFERS, UNDECIDED = (True, False), (False, False), (False, True)
+
+
 @pytest.mark.parametrize(
     ("value", "reference", "tolerance", "expected"),
     [
-        (None, 1.0, 0.1, (None, None, None, False)),
-        (1.0, None, 0.1, (None, None, None, False)),
-        (3.0, 4.0, 1.0, (1.0, 0.25, 1.0, True)),
-        (3.0, -4.0, 6.9, (7.0, 1.75, 6.9, False)),
-        (0.0, 0.0, 0.5, (0.0, None, 0.5, True)),
-        (1.0, 2.0, math.inf, (1.0, 0.5, None, True)),
-        (1.0, 2.0, math.nan, (1.0, 0.5, None, False)),
+        (None, 1.0, 0.1, (None, None, None, *DIFFERS)),
+        (1.0, None, 0.1, (None, None, None, *DIFFERS)),
+        (3.75, 4.0, 0.25, (0.25, 0.0625, 0.25, *AGREES)),
+        (3.75, 4.0, 0.24, (0.25, 0.0625, 0.24, *DIFFERS)),
+        # No digit in common: the tolerance is as large as what is judged.
+        (3.0, 4.0, 1.0, (1.0, 0.25, 1.0, *UNDECIDED)),
+        (3.0, -4.0, 6.9, (7.0, 1.75, 6.9, *DIFFERS)),
+        (4.41e-05, -8.33e-06, 0.0036, (5.243e-05, 5.243 / 0.833, 0.0036, *UNDECIDED)),
+        (0.0, 0.0, 0.5, (0.0, None, 0.5, *AGREES)),
+        (6e-17, 0.0, 1e-15, (6e-17, None, 1e-15, *AGREES)),
+        (1.0, 2.0, math.inf, (1.0, 0.5, None, *UNDECIDED)),
+        (1.0, 2.0, math.nan, (1.0, 0.5, None, *DIFFERS)),
+        # The bound of an infinite slope is no number; what is equal agrees all the same.
+        (0.0, 0.0, math.nan, (0.0, None, None, *AGREES)),
+        (1e308, -1e308, 1.0, (None, None, None, *DIFFERS)),
+        (1e308, 1e-308, math.inf, (1e308, None, None, *UNDECIDED)),
     ],
 )
 def test_comparison_of_two_numbers(
     value: float | None, reference: float | None, tolerance: float, expected: tuple[object, ...]
 ) -> None:
-    keys = ("difference", "relative", "tolerance", "agrees")
-    assert dict(compare(value, reference, tolerance)) == dict(zip(keys, expected, strict=True))
+    keys = ("difference", "relative", "tolerance", "agrees", "undecided")
+    found = dict(compare(value, reference, tolerance))
+    assert found == pytest.approx(dict(zip(keys, expected, strict=True)), nan_ok=False)
 
 
 def test_the_largest_relative_error() -> None:

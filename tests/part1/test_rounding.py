@@ -26,6 +26,9 @@ def test_rounding_bound_by_hand() -> None:
 
     assert bound("0.1") == pytest.approx([0.1, 0.1 * eps / 2])
     assert bound("x") == [3, 0]
+    # 2**24 + 1 is no float32, 2**24 is one.
+    assert bound("16777216*x") == pytest.approx([2**24 * 3, 2**24 * 3 * eps])
+    assert bound("16777217*x") == pytest.approx([(2**24 + 1) * 3, 1.5 * (2**24 + 1) * 3 * eps])
     assert bound("y") == [2, 0.25]
     assert bound("x*y") == pytest.approx([6, 6 * eps + 3 * 0.25])
     assert bound("x - y") == pytest.approx([1, eps + 0.25])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from midterm_cli.part1.autodiff.schema import (
     Results,
     Values,
 )
-from midterm_cli.part1.autodiff.show import disagreements
+from midterm_cli.part1.autodiff.show import disagreements, lost_to_rounding
 from midterm_cli.part1.derivation import check_terms, to_align
 from midterm_cli.part1.derivative import (
     SymbolicError,
@@ -26,12 +28,23 @@ from midterm_cli.part1.derivative import (
     reverse_mode,
     symbolic,
 )
-from midterm_cli.part1.domain import intervals, locate
-from midterm_cli.part1.expression import Program, as_function, finite
+from midterm_cli.part1.domain import Place, intervals, locate
+from midterm_cli.part1.expression import (
+    Expr,
+    Program,
+    as_function,
+    evaluate,
+    evaluate_program,
+    finite,
+    torch_arithmetic,
+)
 from midterm_cli.part1.gradcheck import gradcheck
-from midterm_cli.part1.judge import judge, sample
+from midterm_cli.part1.judge import judge
+from midterm_cli.part1.lines import judge_line, read_lines
 from midterm_cli.part1.methods import compare_methods, max_relative_error
 from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.part1.reference import Reference, value_at
+from midterm_cli.part1.samples import near_ends, sample
 
 
 def run(config: Config, context: Context) -> Output:
@@ -42,23 +55,22 @@ def run(config: Config, context: Context) -> Output:
             domain to judge the formula on.
     """
     program = parse_program(config.expression)
-    formula = None
-    if config.formula is not None:
-        formula = parse(config.formula, ["x", *(step.name for step in program[:-1])])
+    known = ["x", *(step.name for step in program[:-1])]
+    formula = None if config.formula is None else parse(config.formula, known)
+    lines = [] if config.formulas is None else read_lines(Path(config.formulas))
     dtype: torch.dtype = getattr(torch, config.dtype)
     places = [locate(program, x, dtype) for x in _points(config)]
     low, high = config.range
     pieces = intervals(program, low, high, config.num_points)
-    if formula is not None and not pieces:
-        raise UserError(
-            f"the formula cannot be judged: f is defined nowhere in range = {config.range}\n"
-            "give a range that holds a part of its domain"
-        )
+    reference, judged_at = Reference(program), torch.empty(0, dtype=torch.float64)
+    if formula is not None or lines:
+        judged_at = _points_to_judge(pieces, config)
 
     at = torch.tensor([place.at for place in places], dtype=dtype, device=context.device)
     regular = [i for i, place in enumerate(places) if place.note is None]
     exact, symbolic_note = _symbolic(program, at, regular)
-    points = compare_methods(program, places, at, exact)
+    f = _values(program, places)
+    points = compare_methods(program, places, at, exact, f)
     partials = partial_derivatives(program, at[regular])
     totals = chain_rule(program, partials, at[regular])
     single = not isinstance(config.x, list)
@@ -75,23 +87,56 @@ def run(config: Config, context: Context) -> Output:
         derivation=check_terms(program, partials, totals, at[regular]),
         points=points,
         gradcheck=gradcheck(program, at[regular]),
-        formula=None
-        if formula is None
-        else judge(formula, program, sample(pieces, config.num_points, config.seed)),
+        formula=None if formula is None else judge(formula, reference, judged_at, _points(config)),
+        formulas=[judge_line(line, known, reference, judged_at, _points(config)) for line in lines],
         domain=pieces,
-        curve=sample_curve(program, pieces, config.num_points),
+        curve=sample_curve(program, pieces, config.num_points, formula),
     )
     wrong = disagreements(results)
     notes = [point.note for point in points if point.note is not None]
     if symbolic_note is not None:
         notes.append(f"SymPy does not differentiate f, the reference is autograd: {symbolic_note}")
+    notes += lost_to_rounding(results)
     if not results.gradcheck.passed:
         notes.append(f"torch.autograd.gradcheck rejects f: {results.gradcheck.reason}")
-    return Output(results, failed=bool(wrong), warnings=[*notes, *wrong])
+    failed = bool(wrong) or any(line.verdict != "right" for line in results.formulas)
+    return Output(results, failed=failed, warnings=[*notes, *wrong])
 
 
 def _points(config: Config) -> list[float]:
     return config.x if isinstance(config.x, list) else [config.x]
+
+
+def _points_to_judge(pieces: Sequence[Sequence[float]], config: Config) -> Tensor:
+    """Points all over the domain, and towards its ends."""
+    wide = [piece for piece in pieces if piece[0] < piece[1]]
+    if not wide:
+        where = "at single points only" if pieces else "nowhere"
+        raise UserError(
+            f"the formula cannot be judged: f is defined {where} in range = {config.range}\n"
+            "give a range that holds a part of its domain"
+        )
+    points = torch.cat([sample(wide, config.num_points, config.seed), near_ends(wide)])
+    return points.sort().values
+
+
+def _values(program: Program, places: Sequence[Place]) -> list[float]:
+    """Compute f at each place: the nearest float64; where it is not known so closely, in float64.
+
+    Raises:
+        UserError: it is too large for float64.
+    """
+    computed = as_function(program)(
+        torch.tensor([place.at for place in places], dtype=torch.float64)
+    )
+    found = []
+    for place, in_float64 in zip(places, computed.tolist(), strict=True):
+        value = value_at(program, place.at)
+        value = in_float64 if value is None else value
+        if not math.isfinite(value):
+            raise UserError(f"f is too large for float64 at x = {place.x:.15g}: take another x")
+        found.append(value)
+    return found
 
 
 def _symbolic(
@@ -114,8 +159,13 @@ def _by_method(points: Sequence[Point], single: bool) -> Derivative:
     return Derivative(**columns)
 
 
-def sample_curve(program: Program, pieces: Sequence[Sequence[float]], num_points: int) -> Curve:
-    """Sample f and f' over each piece of the domain, with a None between two pieces."""
+def sample_curve(
+    program: Program,
+    pieces: Sequence[Sequence[float]],
+    num_points: int,
+    formula: Expr | None = None,
+) -> Curve:
+    """Sample f, f' and a formula over each piece of the domain, with a None between two pieces."""
     total = sum(high - low for low, high in pieces)
     parts = [
         torch.linspace(
@@ -133,6 +183,12 @@ def sample_curve(program: Program, pieces: Sequence[Sequence[float]], num_points
         x=_with_gaps(x, lengths),
         f=_with_gaps(as_function(program)(x), lengths),
         derivative=_with_gaps(reverse_mode(program, x), lengths),
+        formula=None
+        if formula is None
+        else _with_gaps(
+            evaluate(formula, evaluate_program(program, x), torch_arithmetic(x)).expand_as(x),
+            lengths,
+        ),
     )
 
 

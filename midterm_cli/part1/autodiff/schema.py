@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -45,6 +46,9 @@ class Config(ExperimentConfig):
         max_length=MAX_LENGTH,
         description="a derivative to be judged, in x and the intermediates; null for none",
     )
+    formulas: str | None = Field(
+        description="a file of such formulas, one a line, instead of one; null for none"
+    )
     range: Range = Field(
         description="[low, high]: the figure's axis, and where a formula is judged"
     )
@@ -53,6 +57,17 @@ class Config(ExperimentConfig):
         le=10_001,
         description="points of the figure, and of the judgement of a formula",
     )
+
+    @property
+    def input_files(self) -> list[Path]:
+        """The file of formulas, if there is one."""
+        return [] if self.formulas is None else [Path(self.formulas)]
+
+    @model_validator(mode="after")
+    def _require_one_of_two(self) -> Self:
+        if self.formula is not None and self.formulas is not None:
+            raise ValueError("formula and formulas are both given: leave one of them out")
+        return self
 
     @field_validator("x")
     @classmethod
@@ -89,6 +104,11 @@ class PointDerivative(Record):
         """The methods that give a number here."""
         return [name for name, value in self if value is not None]
 
+    @property
+    def best(self) -> float | None:
+        """By SymPy, which rounds last; where it gives nothing, by autograd."""
+        return self.autograd if self.symbolic is None else self.symbolic
+
 
 class Comparison(Record):
     """Whether a method agrees with the reference to rounding."""
@@ -97,6 +117,9 @@ class Comparison(Record):
     relative: NotNegative | None = Field(description="null where the reference is 0")
     tolerance: NotNegative | None
     agrees: bool
+    undecided: bool = Field(
+        False, description="whether the tolerance allows the difference, but f' no digit"
+    )
 
 
 class Comparisons(Record):
@@ -119,7 +142,8 @@ class Point(Record):
     """Every method at one point."""
 
     x: float
-    f: float
+    f: float = Field(description="the nearest float64, where the expression is known so closely")
+    f_computed: float | None = Field(None, description="in the arithmetic of the run")
     intermediates: dict[str, float] = Field(description="by name, in order of evaluation")
     derivative: PointDerivative
     finite_difference: FiniteDifference | None
@@ -145,11 +169,19 @@ class Gradcheck(Record):
 
 
 class Counterexample(Record):
-    """A point at which a formula is not the derivative."""
+    """A point at which a formula is not the derivative; a number beyond float64 is null."""
 
     x: float
     formula: float | None = Field(description="null where it is undefined")
-    derivative: float
+    derivative: float | None
+
+
+class FormulaPoint(Counterexample):
+    """A formula beside the derivative at one of the points x."""
+
+    verdict: Literal["equal", "different", "undefined", "cannot tell", "not judged"] = Field(
+        description="not judged where f' does not exist"
+    )
 
 
 class Judgement(Record):
@@ -158,11 +190,28 @@ class Judgement(Record):
     formula: str
     latex: str
     agrees: bool
+    verdict: Literal["right", "wrong", "cannot tell"] | None = Field(
+        None, description="null in runs of versions that knew only right and wrong"
+    )
     num_points: Annotated[int, Field(ge=1)]
     num_bad: Count
+    num_unsure: Count = Field(0, description="points where no number of digits decides")
     max_relative_difference: NotNegative | None
     first_bad: Counterexample | None
     meaning: str | None = Field(description="what the disagreement looks like")
+    at: list[FormulaPoint] = Field([], description="the formula at each x")
+
+
+class JudgedLine(Record):
+    """A line of a file of formulas, and whether it is the derivative."""
+
+    line: Annotated[int, Field(ge=1)]
+    formula: str = Field(description="as typed")
+    verdict: Literal["right", "wrong", "cannot tell", "unreadable"]
+    num_points: Count = 0
+    num_bad: Count = 0
+    first_bad: Counterexample | None = None
+    meaning: str | None = Field(description="what the disagreement looks like, or the mistake")
 
 
 class Curve(Record):
@@ -171,10 +220,12 @@ class Curve(Record):
     x: Values
     f: Values
     derivative: Values
+    formula: Values | None = Field(None, description="null where none is judged")
 
     @model_validator(mode="after")
     def _require_lengths(self) -> Self:
-        require_lengths(len(self.x), {"f": self.f, "derivative": self.derivative})
+        lists = {"f": self.f, "derivative": self.derivative, "formula": self.formula}
+        require_lengths(len(self.x), lists)
         return self
 
 
@@ -198,6 +249,7 @@ class Results(experiment.Results):
     points: list[Point] = Field(min_length=1)
     gradcheck: Gradcheck
     formula: Judgement | None
+    formulas: list[JudgedLine] = Field([], description="those of a file, in its order")
     domain: list[Piece] = Field(
         description="pieces of the range on which f is defined, [low, high] each"
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,13 +14,14 @@ from midterm_cli.part1.autodiff.schema import (
     DIGITS,
     Comparison,
     Config,
+    JudgedLine,
     Judgement,
     Point,
     Results,
     Term,
     Values,
 )
-from midterm_cli.text import shortened
+from midterm_cli.text import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +35,11 @@ METHODS = {
     "symbolic": f"symbolic (SymPy), {DIGITS} digits",
 }
 """What each method is called."""
+COLUMNS = (
+    *("line", "verdict", "formula", "num_points", "num_bad"),
+    *("x", "value", "derivative", "meaning"),
+)
+"""Of the rows that many formulas are printed as."""
 LARGEST_DRAWN = 1e300
 """Beyond it the arithmetic of the figure itself overflows."""
 
@@ -48,15 +57,20 @@ def summarize(results: Results) -> Sequence[Table | str]:
     shown.append(_method_table(results.points, digits))
     for point in results.points:
         x = f"{point.x:.15g}"
-        f, slope = _text(point.f, short), _text(point.derivative.autograd, short)
+        f, slope = _text(point.f, short), _text(point.derivative.best, short)
         shown.append(f"f({x}) = {f}   f'({x}) = {slope}")
         if difference := point.finite_difference:
             step, error = _text(difference.step, 3), _text(difference.error_estimate, 3)
             shown.append(
                 f"finite differences at {x}: smallest step {step}, estimated error {error}"
             )
-    if results.formula is not None and results.formula.agrees:
-        shown.append(verdict(results.formula))
+    if results.formula is not None:
+        if results.formula.at:
+            shown.append(_formula_table(results.formula, digits))
+        if results.formula.agrees:
+            shown.append(verdict(results.formula))
+    if results.formulas:
+        shown.append(_count(results.formulas))
     return shown
 
 
@@ -80,14 +94,54 @@ def _method_table(points: Sequence[Point], digits: int) -> Table:
                 row += ["", "", "", "not taken" if value is None else "reference"]
             else:
                 numbers = comparison.difference, comparison.relative, comparison.tolerance
-                row += [*(_text(number, 2) for number in numbers), _agrees(comparison)]
+                row += [*(_text(number, 2) for number in numbers), _said(comparison)]
             rows.append(row)
     columns = ["x", "f' by", "value", "difference", "relative", "tolerance", "verdict"]
     return Table("derivative", columns, rows)
 
 
-def _agrees(checked: Term | Comparison) -> str:
-    return "agrees" if checked.agrees else "DIFFERS"
+def _formula_table(judgement: Judgement, digits: int) -> Table:
+    columns = ["x", "formula", "f'", "verdict"]
+    rows = [
+        [f"{row.x:.15g}", _text(row.formula, digits), _text(row.derivative, digits), row.verdict]
+        for row in judgement.at
+    ]
+    return Table(f"formula {judgement.formula}", columns, rows)
+
+
+def _count(lines: Sequence[JudgedLine]) -> str:
+    """How many formulas there are of each verdict."""
+    counts = Counter(line.verdict for line in lines)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f"{len(lines)} formulas: {said}"
+
+
+def rows(lines: Sequence[JudgedLine], row_format: str) -> str:
+    """A header and a line for each formula as CSV, or a JSON object a line (`jsonl`)."""
+    if not lines:
+        return ""
+    if row_format == "jsonl":
+        return "".join(f"{line.model_dump_json()}\n" for line in lines)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in lines:
+        bad = line.first_bad
+        numbers = (None, None, None) if bad is None else (bad.x, bad.formula, bad.derivative)
+        counts = line.num_points, line.num_bad
+        shown = printable(line.formula)
+        writer.writerow([line.line, line.verdict, shown, *counts, *numbers, line.meaning])
+    return text.getvalue()
+
+
+def _agrees(term: Term) -> str:
+    return "agrees" if term.agrees else "DIFFERS"
+
+
+def _said(comparison: Comparison) -> str:
+    if comparison.undecided:
+        return "cannot tell"
+    return "agrees" if comparison.agrees else "DIFFERS"
 
 
 def _text(value: float | None, digits: int) -> str:
@@ -104,7 +158,7 @@ def disagreements(results: Results) -> list[str]:
             f"{METHODS[name]} differs at x = {point.x:.15g}: "
             f"{derivative[name]} against {derivative[results.reference]}"
             for name, comparison in point.comparison
-            if comparison is not None and not comparison.agrees
+            if comparison is not None and not comparison.agrees and not comparison.undecided
         ]
     lines += [
         f"the term {term.term} = {term.formula} differs from autograd"
@@ -116,25 +170,54 @@ def disagreements(results: Results) -> list[str]:
     return lines
 
 
+def lost_to_rounding(results: Results) -> list[str]:
+    """A line for each point where rounding may take more than a method gives."""
+    lines = []
+    for point in results.points:
+        undecided = {
+            METHODS[name]: comparison.tolerance
+            for name, comparison in point.comparison
+            if comparison is not None and comparison.undecided
+        }
+        if undecided:
+            reference = dict(point.derivative)[results.reference]
+            lines.append(
+                f"{results.dtype} cannot tell f' at x = {point.x:.15g}, it is lost to rounding: "
+                f"it is {_text(reference, 6)}, and the error may be "
+                + ", ".join(f"{_text(error, 2)} ({name})" for name, error in undecided.items())
+            )
+    return lines
+
+
 def verdict(judgement: Judgement) -> str:
     """Whether a formula is the derivative, in a line."""
     checked = f"{judgement.num_points} points of the domain"
-    bad = judgement.first_bad
-    if bad is None:
-        return f"formula {judgement.formula}: is the derivative at {checked}"
-    value = "undefined" if bad.formula is None else f"{bad.formula:.10g}"
     meaning = f"; {judgement.meaning}" if judgement.meaning else ""
-    return (
-        f"formula {judgement.formula}: wrong at {judgement.num_bad} of {checked}, first at "
-        f"x = {bad.x:.10g}: {value} where the derivative is {bad.derivative:.10g}{meaning}"
-    )
+    said = f"formula {judgement.formula}: "
+    if judgement.agrees:
+        return f"{said}is the derivative at {checked}{meaning}"
+    if judgement.verdict == "cannot tell":
+        return f"{said}cannot tell{meaning}"
+    if bad := judgement.first_bad:
+        value, slope = _ten_digits(bad.formula), _ten_digits(bad.derivative)
+        meaning = f", such as x = {bad.x:.10g}: {value} where the derivative is {slope}{meaning}"
+    return f"{said}wrong at {judgement.num_bad} of {checked}{meaning}"
+
+
+def _ten_digits(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.10g}"
 
 
 # ---- as a figure
 
 
 def draw(config: Config, results: Results) -> Mapping[str, Figure]:
-    """Draw f with its tangents above, f' below, cut where the domain ends."""
+    """Draw f with its tangents above, f' and a formula below, cut where the domain ends.
+
+    Nothing is drawn where many formulas are judged.
+    """
+    if results.formulas:
+        return {}
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6.5))
@@ -145,6 +228,8 @@ def draw(config: Config, results: Results) -> Mapping[str, Figure]:
     slopes = [point.derivative.autograd for point in points]
     _draw_curve(above, curve.x, curve.f, [point.f for point in points], "f")
     _draw_curve(below, curve.x, curve.derivative, slopes, "f′")
+    if curve.formula is not None:
+        _draw_formula(below, curve.x, curve.formula, results.formula)
     low, high = config.range
     for point in points:
         _mark_point(above, below, point, 0.12 * (high - low), labelled=point is points[0])
@@ -176,6 +261,23 @@ def _draw_curve(
         values = [value and min(max(value, 2 * low - high), 2 * high - low) for value in values]
     xs, ys = ([math.nan if v is None else v for v in column] for column in (x, values))
     axes.plot(xs, ys, color="black", label=label)
+
+
+def _draw_formula(axes: Axes, x: Values, values: Values, judgement: Judgement | None) -> None:
+    """The formula over f′, within what f′ takes, and a point where it differs."""
+    low, high = axes.get_ylim()
+    shown = [math.nan if v is None else min(max(v, 2 * low - high), 2 * high - low) for v in values]
+    xs = [math.nan if v is None else v for v in x]
+    axes.plot(xs, shown, "--", color="tab:blue", label="formula")
+    bad = None if judgement is None else judgement.first_bad
+    if bad is not None and bad.formula is not None and low <= bad.formula <= high:
+        axes.plot(
+            [bad.x],
+            [bad.formula],
+            "x",
+            color="tab:blue",
+            label=f"formula({bad.x:.6g}) = {bad.formula:.6g}",
+        )
 
 
 def _mark_point(above: Axes, below: Axes, point: Point, reach: float, labelled: bool) -> None:

@@ -596,3 +596,13 @@ def test_every_packaged_config_runs(preset: str, folder: Path, midterm: Midterm)
 
     assert answer.code == 0
     assert (folder / answer.out.strip() / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["a\0b.csv", "\ud800.csv"])
+def test_an_input_file_of_a_name_that_no_file_has(
+    name: str, folder: Path, midterm: Callable[..., Answer]
+) -> None:
+    code, _, err = midterm("module", "grad", "--matrix", name)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "no file has such a name" in err

@@ -24,7 +24,7 @@ from midterm_cli import files
 from midterm_cli.data import idx
 from midterm_cli.errors import UserError
 from midterm_cli.source import checkout
-from midterm_cli.text import closest, shortened
+from midterm_cli.text import closest, printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,7 +217,9 @@ def _load_fashion_mnist(data_dir: Path) -> Dataset:
     missing = [name for name in FILES if not (raw / name).is_file()]
     if missing:
         what = "is not there" if len(missing) == len(FILES) else f"lacks {', '.join(missing)}"
-        raise UserError(f"Fashion-MNIST in {raw} {what}\nrun `{fetch_command(data_dir)}` to get it")
+        raise UserError(
+            f"Fashion-MNIST in {printable(raw)} {what}\nrun `{fetch_command(data_dir)}` to get it"
+        )
     paths = {name: raw / name for name in FILES}
     try:
         train, test = _splits(paths, _read_contents(paths), len(CLASS_NAMES))

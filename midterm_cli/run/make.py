@@ -74,7 +74,7 @@ def make(
     if not (force or resume):
         stage.require_not_begun(folder)
     for path in resolved.config.input_files:
-        with _reading():
+        with _reading(path):
             path.stat()
     dataset = _dataset(resolved.config)
     data_sha256 = dataset and datasets.load(dataset, data_dir).sha256
@@ -184,19 +184,22 @@ def _inputs_sha256(config: ExperimentConfig) -> str | None:
     paths = config.input_files
     if not paths:
         return None
-    with _reading():
+    with _reading(*paths):
         return files.sha256(paths)
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
-    """Turn what the file system refuses of an input file into a UserError."""
+def _reading(*paths: Path) -> Iterator[None]:
+    """Turn what the file system refuses of input files into a UserError."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"cannot read input file {printable(error.filename)}: {error.strerror}"
         ) from error
+    except ValueError as error:  # a name that no file can have: with a NUL or half a surrogate pair
+        names = ", ".join(map(printable, paths))
+        raise UserError(f"cannot read input file {names}: no file has such a name") from error
 
 
 def _dataset(config: ExperimentConfig) -> str | None:

@@ -18,6 +18,7 @@ from idx_files import examples, flip, idx, refusal, write, write_stand_in
 from midterm_cli import files
 from midterm_cli.data import datasets, fetch
 from midterm_cli.data.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from midterm_cli.errors import UserError
 
 # Where it is
 
@@ -505,3 +506,11 @@ def test_torchvision_reads_the_same(real: Path) -> None:
     np.testing.assert_array_equal(theirs.data.numpy(), ours.test.images)
     np.testing.assert_array_equal(theirs.targets.numpy(), ours.test.labels)
     assert theirs.classes == list(datasets.CLASS_NAMES)
+
+
+def test_a_message_stays_on_its_lines_whatever_the_folder_is_called() -> None:
+    with pytest.raises(UserError) as caught:
+        datasets.load(datasets.FASHION_MNIST, Path("a\nb"))
+    first, second = str(caught.value).splitlines()
+    assert r"in a\nb/FashionMNIST/raw is not there" in first
+    assert "data fetch" in second

@@ -246,8 +246,14 @@ def _draw_losses(axis: Axes, results: Results) -> None:
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
     positive = [loss for loss in losses if loss] or [1.0]
-    top, bottom = 2 * max(positive), min(positive) / 2
-    _draw_trials(axis, results, "train_loss", edge=top, floor=bottom)
+    # A few losses that have exploded do not hide all others.
+    usual = [
+        guess or 1.0,
+        *(_quartiles(results, rate.lr, "train_loss")[2] for rate in results.rates),
+    ]
+    top = 2 * min(max(positive), 100 * max(loss for loss in usual if not math.isnan(loss)))
+    bottom = min(positive) / 2
+    _draw_trials(axis, results, "train_loss", edge=top, limits=(bottom, top))
     if guess is not None:
         axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
     axis.set_yscale("log")
@@ -263,12 +269,14 @@ def _draw_trials(
     results: Results,
     key: Literal["train_loss", "train_accuracy"],
     edge: float,
-    floor: float = 0.0,
+    limits: tuple[float, float] = (0.0, math.inf),
 ) -> None:
     """Every trial, and the quartiles over the seeds.
 
-    What is not finite is drawn at the edge, what is below the floor (a loss of 0) at the floor.
+    What is not finite is drawn at the edge; what is outside of the limits, such as a loss of 0 on a
+    logarithmic axis, at the nearer of them.
     """
+    low, high = limits
     seeds = sorted({trial.seed for trial in results.trials})
     for outcome, (marker, colour, label) in _OUTCOMES.items():
         trials = [trial for trial in results.trials if trial.outcome == outcome]
@@ -279,7 +287,7 @@ def _draw_trials(
         values = [getattr(trial, key) for trial in trials]
         axis.scatter(
             [trial.lr * shift for trial, shift in zip(trials, shifts, strict=True)],
-            [edge if value is None else max(value, floor) for value in values],
+            [edge if value is None else min(max(value, low), high) for value in values],
             marker=marker,
             s=28,
             color=colour,
@@ -288,9 +296,9 @@ def _draw_trials(
             label=f"one seed, {label}",
         )
     lrs = [rate.lr for rate in results.rates]
-    low, median, high = np.maximum([_quartiles(results, lr, key) for lr in lrs], floor).T
+    lower, median, upper = np.clip([_quartiles(results, lr, key) for lr in lrs], low, high).T
     axis.plot(lrs, median, color="#444444", label="median")
-    axis.fill_between(lrs, low, high, color="#444444", alpha=0.15, lw=0, label="quartiles")
+    axis.fill_between(lrs, lower, upper, color="#444444", alpha=0.15, lw=0, label="quartiles")
 
 
 def _draw_outcomes(axis: Axes, results: Results) -> None:

@@ -598,6 +598,13 @@ def test_every_packaged_config_runs(preset: str, folder: Path, midterm: Midterm)
     assert (folder / answer.out.strip() / "metrics.json").is_file()
 
 
+def test_given_learning_rates_take_the_place_of_the_search(midterm: Callable[..., Answer]) -> None:
+    for option in (("--start-lr", "1e-3"), ("--max-rates", "5"), ("--tolerance", "0.2")):
+        code, _, err = midterm("lr-sweep", "--rates", "1e-3,2e-3", *option)
+        assert (code, err.count("\n")) == (2, 1)
+        assert option[0] in err
+
+
 @pytest.mark.parametrize("name", ["a\0b.csv", "\ud800.csv"])
 def test_an_input_file_of_a_name_that_no_file_has(
     name: str, folder: Path, midterm: Callable[..., Answer]

@@ -191,6 +191,11 @@ def lr_sweep(
     fail_on_failure: Annotated[bool, fail_when("no failing learning rate is bracketed")] = False,
 ) -> None:
     """Find the learning rate at which training fails, over seeds (Part 3 B)."""
+    searched = (start_lr, tolerance, max_rates)
+    if rates is not None and any(value is not None for value in searched):
+        raise UserError(
+            "--rates takes the place of the search: leave out --start-lr, --tolerance, --max-rates"
+        )
 
 
 # Part 4. A size is one number, or two: 20x30, [20, 30].

@@ -125,7 +125,8 @@ def _scaled(logits: np.ndarray, peak: float) -> tuple[np.ndarray, float]:
     x /= peak or 1.0  # before differences can overflow
     magnitude = np.abs(x).max(0)
     x -= x.mean(0)
-    # A median, so that no single example with huge logits blots out the others.
+    # A median, so that an example with huge logits does not blot out the others; if it is wrong, it
+    # does so in the loss, at any temperature that is not next to 0.
     some = slice(None, None, -(-x.shape[1] // 100))
     x -= np.median(x[:, some], axis=1, keepdims=True)
     of_each = np.abs(x).max(0)
@@ -223,8 +224,10 @@ def _derivatives(
     # Not NumPy's BLAS, which would take all cores: torch keeps to the threads that the run has.
     tensor = torch.from_numpy(p)
     hessian = np.empty((1 + num_classes, 1 + num_classes))
-    hessian[0, 0] = np.einsum("cn,cn->", px, x) - np.einsum("n,n->", mean_x, mean_x)
-    hessian[0, 1:] = hessian[1:, 0] = px.sum(1) - (tensor @ torch.from_numpy(mean_x)).numpy()
+    distance = x - mean_x  # first, since the difference of two sums of squares would cancel
+    np.multiply(p, distance, out=px)
+    hessian[0, 0] = np.einsum("cn,cn->", px, distance)
+    hessian[0, 1:] = hessian[1:, 0] = px.sum(1)
     hessian[1:, 1:] = np.diag(num_examples * mean_p) - (tensor @ tensor.T).numpy()
     return gradient, hessian / num_examples
 

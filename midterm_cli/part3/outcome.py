@@ -77,7 +77,7 @@ def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float
         initial: the same at the start.
 
     Returns:
-        NaN or infinite where a weight is.
+        NaN where a weight is NaN or infinite.
     """
     moves = []
     for layer, before in zip(weights, initial, strict=True):
@@ -146,14 +146,21 @@ def best_lr(
         information: of each attempt, in nats; None where it is not finite, which counts as 0.
 
     Returns:
-        The learning rate, and the median information over the seeds at the best one, in nats. None
-        if no more than half of the seeds have learned anything there.
+        The learning rate, and the median information over the seeds at the best one, in nats; of
+        those at which most seeds have trained. None if there is none.
     """
-    medians = median_information(attempts, information)
+    trained: dict[float, list[bool]] = {}
+    for attempt in attempts:
+        trained.setdefault(attempt.lr, []).append(attempt.outcome == "trained")
+    medians = {
+        lr: value
+        for lr, value in median_information(attempts, information).items()
+        if sum(trained[lr]) > len(trained[lr]) / 2
+    }
+    if not medians:
+        return None
     most = max(medians.values())
-    best = min(lr for lr, value in medians.items() if value >= _AS_GOOD * most)
-    trained = [attempt.outcome == "trained" for attempt in attempts if attempt.lr == best]
-    return (best, most) if sum(trained) > len(trained) / 2 else None
+    return min(lr for lr, value in medians.items() if value >= _AS_GOOD * most), most
 
 
 def median_information(

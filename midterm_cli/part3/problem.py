@@ -76,7 +76,8 @@ class Problem:
         self.architecture = Architecture(sizes, config.activation)
         _check_size(self.architecture, config.batch_size)
         self._subsets: dict[int, Subset] = {}
-        self._start = lru_cache(maxsize=_STARTS_KEPT)(self._measure_start)
+        kept = min(_STARTS_KEPT, _MAX_PARAMETERS // self.architecture.num_parameters)
+        self._start = lru_cache(maxsize=max(1, kept))(self._measure_start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the config and the data alone: everything else follows from them."""

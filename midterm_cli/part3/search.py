@@ -148,7 +148,11 @@ def _wanted(
     if not rates.where("work"):
         return _towards_work(rates, start)
     most = max(learned.values(), default=0.0)
-    is_open = bool(learned) and learned[lowest] >= _CLEARLY_LESS * most
+    is_open = (
+        bool(learned)
+        and learned[lowest] >= _CLEARLY_LESS * most
+        and lowest not in rates.where("learn nothing")
+    )
     below = [lowest / _STEP_DOWN] if is_open else []
     bracket = rates.bracket(start)
     if bracket.last_stable is None or bracket.first_divergent is None:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from midterm_cli.part3.averaging import averaging_effects
 from midterm_cli.part3.schema import Interval
-from midterm_cli.part3.train.schema import AveragingEffect
+from midterm_cli.part3.train.schema import AveragingEffect, Config, Results
+from midterm_cli.run.document import Run
 
 LEVEL = 0.05
 """Probability of at least one wrong verdict among the claims on one run, where nothing is true."""
@@ -40,6 +42,19 @@ class Claim(NamedTuple):
         if self.interval is None or not self.p_value < LEVEL:
             return "cannot tell"
         return "holds" if self.interval.estimate > self.neutral else "the opposite holds"
+
+
+def effects(run: Run) -> Sequence[AveragingEffect]:
+    """What averaging changes in a run of train, by today's measure of smoothness.
+
+    Runs of earlier versions, which have no information, hold that of first differences.
+    """
+    assert isinstance(run.config, Config)
+    assert isinstance(run.results, Results)
+    if run.results.final.weights[0].information is not None:
+        return run.results.comparison
+    config = run.config
+    return averaging_effects(run.results.history, config.ema_gamma, config.first_epoch_shown)
 
 
 def claims(comparison: Sequence[AveragingEffect]) -> list[Claim]:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from midterm_cli.part3.averaging import better_from, gains
 from midterm_cli.part3.schema import METRICS
 from midterm_cli.report import numerals, published
-from midterm_cli.report.claims import claims
+from midterm_cli.report.claims import claims, effects
 from midterm_cli.report.figures import Picture, picture
 from midterm_cli.report.formula import to_mathml
 from midterm_cli.report.runs import Answer, Runs, command
@@ -78,6 +78,7 @@ def _environment() -> Environment:
         "verbatim": verbatim,
         "table": table,
         "command": command,
+        "effects": effects,
         "claims": claims,
         "gains": gains,
         "better_from": better_from,

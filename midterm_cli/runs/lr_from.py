@@ -58,8 +58,11 @@ def read(sweep: Path) -> Recommendation:
         )
     lr = run.results.recommended_lr
     if lr is None:
+        reason = "training never both succeeded and failed in it"
+        if run.results.threshold_lr is not None:
+            reason = "where training fails in it says nothing about a good one"
         raise UserError(
-            f"{name} recommends no learning rate: training never both succeeded and failed in it\n"
-            "sweep again from another start_lr or with more max_rates, or give --lr"
+            f"{name} recommends no learning rate: {reason}\n"
+            "sweep again from another start_lr or with more seeds, or give --lr"
         )
     return Recommendation(name, lr, run.config, run.notes)

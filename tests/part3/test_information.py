@@ -268,6 +268,14 @@ def test_one_huge_example_hides_the_others_only_if_it_is_wrong() -> None:
     assert information(wrong, labels, 10).value < 0.01
 
 
+@pytest.mark.parametrize("size", [1e4, 1e8, 1e12])
+def test_one_huge_example_that_is_right_changes_next_to_nothing(size: float) -> None:
+    logits, labels = a_problem(3000, EVEN, 1.0)
+    plain = information(logits, labels, 10).value
+    logits[5] = size * (np.arange(10) == labels[5])
+    assert information(logits, labels, 10).value == pytest.approx(plain, abs=0.01)
+
+
 @pytest.mark.parametrize("size", [1e3, 1e12, 1e20])
 def test_huge_examples_that_the_part_where_the_fit_begins_lacks(size: float) -> None:
     logits, labels = a_problem(3000, EVEN, 3.0)

@@ -228,6 +228,43 @@ def test_what_is_not_finite_is_the_worst_in_the_quartiles() -> None:
     ]
 
 
+def results_with(trials: Sequence[Trial], *assignments: str) -> Results:
+    return results_of(trials, config_of(*TINY, "start_lr=0.001", *assignments), 2.3)
+
+
+@pytest.mark.parametrize(("share", "degraded"), [(0.2, 0), (0.29, 0), (0.3, 6), (0.9, 6)])
+def test_the_share_that_counts_as_degraded_is_a_key(share: float, degraded: int) -> None:
+    # 0.5 of 1.7 nats are a share of 0.294.
+    trials = [trial(1e-3, seed, "trained") for seed in range(6)]
+    trials += [trial(2e-3, seed, "degraded") for seed in range(6)]
+    assert results_with(trials, f"degraded_share={share}").rates[1].degraded == degraded
+
+
+@pytest.mark.parametrize(("share", "reliable"), [(0.25, None), (0.27, 1e-3), (0.61, 2e-3)])
+def test_the_share_of_failures_that_is_reliable_is_a_key(
+    share: float, reliable: float | None
+) -> None:
+    # Of ten seeds, none and three failures have the upper limits 0.259 and 0.607.
+    trials = made_up({1e-3: 0, 2e-3: 3, 4e-3: 10}, 10).trials
+    assert results_with(trials, f"max_failure_share={share}").reliable_lr == reliable
+
+
+def test_a_share_that_falls_again_is_said() -> None:
+    config = config_of(*TINY, "rates=[1e-3, 2e-3, 4e-3, 8e-3]")
+    failures = {1e-3: 0, 2e-3: 8, 4e-3: 0, 8e-3: 8}
+    found = results_of(made_up(failures, 8).trials, config, 2.3)
+    assert found.falls_again == [2e-3, 4e-3]
+    assert any("falls again between 0.002 and 0.004" in str(line) for line in summarize(found))
+    assert "falls again" in lr_sweep._warnings(found, config)[0]
+
+
+def test_where_nothing_is_reliable_it_is_said_of_the_lowest_that_works() -> None:
+    found = made_up({1e-3: 2, 2e-3: 4, 4e-3: 10}, 10)
+    assert found.reliable_lr is None
+    # The upper limit of two of ten failures.
+    assert any("at 0.001, the lowest that works, up to 51 %" in str(x) for x in summarize(found))
+
+
 def test_untrained_is_counted_apart_and_never_as_failure() -> None:
     found = with_outcomes(
         {1.25e-4: "untrained", 5e-4: "untrained", 1e-3: "trained", 2e-3: "non_finite"}
@@ -265,20 +302,29 @@ def test_a_reliable_learning_rate_fails_for_few_of_the_seeds_with_confidence(
 @pytest.mark.parametrize(
     ("failures", "num_seeds", "recommended"),
     [
-        ({1e-3: 0, 2e-3: 10}, 10, math.sqrt(2) * 1e-3 / 4),
+        ({1e-4: 0, 1e-3: 0, 2e-3: 10}, 10, math.sqrt(2) * 1e-3 / 4),
         # A quarter of the threshold, 0.25 · √(2e-3 · 1.28e-1), fails for too many.
-        ({1e-3: 0, 2e-3: 4, 4e-3: 4, 1.28e-1: 10}, 10, 1e-3),
+        ({2.5e-4: 0, 1e-3: 0, 2e-3: 4, 4e-3: 4, 1.28e-1: 10}, 10, 1e-3),
+        # Enough seeds to tell, and none is reliable.
+        ({1e-3: 4, 2e-3: 4, 4e-3: 10}, 10, None),
         # Two seeds cannot tell what is reliable: no higher than the last stable one.
         ({1e-3: 0, 2e-3: 1, 5.12e-1: 1, 1.024: 2}, 2, 1e-3),
     ],
 )
 def test_what_is_recommended_is_no_higher_than_what_is_reliable(
-    failures: dict[float, int], num_seeds: int, recommended: float
+    failures: dict[float, int], num_seeds: int, recommended: float | None
 ) -> None:
     found = made_up(failures, num_seeds)
-    assert found.recommended_lr == pytest.approx(recommended)
+    assert found.recommended_lr == (recommended and pytest.approx(recommended))
     assert found.last_stable_lr is not None
-    assert recommended <= found.last_stable_lr
+    assert (recommended or 0) <= found.last_stable_lr
+
+
+def test_what_is_recommended_is_no_lower_than_what_works() -> None:
+    found = with_outcomes({1e-3: "untrained", 2e-3: "trained", 4e-3: "non_finite"}, 10)
+    assert found.threshold_lr is not None
+    assert found.threshold_lr.estimate / 4 < 2e-3
+    assert found.recommended_lr == 2e-3
 
 
 @pytest.mark.parametrize(("known", "is_recommended"), [(1.7, True), (1.63, True), (1.6, False)])

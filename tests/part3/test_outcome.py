@@ -211,6 +211,22 @@ def test_a_sweep_in_which_nothing_learns() -> None:
     assert judge_sweep(attempts, values, 0.5) == outcomes
 
 
+def test_only_where_networks_train_is_a_learning_rate_the_best() -> None:
+    # The initial weights already tell the classes apart: 1e-5 knows nearly as much as 1e-3.
+    outcomes: dict[float, Outcome] = {1e-5: "untrained", 1e-3: "trained", 4e-3: "trained"}
+    attempts = [Attempt(lr, s, outcome) for s in range(3) for lr, outcome in outcomes.items()]
+    values = [0.67, 0.68, 0.10] * 3
+    assert best_lr(attempts, values) == (1e-3, 0.68)
+    assert judge_sweep(attempts, values, 0.5)[2] == "degraded"
+
+
+def test_the_start_is_known_to_its_own_error_only() -> None:
+    found = Information(0.06, 0.002, LN10, 6000)
+    for error, outcome in ((0.004, "trained"), (0.02, "untrained")):
+        start = Information(0.03, error, LN10, 1000)
+        assert classify(2.3, found, start, 1.2) == outcome
+
+
 def test_the_lower_of_two_learning_rates_that_are_as_good_is_the_best() -> None:
     attempts = [Attempt(2e-3, 0, "trained"), Attempt(1e-3, 0, "trained")]
     assert best_lr(attempts, [1.0, 1.0]) == (1e-3, 1.0)

@@ -177,6 +177,9 @@ def test_where_more_is_learned_at_every_step_the_steps_are_longer() -> None:
 
 def test_the_search_goes_down_until_clearly_less_is_learned() -> None:
     attempts = attempts_of({1.0: 0, 2.0: 0, 4.0: 1})
+    idle = [Attempt(0.125, seed, "untrained") for seed in range(4)]
+    known = {0.125: 1.6, 1.0: 1.6, 2.0: 1.7, 4.0: 0.1}
+    assert 1 / 64 not in next_lrs(attempts + idle, known, 1.0, 0.2, 20)
     for at_lowest, goes_down in ((1.7, True), (1.54, True), (1.52, False)):
         found = next_lrs(attempts, {1.0: at_lowest, 2.0: 1.7, 4.0: 0.1}, 1.0, 0.2, 20)
         assert (1 / 8 in found) == goes_down

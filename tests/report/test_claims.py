@@ -1,5 +1,7 @@
 import itertools
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from scipy import stats
 from midterm_cli.part3.averaging import averaging_effects
 from midterm_cli.part3.schema import Interval
 from midterm_cli.part3.statistics import mean_interval
-from midterm_cli.part3.train.schema import HistoryRow
-from midterm_cli.report.claims import Claim, claims, holm, p_value
+from midterm_cli.part3.train.schema import HistoryRow, Results
+from midterm_cli.report.claims import Claim, claims, effects, holm, p_value
+from midterm_cli.run import document
 
 
 @pytest.mark.parametrize(
@@ -116,3 +119,17 @@ def test_of_eight_claims_that_are_not_true_hardly_one_is_said_to_hold() -> None:
     # 10 of 200 are expected, and over 19 once in 300 times.
     assert wrong <= 19
     assert uncorrected > 40
+
+
+def test_smoothness_of_an_earlier_version_is_not_taken_for_that_of_today() -> None:
+    run = document.read(Path(__file__).parents[1] / "runs" / "version_0_1_0" / "train")
+    assert isinstance(run.results, Results)
+    of_first_differences = Interval(estimate=1.2, low=1.1, high=1.3, total=2)
+    stored = [
+        entry.model_copy(update={"roughness_ratio": of_first_differences})
+        for entry in run.results.comparison
+    ]
+    found = effects(replace(run, results=run.results.model_copy(update={"comparison": stored})))
+    assert [entry.gain for entry in found] == [entry.gain for entry in stored]
+    # Two epochs have no second difference.
+    assert [entry.roughness_ratio for entry in found] == [None] * 4

@@ -295,6 +295,7 @@ def results_of(trials: Sequence[Trial], config: Config, guess: float) -> Results
     thresholds = _thresholds(attempts)
     rates = [_failure_rate(lr, trials) for lr in sorted({trial.lr for trial in trials})]
     reliable = _reliable(rates, config.max_failure_share)
+    learned = median_information(attempts, [trial.information for trial in trials])
     # What the usual rule, which knows only NaN, calls the first divergent learning rate.
     nan_rule = Rates(attempts, FAILURES[:1]).bracket(_start(config)).first_divergent
     return Results(
@@ -305,9 +306,9 @@ def results_of(trials: Sequence[Trial], config: Config, guess: float) -> Results
         threshold_lr=thresholds.degraded,
         recommended_lr=_recommended(
             thresholds.degraded,
-            reliable or bracket.last_stable,
+            reliable if _can_tell_reliable(rates, config) else bracket.last_stable,
             best,
-            median_information(attempts, [trial.information for trial in trials]),
+            {lr: value for lr, value in learned.items() if lr in Rates(attempts).where("work")},
         ),
         thresholds=thresholds,
         reliable_lr=reliable,
@@ -326,22 +327,27 @@ def _recommended(
     best: float | None,
     learned: Mapping[float, float],
 ) -> float | None:
-    """A share of the threshold, at most the highest learning rate that is reliable.
+    """A share of the threshold, between the lowest at which training works and the reliable ones.
 
-    None if it is above the best learning rate and clearly less is learned there: where training
-    fails then says nothing about a good one.
+    None if none is reliable, or if it is above the best learning rate and clearly less is learned
+    there: where training fails then says nothing about a good one.
 
     Args:
         threshold: of the sweep.
         highest: that is reliable, or the last stable one where the seeds are too few to tell.
         best: learning rate of the sweep.
-        learned: at each learning rate, in nats.
+        learned: at each learning rate at which training works, in nats.
     """
     if threshold is None or highest is None or best is None:
         return None
-    lr = min(RECOMMENDED_SHARE * threshold.estimate, highest)
+    lr = min(max(RECOMMENDED_SHARE * threshold.estimate, min(learned)), highest)
     there = np.interp(math.log(lr), np.log(list(learned)), list(learned.values()))
     return lr if lr <= best or there >= _ENOUGH * max(learned.values()) else None
+
+
+def _can_tell_reliable(rates: Sequence[FailureRate], config: Config) -> bool:
+    """Whether there are seeds enough for a learning rate at which none fails to be reliable."""
+    return upper_limit(0, rates[0].total) < config.max_failure_share
 
 
 def _is_bracketed(bracket: Bracket, config: Config) -> bool:
@@ -429,12 +435,16 @@ def _warnings(results: Results, config: Config) -> list[str]:
         warnings.append(
             "no threshold: the share of failures, made monotone, does not rise through one half"
         )
+    elif results.reliable_lr is None and _can_tell_reliable(results.rates, config):
+        warnings.append("no learning rate is recommended: none is reliable")
     elif results.recommended_lr is None:
         warnings.append(
             f"no learning rate is recommended: half of the seeds fail at "
             f"{results.threshold_lr.estimate:.3g}, but far below that clearly less is learned than "
             "at the best: failure says nothing about a good one"
         )
+    if config.sharpness and results.recommended_lr is None:
+        warnings.append("the sharpness was not measured, since no learning rate is recommended")
     return warnings
 
 

@@ -179,8 +179,8 @@ class Results(experiment.Results):
     )
     threshold_lr: FailureThreshold | None
     recommended_lr: Positive | None = Field(
-        description="a share of the threshold's estimate, at most reliable_lr; null where clearly "
-        "less is learned there than at the best"
+        description="a share of the threshold's estimate, at most reliable_lr; null where none is "
+        "reliable, or where it is above best_lr and clearly less is learned there"
     )
     thresholds: Thresholds | None = None
     reliable_lr: Positive | None = Field(
@@ -210,7 +210,9 @@ class Results(experiment.Results):
     constant_guess_loss: Positive | None = Field(
         None, description="in nats, of predicting the class frequencies whatever the input"
     )
-    sharpness: Sharpness | None = Field(None, description="null where it was not asked for")
+    sharpness: Sharpness | None = Field(
+        None, description="null where it was not asked for, or nothing is recommended"
+    )
 
     @model_validator(mode="after")
     def _rates_of_the_trials(self) -> Results:

@@ -20,6 +20,7 @@ from midterm_cli.part3.outcome import FAILURES
 from midterm_cli.part3.schema import Outcome
 from midterm_cli.part3.search import Rates
 from midterm_cli.part3.statistics import quartiles
+from midterm_cli.part3.threshold import FEWEST_SEEDS, monotone_shares
 from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # Marker, colour and label; shape and lightness both tell the outcomes apart.
 _OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "trained": ("o", "#0072B2", "trained"),
-    "untrained": ("v", "#AAAAAA", "untrained: too low a rate"),
+    "untrained": ("v", "#AAAAAA", "untrained: too low a learning rate"),
     "degraded": ("D", "#E69F00", "degraded"),
     "collapsed": ("X", "#D55E00", "collapsed"),
     "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
@@ -41,7 +42,7 @@ def summarize(results: Results) -> list[Table | str]:
     lines: list[Table | str] = [_failures(results), _learned(results)]
     if table := _thresholds(results):
         lines.append(table)
-    if results.last_stable_lr is not None and results.first_divergent_lr is not None:
+    if results.bracketed:
         lines.append(
             f"Last stable {_lr(results.last_stable_lr)}, first divergent "
             f"{_lr(results.first_divergent_lr)}: of the doubled learning rates, or of those given, "
@@ -60,18 +61,19 @@ def summarize(results: Results) -> list[Table | str]:
 
 
 def _reliable(results: Results) -> list[Table | str]:
-    limits = [rate.upper_limit for rate in results.rates if rate.upper_limit is not None]
-    if not limits:
-        return []
     for rate in results.rates:
         if rate.lr == results.reliable_lr and rate.upper_limit is not None:
             return [
                 f"Reliable up to {_lr(rate.lr)}: fewer than {math.ceil(100 * rate.upper_limit)} % "
                 "of the seeds fail there, with 95 % confidence."
             ]
+    works = Rates([trial.attempt for trial in results.trials]).where("work")
+    lowest = [rate for rate in results.rates if rate.lr in works[:1]]
     return [
-        f"No learning rate is reliable: by {results.rates[0].total} seeds, up to "
-        f"{100 * min(limits):.0f} % may fail even at the best."
+        f"No learning rate is reliable: at {_lr(rate.lr)}, the lowest that works, up to "
+        f"{100 * rate.upper_limit:.0f} % of the seeds may fail, with 95 % confidence."
+        for rate in lowest
+        if rate.upper_limit is not None
     ]
 
 
@@ -119,13 +121,14 @@ def _learned(results: Results) -> Table:
 
 def _thresholds(results: Results) -> Table | None:
     """The threshold by each definition, the one that counts last."""
+    total = results.rates[0].total
     if results.thresholds is None:
         if results.threshold_lr is None:
             return None
-        rows = [["failed", _interval(results.threshold_lr)]]
+        rows = [["failed", _interval(results.threshold_lr, total)]]
     else:
         rows = [
-            [label, _interval(found) if found else _outside(results, failures)]
+            [label, _interval(found, total) if found else _outside(results, failures)]
             for found, label, failures in (
                 (results.thresholds.non_finite, "not finite", FAILURES[:1]),
                 (results.thresholds.collapsed, "or collapsed", FAILURES[:2]),
@@ -146,9 +149,9 @@ def _outside(results: Results, failures: Sequence[Outcome]) -> str:
     return "cannot tell: the share does not rise through one half"
 
 
-def _interval(threshold: FailureThreshold) -> str:
+def _interval(threshold: FailureThreshold, total: int) -> str:
     low, high = threshold.low, threshold.high
-    if low is None and high is None:
+    if low is None and high is None and total < FEWEST_SEEDS:
         return f"{_lr(threshold.estimate)} (no bounds: too few seeds)"
     low_text = "below the lowest tried" if low is None else _lr(low)
     high_text = "above the highest tried" if high is None else _lr(high)
@@ -157,6 +160,12 @@ def _interval(threshold: FailureThreshold) -> str:
 
 def _remarks(results: Results) -> list[Table | str]:
     remarks: list[Table | str] = []
+    if results.falls_again:
+        low, high = results.falls_again
+        remarks.append(
+            f"The share of failures falls again between {_lr(low)} and {_lr(high)}: there is no "
+            "single threshold."
+        )
     best = [trial for trial in results.trials if trial.lr == results.best_lr]
     if overconfident := sum(trial.overconfident for trial in best):
         remarks.append(
@@ -330,8 +339,6 @@ def _draw_outcomes(axis: Axes, results: Results) -> None:
 
 def _draw_failures(axis: Axes, rates: list[FailureRate]) -> None:
     """The share that fails at each learning rate, and the monotone curve through them."""
-    from midterm_cli.part3.threshold import monotone_shares
-
     lrs = [rate.lr for rate in rates]
     failed = np.array([rate.failed for rate in rates])
     total = np.array([rate.total for rate in rates])

@@ -48,8 +48,8 @@ def summarize(results: Results) -> list[Table | str]:
     if results.comparison:
         tables.append(
             Table(
-                "What averaging gains over the raw weights of the same seed (95 % interval); "
-                "smoothness by second differences",
+                "What averaging gains over the raw weights of the same seed (95 % interval)"
+                + _smoothness(results),
                 ["", "metric", "gain at the end", "times smoother"],
                 [
                     [
@@ -77,6 +77,11 @@ def _since_when(history: Sequence[HistoryRow], gamma: float) -> str:
     if epoch is None:
         return "Not better in all four metrics at the end (means over seeds)."
     return f"Better in all four metrics from epoch {epoch} on (means over seeds)."
+
+
+def _smoothness(results: Results) -> str:
+    """How smoothness was measured; runs of earlier versions, without information, differ."""
+    return "; smoothness by second differences" if results.final.weights[0].information else ""
 
 
 def _mean_sd(entry: OverSeeds, total: int) -> str:

@@ -20,7 +20,7 @@ from midterm_cli.part3.schema import Outcome
 from midterm_cli.part3.threshold import FEWEST_SEEDS, LARGE_JUMP, clear_count
 
 # Failure is measured by the most that is learned. More may be learned further down, unless it is
-# less than this share of the most at the lowest learning rate.
+# less than this share of the most at the lowest learning rate, so many times below the best.
 _CLEARLY_LESS, _STEP_DOWN = 0.9, 8
 
 # The interval of a threshold ends where clearly fewer than half of the seeds fail, and where
@@ -147,17 +147,12 @@ def _wanted(
     lowest, highest = min(rates.shares), max(rates.shares)
     if not rates.where("work"):
         return _towards_work(rates, start)
-    most = max(learned.values(), default=0.0)
-    is_open = (
-        bool(learned)
-        and learned[lowest] >= _CLEARLY_LESS * most
-        and lowest not in rates.where("learn nothing")
-    )
-    below = [lowest / _STEP_DOWN] if is_open else []
+    best = max(learned, key=learned.__getitem__, default=lowest)
+    below = [lowest / _STEP_DOWN] if learned and _may_be_better_below(rates, learned, best) else []
     bracket = rates.bracket(start)
     if bracket.last_stable is None or bracket.first_divergent is None:
         # Far below the threshold more is learned with every step up.
-        step = 4 if learned and learned[highest] == most else 2
+        step = 4 if learned and best == highest else 2
         return [*below, step * highest, step**2 * highest]
     if between := _between(start, bracket.last_stable, bracket.first_divergent):
         return [*below, *between]
@@ -167,6 +162,15 @@ def _wanted(
         wanted += _in_large_jumps(rates.shares, tolerance, margin)
         wanted += _beyond(rates.shares, bracket.last_stable, bracket.first_divergent, margin)
     return wanted
+
+
+def _may_be_better_below(rates: Rates, learned: Mapping[float, float], best: float) -> bool:
+    """Whether more may be learned below all learning rates tried."""
+    lowest = min(learned)
+    if lowest in rates.where("learn nothing"):
+        return False
+    is_far = lowest * _STEP_DOWN < 1.01 * best
+    return not is_far or learned[lowest] >= _CLEARLY_LESS * learned[best]
 
 
 def _towards_work(rates: Rates, start: float) -> list[float]:

@@ -171,18 +171,22 @@ def test_a_rate_that_learns_nothing_is_no_failure_and_does_not_work() -> None:
 
 def test_where_more_is_learned_at_every_step_the_steps_are_longer() -> None:
     attempts = attempts_of({1.0: 0, 2.0: 0})
-    assert next_lrs(attempts, {1.0: 0.5, 2.0: 1.0}, 1.0, 0.2, 20) == [8.0, 32.0]
+    assert next_lrs(attempts, {1.0: 0.5, 2.0: 1.0}, 1.0, 0.2, 20) == [1 / 8, 8.0, 32.0]
     assert next_lrs(attempts, {1.0: 0.5, 2.0: 0.4}, 1.0, 0.2, 20) == [1 / 8, 4.0, 8.0]
 
 
-def test_the_search_goes_down_until_clearly_less_is_learned() -> None:
-    attempts = attempts_of({1.0: 0, 2.0: 0, 4.0: 1})
+def test_the_search_goes_down_until_clearly_less_is_learned_far_below_the_best() -> None:
+    attempts = attempts_of({0.125: 0, 1.0: 0, 2.0: 0, 4.0: 1})
     idle = [Attempt(0.125, seed, "untrained") for seed in range(4)]
-    known = {0.125: 1.6, 1.0: 1.6, 2.0: 1.7, 4.0: 0.1}
-    assert 1 / 64 not in next_lrs(attempts + idle, known, 1.0, 0.2, 20)
+    idle += attempts_of({1.0: 0, 2.0: 0, 4.0: 1})
     for at_lowest, goes_down in ((1.7, True), (1.54, True), (1.52, False)):
-        found = next_lrs(attempts, {1.0: at_lowest, 2.0: 1.7, 4.0: 0.1}, 1.0, 0.2, 20)
-        assert (1 / 8 in found) == goes_down
+        known = {0.125: at_lowest, 1.0: 1.7, 2.0: 1.6, 4.0: 0.1}
+        assert (1 / 64 in next_lrs(attempts, known, 1.0, 0.2, 20)) == goes_down
+        assert 1 / 64 not in next_lrs(idle, known, 1.0, 0.2, 20)
+    # 0.125 is not far below 0.5, though less is learned there.
+    near = attempts_of({0.125: 0, 0.5: 0, 1.0: 0, 2.0: 1})
+    known = {0.125: 0.1, 0.5: 1.7, 1.0: 1.6, 2.0: 0.1}
+    assert 1 / 64 in next_lrs(near, known, 1.0, 0.2, 20)
 
 
 def test_what_learns_nothing_at_the_highest_rate_of_all_is_looked_for_further_down() -> None:

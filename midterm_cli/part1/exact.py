@@ -7,7 +7,7 @@ lost to cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -194,24 +194,22 @@ EXACT = Arithmetic(_FUNCTIONS, _exact, _OPERATIONS)
 """Literals are the numbers that they say."""
 
 
-def rounded(texts: Collection[str], below: str, above: str) -> Arithmetic:
-    """Some literals are what may have been rounded to them.
-
-    Args:
-        texts: those literals, which are not whole; the others are exact.
-        below: how far below, in units of the last digit. Digits after the 15th count for nothing: a
-            constant that was computed in float64 has no more.
-        above: how far above.
-    """
+def shifted(moved: str, by: Decimal) -> Arithmetic:
+    """One literal is so much more; the others are exact."""
 
     def number(text: str) -> Interval:
-        if text not in texts:
-            return _exact(text)
-        count = min(significant_digits(text), 15)
-        last = Decimal(text).adjusted() + 1 - count
-        return _constant(text, Decimal(below).scaleb(last), Decimal(above).scaleb(last), iv.prec)
+        return _exact(text) + iv.mpf(str(by)) if text == moved else _exact(text)
 
     return Arithmetic(_FUNCTIONS, number, _OPERATIONS)
+
+
+def last_digit(text: str) -> Decimal:
+    """A unit of the last digit of a literal, which is not whole.
+
+    Digits after the 15th count for nothing: a constant that was computed in float64 has no more.
+    """
+    count = min(significant_digits(text), 15)
+    return Decimal(1).scaleb(Decimal(text).adjusted() + 1 - count)
 
 
 def significant_digits(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from statistics import median
+from dataclasses import replace
 from typing import Literal
 
 import sympy
@@ -16,26 +16,19 @@ from midterm_cli.part1.derivative import as_sympy
 from midterm_cli.part1.domain import undefined_term
 from midterm_cli.part1.exact import (
     DIGITS,
-    UndefinedError,
-    UnsureError,
-    digits,
-    holds_zero,
-    rounded,
     significant_digits,
 )
 from midterm_cli.part1.expression import (
-    Arithmetic,
     Binary,
     Expr,
-    Number,
     Program,
     Step,
-    evaluate,
     finite,
     nodes,
     slope_by,
 )
 from midterm_cli.part1.hidden import hidden_part
+from midterm_cli.part1.literals import explained, literals
 from midterm_cli.part1.mistakes import recognise
 from midterm_cli.part1.printing import to_latex, to_text
 from midterm_cli.part1.reference import Found, Reference, compare_at
@@ -44,8 +37,10 @@ from midterm_cli.part1.samples import turning_points
 _MANY_DIGITS, _FEW_DIGITS = 10, 3
 """A constant with many digits is what rounds to it. One with few may be meant so, or not; one with
 fewer still is meant as it stands: 0.5; as is one that the function has, too."""
-_NEARLY, _ROUGHLY = 1e-8, 1e-2
-"""What such constants may change, as a share of f': more, and they could hide any mistake."""
+_MANY = {"share": 1e-8, "left": 1e-6}
+_FEW = {"share": 0.03, "left": 0.03}
+"""What such constants may change, as a share of f', and what may be left then: more, and they could
+hide any mistake."""
 _NUM_TRIED = 15
 """Points at which the usual mistakes are tried, and of those where the formula is wrong."""
 _NUM_CLOSER = 60
@@ -69,7 +64,8 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
     """
     rows = [compare_at(formula, reference, point) for point in at]
     found = [compare_at(formula, reference, point) for point in x.tolist()]
-    if not _bad(found):
+    # One that differs may do so by the digits of its constants, but for what shows there.
+    if not _bad(found) or any(_is_rounded(text) for text in literals(formula)):
         closer = turning_points([formula], reference.program, x).tolist()
         found += [compare_at(formula, reference, point) for point in closer]
     found += [row for row in rows if row.verdict == "different"]
@@ -86,6 +82,8 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
     unsure = [point for point in judged if point.verdict == "cannot tell"]
     if bad:
         verdict, meaning = _of_a_difference(formula, reference, judged, bad)
+        if verdict == "right":  # to the digits of its constants
+            bad, rows = [], [_as_equal(row) for row in rows]
     else:
         meaning = _doubt(formula, reference, judged, unsure)
         verdict = "cannot tell" if meaning else "right"
@@ -105,6 +103,15 @@ def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = 
             for row in rows
         ],
     )
+
+
+def _is_rounded(text: str) -> bool:
+    """Whether a literal may have been rounded."""
+    return significant_digits(text) >= _FEW_DIGITS
+
+
+def _as_equal(row: Found) -> Found:
+    return replace(row, verdict="equal") if row.verdict == "different" else row
 
 
 def _bad(found: Sequence[Found]) -> list[Found]:
@@ -159,24 +166,18 @@ def _of_a_difference(
     formula: Expr, reference: Reference, judged: Sequence[Found], bad: Sequence[Found]
 ) -> tuple[Literal["right", "wrong", "cannot tell"], str | None]:
     """Whether the digits of the formula's constants explain it; if not, what it looks like."""
-    given = {text for step in reference.program for text in _literals(step.expr)}
-    digits_of = {t: significant_digits(t) for t in _literals(formula) if t not in given}
-    constants = [text for text, count in digits_of.items() if count >= _FEW_DIGITS]
+    given = {text for step in reference.program for text in literals(step.expr)}
+    digits_of = {t: significant_digits(t) for t in literals(formula) if t not in given}
+    constants = [text for text in digits_of if _is_rounded(text)]
     long = [text for text in constants if digits_of[text] >= _MANY_DIGITS]
-    if constants:
-        scale = median(abs(point.slope) for point in judged if point.slope is not None)
-
-        def explained(arithmetic: Arithmetic, share: float) -> bool:
-            return all(
-                _may_be_equal(formula, reference, point.x, arithmetic, share, scale)
-                for point in bad
-            )
-
+    if constants and all(point.verdict == "different" for point in bad):
+        points = [point.x for point in bad]
         named = ", ".join(constants)
-        if long and explained(rounded(long, "0.5", "0.5"), _NEARLY):
+        if long and explained(formula, reference, points, long, above=0.5, **_MANY):
             return "right", f"to the digits of its constants ({named})"
-        # Below a whole unit above: digits may also have been cut off.
-        if explained(rounded(constants, "0.5", "0.999"), _ROUGHLY):
+        # A whole unit above: digits may also have been cut off.
+        limits = _MANY if len(long) == len(constants) else _FEW
+        if explained(formula, reference, points, constants, above=1.0, **limits):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
             return (
                 "cannot tell",
@@ -189,45 +190,13 @@ def _of_a_difference(
     return "wrong", meaning
 
 
-def _literals(expr: Expr) -> list[str]:
-    return list(dict.fromkeys(node.text for node in nodes(expr) if isinstance(node, Number)))
-
-
-def _may_be_equal(
-    formula: Expr,
-    reference: Reference,
-    x: float,
-    arithmetic: Arithmetic,
-    share: float,
-    scale: float,
-) -> bool:
-    """Whether some constants that round to those of the formula make it f' at a point.
-
-    Args:
-        formula: in x and the program's intermediates.
-        reference: the function.
-        x: the point.
-        arithmetic: whose literals are intervals.
-        share: of f', the largest error that the constants may make.
-        scale: f' counts as being at least so large.
-    """
-    with digits(DIGITS[-1]):
-        try:
-            exact = reference.at(x)
-            difference = evaluate(formula, exact.values, arithmetic) - exact.slope
-        except (UndefinedError, UnsureError):
-            return False
-        small = abs(difference).b <= share * max(abs(exact.slope).b, scale)
-        return holds_zero(difference) and bool(small)
-
-
 def _undefined(formula: Expr, reference: Reference, x: float) -> str | None:
     undefined = undefined_term((*reference.program, Step("the formula", formula)), x)
     if undefined is None:
         return None
     condition, argument = undefined
     return (
-        f"{to_text(condition.term)} is undefined there: "
+        f"at x = {x:.6g} {to_text(condition.term)} is undefined: "
         f"{to_text(condition.argument)} = {argument:.6g} must be {condition.requirement}"
     )
 

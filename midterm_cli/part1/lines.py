@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def read_lines(path: Path) -> list[Line]:
         raise UserError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text: {error.reason}") from error
-    lines = [Line(i, line.strip()) for i, line in enumerate(text.splitlines(), start=1)]
+    lines = [Line(i, line.strip()) for i, line in enumerate(re.split(r"\r\n|\n|\r", text), 1)]
     lines = [line for line in lines if line.text and not line.text.startswith("#")]
     if len(content) > _MAX_BYTES or len(lines) > _MAX_LINES:
         raise UserError(
@@ -77,7 +78,7 @@ def judge_line(
             line=line.number,
             formula=line.text,
             verdict="unreadable",
-            meaning=" ".join(str(error).splitlines()),
+            meaning="; ".join(str(error).splitlines()),
         )
     judgement = judge(formula, reference, x, at)
     return JudgedLine(

@@ -95,7 +95,7 @@ class Saved:
         if begun.identity != self._identity:
             raise UserError(
                 f"{printable(self._begun.parent)} was begun with {self._changes(begun)}\n"
-                f"give the same settings to continue it, or {_AFRESH}"
+                f"give the same to continue it, or {_AFRESH}"
             )
         self.started_at, self._elapsed = begun.started_at, begun.elapsed
 

@@ -177,7 +177,7 @@ def test_a_formula_that_is_wrong_in_places_is_first_bad_there() -> None:
     assert 200 < bad.num_bad < bad.num_points - 200
     bad = run("autodiff", formula="3*x**2 + sqrt(x) - sqrt(x)", **changes).results.formula
     assert bad.first_bad.formula is None
-    assert bad.meaning.startswith("sqrt(x) is undefined there: x = -2 must be")
+    assert bad.meaning.startswith("at x = -2 sqrt(x) is undefined: x = -2 must be")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Interval arithmetic: it holds the exact value, and says what it does not know."""
 
 import math
-from fractions import Fraction
+from decimal import Decimal
 
 import mpmath
 import pytest
@@ -16,7 +16,8 @@ from midterm_cli.part1.exact import (
     UnsureError,
     digits,
     holds_zero,
-    rounded,
+    last_digit,
+    shifted,
     significant_digits,
     to_float,
 )
@@ -147,23 +148,12 @@ def test_significant_digits(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "low", "high"),
-    [
-        ("0.333", Fraction("0.3325"), Fraction("0.3335")),
-        ("33.3", Fraction("33.25"), Fraction("33.35")),
-        ("0.0125", Fraction("0.01245"), Fraction("0.01255")),
-        ("0.33", Fraction("0.33"), Fraction("0.33")),  # as it stands
-        ("125", Fraction(125), Fraction(125)),
-        # After 15 digits nothing counts: half a unit of the 15th.
-        ("0.30000000000000004", Fraction("0.29999999999999954"), Fraction("0.30000000000000054")),
-    ],
+    ("text", "unit"),
+    [("0.333", "1e-3"), ("33.3", "0.1"), ("0.0125", "1e-4"), ("0.30000000000000004", "1e-15")],
 )
-def test_a_rounded_literal(text: str, low: Fraction, high: Fraction) -> None:
+def test_one_literal_shifted_by_a_unit_of_its_last_digit(text: str, unit: str) -> None:
+    assert last_digit(text) == Decimal(unit)
     with digits(50):
-        found = value(
-            text,
-            arithmetic=rounded(["0.333", "33.3", "0.0125", "0.30000000000000004"], "0.5", "0.5"),
-        )
-        for end, expected in ((found.a, low), (found.b, high)):  # type: ignore[attr-defined]
-            off = mpmath.mpf(end) - mpmath.mpf(expected.numerator) / expected.denominator
-            assert abs(off) < 1e-30
+        moved = value(f"{text} + 0.5*x", 1.0, 50, shifted(text, last_digit(text)))
+        off = moved - value(f"{text} + 0.5*x", 1.0)  # type: ignore[operator]
+        assert abs(off - iv.mpf(unit)).b < 1e-30

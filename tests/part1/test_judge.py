@@ -45,7 +45,7 @@ def test_a_formula_that_is_wrong_from_a_point_on() -> None:
     assert (found.num_bad, found.num_points) == (3, 8)
     found = at_eight("x**2/2", "x + sqrt(x - 0.5) - sqrt(x - 0.5)")
     assert found.first_bad == Counterexample(x=0.25, formula=None, derivative=0.25)
-    assert found.meaning == "sqrt(x - 0.5) is undefined there: x - 0.5 = -0.25 must be ≥ 0"
+    assert found.meaning == "at x = 0.25 sqrt(x - 0.5) is undefined: x - 0.5 = -0.25 must be ≥ 0"
 
 
 def test_beside_a_slope_of_zero_nothing_is_relative() -> None:
@@ -217,7 +217,16 @@ def test_what_cannot_be_told(
         ("x**2/2", "1.001*x", "wrong"),
         # A rounded constant that is taken times 1e16 could be anything: it excuses nothing.
         ("x**2", "2*x + (1.000000000001e16 + x - 1.000000000001e16)", "wrong"),
-        ("x**2", "2*x + 1.00000000001e6 - 1.00000000001e6 + 1e-7", "cannot tell"),
+        ("x**2", "2*x + 1.00000000001e6 - 1.00000000001e6 + 1e-7", "wrong"),
+        # One number must do for all points.
+        ("x**3/9", "0.3333333333*x**2 + 1e-12*x**3", "wrong"),
+        ("x**3/9", "0.3333333333*x**2*(1 + 1e-11*sin(50*x))", "wrong"),
+        ("x**3/9", "(0.3333333333 + 1e-11*exp(-1e6*(x - 1)**2))*x**2", "wrong"),
+        ("x**3/9", "0.333*x**2*(1 + 0.0005*sin(50*x))", "wrong"),
+        ("x**3/9", "0.1666666667*x**2 + 0.1666666667*x**2", "right"),
+        ("x**(1/3)", "0.333*x**(-0.667)", "cannot tell"),
+        ("x**(1/3)", "0.333*x**(-0.65)", "wrong"),
+        ("sin(x)", "sin(x + 1.570796326795)", "right"),
     ],
 )
 def test_the_digits_of_constants(expression: str, formula: str, verdict: str) -> None:

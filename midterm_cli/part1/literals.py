@@ -1,0 +1,95 @@
+"""Whether a formula differs from a derivative only by the digits of its decimal constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from statistics import median
+
+import numpy as np
+
+from midterm_cli.part1.exact import (
+    DIGITS,
+    EXACT,
+    Interval,
+    UndefinedError,
+    UnsureError,
+    digits,
+    last_digit,
+    shifted,
+    to_float,
+)
+from midterm_cli.part1.expression import Expr, Number, evaluate, nodes
+from midterm_cli.part1.reference import Reference
+
+_SMALL = Decimal("1e-6")
+"""Of the last digit: by so much a constant is moved to see what it changes."""
+
+
+def literals(expr: Expr) -> list[str]:
+    """The literals of an expression, each once."""
+    return list(dict.fromkeys(node.text for node in nodes(expr) if isinstance(node, Number)))
+
+
+def explained(
+    formula: Expr,
+    reference: Reference,
+    points: Sequence[float],
+    constants: Sequence[str],
+    *,
+    above: float,
+    share: float,
+    left: float,
+) -> bool:
+    """Whether other constants that round to those of a formula make it f' at all points alike.
+
+    What a constant changes is taken as linear, and the constants' shifts that fit best over all
+    points are found by least squares.
+
+    Args:
+        formula: in x and the program's intermediates.
+        reference: the function.
+        points: where the formula differs from f'.
+        constants: the literals that may have been rounded.
+        above: how far above a literal its number may lie, in units of the last digit; below, half.
+        share: the largest difference that constants may explain, as a share of f'.
+        left: the largest share of the difference that may remain.
+    """
+    rows = []
+    with digits(DIGITS[-1]):
+        for x in points:
+            try:
+                rows.append(_row(formula, reference, x, constants))
+            except (UndefinedError, UnsureError):
+                return False
+    found = np.array(rows)
+    if not np.isfinite(found).all():
+        return False
+    # f' counts as being at least as large as in the middle of the points.
+    sizes = np.maximum(np.abs(found[:, 0]), median(np.abs(found[:, 0])))
+    difference, slopes = found[:, 1] / sizes, found[:, 2:] / sizes[:, None]
+    largest = np.abs(difference).max()
+    shifts = np.linalg.lstsq(slopes, -difference)[0]
+    remaining = np.abs(difference + slopes @ shifts).max()
+    return bool(
+        largest <= share
+        and remaining <= left * largest
+        and (shifts >= -0.51).all()
+        and (shifts <= above + 0.01).all()
+    )
+
+
+def _row(formula: Expr, reference: Reference, x: float, constants: Sequence[str]) -> list[float]:
+    """f', the formula's difference from it, and what one unit of each constant changes."""
+    exact = reference.at(x)
+    value = evaluate(formula, exact.values, EXACT)
+    changes = []
+    for text in constants:
+        moved = evaluate(formula, exact.values, shifted(text, _SMALL * last_digit(text)))
+        changes.append((moved - value) / str(_SMALL))
+    return [_float(number) for number in (exact.slope, value - exact.slope, *changes)]
+
+
+def _float(number: Interval) -> float:
+    found = to_float(number)
+    return float("nan") if found is None else found

@@ -7,9 +7,10 @@ lost to cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Context, Decimal
+from fractions import Fraction
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -174,6 +175,8 @@ _FUNCTIONS = SimpleNamespace(
 
 
 _NONE = Decimal(0)
+_WITHOUT_ROUNDING = Context(prec=2_000)
+"""More digits than a literal and its neighbours can have."""
 
 
 def _exact(text: str) -> Interval:
@@ -185,8 +188,9 @@ def _constant(text: str, below: Decimal, above: Decimal, prec: int) -> Interval:
     """A literal and what is so far below and above it, with the precision that is set."""
     if text in CONSTANTS:
         return +getattr(iv, text)
-    number = Decimal(text)
-    return iv.mpf([str(number - below), str(number + above)])
+    low = _WITHOUT_ROUNDING.subtract(Decimal(text), below)
+    high = _WITHOUT_ROUNDING.add(Decimal(text), above)
+    return iv.mpf([str(low), str(high)])
 
 
 _OPERATIONS = {**OPERATIONS, "/": _divide, "**": _power}
@@ -194,21 +198,19 @@ EXACT = Arithmetic(_FUNCTIONS, _exact, _OPERATIONS)
 """Literals are the numbers that they say."""
 
 
-def rounded(texts: Collection[str], below: str, above: str) -> Arithmetic:
+def rounded(counts: Mapping[str, int], below: str, above: str) -> Arithmetic:
     """Some literals are what may have been rounded to them.
 
     Args:
-        texts: those literals, which are not whole; the others are exact.
-        below: how far below, in units of the last digit. Digits after the 15th count for nothing: a
-            constant that was computed in float64 has no more.
+        counts: for each of those literals, how many of its digits count; the others are exact.
+        below: how far below, in units of the last digit that counts.
         above: how far above.
     """
 
     def number(text: str) -> Interval:
-        if text not in texts:
+        if text not in counts:
             return _exact(text)
-        count = min(significant_digits(text), 15)
-        last = Decimal(text).adjusted() + 1 - count
+        last = Decimal(text).adjusted() + 1 - counts[text]
         return _constant(text, Decimal(below).scaleb(last), Decimal(above).scaleb(last), iv.prec)
 
     return Arithmetic(_FUNCTIONS, number, _OPERATIONS)
@@ -216,6 +218,6 @@ def rounded(texts: Collection[str], below: str, above: str) -> Arithmetic:
 
 def significant_digits(text: str) -> int:
     """The number of digits of a decimal literal; 0 of a whole number, and of pi and e."""
-    if text in CONSTANTS or float(text).is_integer():
+    if text in CONSTANTS or Fraction(text).denominator == 1:
         return 0
-    return len(Decimal(text).normalize().as_tuple().digits)
+    return len(Decimal(text).normalize(_WITHOUT_ROUNDING).as_tuple().digits)

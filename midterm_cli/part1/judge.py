@@ -44,6 +44,8 @@ from midterm_cli.part1.samples import turning_points
 _MANY_DIGITS, _FEW_DIGITS = 10, 3
 """A constant with many digits is what rounds to it. One with few may be meant so, or not; one with
 fewer still is meant as it stands: 0.5; as is one that the function has, too."""
+_FLOAT_DIGITS, _PRINTED_DIGITS = 15, 17
+"""A constant that was computed in float64 is good to 15 digits, and is printed with at most 17."""
 _NEARLY, _ROUGHLY = 1e-8, 1e-2
 """What such constants may change, as a share of f': more, and they could hide any mistake."""
 _NUM_TRIED = 15
@@ -152,7 +154,10 @@ def _is_proven(formula: Expr, program: Program) -> bool:
     difference = Binary("-", formula, slope_by(program, "x"))
     if len(list(itertools.islice(nodes(difference), _LONGEST_PROVEN + 1))) > _LONGEST_PROVEN:
         return False
-    return bool(sympy.simplify(as_sympy(difference, program[:-1])) == 0)
+    try:
+        return bool(sympy.simplify(as_sympy(difference, program[:-1])) == 0)
+    except (ValueError, NotImplementedError, OverflowError, MemoryError):
+        return False  # as in `symbolic`: SymPy does not finish
 
 
 def _of_a_difference(
@@ -161,8 +166,14 @@ def _of_a_difference(
     """Whether the digits of the formula's constants explain it; if not, what it looks like."""
     given = {text for step in reference.program for text in _literals(step.expr)}
     digits_of = {t: significant_digits(t) for t in _literals(formula) if t not in given}
-    constants = [text for text, count in digits_of.items() if count >= _FEW_DIGITS]
-    long = [text for text in constants if digits_of[text] >= _MANY_DIGITS]
+    constants = {
+        text: min(count, _FLOAT_DIGITS) for text, count in digits_of.items() if count >= _FEW_DIGITS
+    }
+    long = {
+        text: count if digits_of[text] <= _PRINTED_DIGITS else digits_of[text]
+        for text, count in constants.items()
+        if count >= _MANY_DIGITS
+    }
     if constants:
         scale = median(abs(point.slope) for point in judged if point.slope is not None)
 

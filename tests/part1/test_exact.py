@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import pytest
@@ -139,31 +140,52 @@ def test_the_digits_are_set_and_put_back() -> None:
     ("text", "count"),
     [
         *[("0.333", 3), ("0.5", 1), ("1.50", 2), ("3.14159", 6), ("1.5e-07", 2)],
-        *[("0.30000000000000004", 17), ("2.0", 0), ("1e16", 0), ("7", 0), ("pi", 0)],
+        *[
+            ("2.0000000000000000000000001", 26),
+            ("0.30000000000000004", 17),
+            ("2.0", 0),
+            ("1e16", 0),
+            ("7", 0),
+            ("pi", 0),
+        ],
     ],
 )
 def test_significant_digits(text: str, count: int) -> None:
     assert significant_digits(text) == count
 
 
+def ends(interval: Any) -> list[Fraction]:
+    """Without rounding, as mpmath.mpf would."""
+    return [Fraction(*mpmath.libmp.to_rational(end)) for end in interval._mpi_]
+
+
+@pytest.mark.parametrize("count", DIGITS)
 @pytest.mark.parametrize(
-    ("text", "low", "high"),
+    "text", ["100000000000000000000000000000001", "1.0000000000000000000000000000001", "0.1"]
+)
+def test_a_literal_is_the_number_that_it_says(text: str, count: int) -> None:
+    """However many digits it has: in an interval of rounding around the exact fraction."""
+    low, high = ends(value(text, count=count))
+    assert low <= Fraction(text) <= high
+    assert high - low <= Fraction(text) * Fraction(10) ** -count
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "low", "high"),
     [
-        ("0.333", Fraction("0.3325"), Fraction("0.3335")),
-        ("33.3", Fraction("33.25"), Fraction("33.35")),
-        ("0.0125", Fraction("0.01245"), Fraction("0.01255")),
-        ("0.33", Fraction("0.33"), Fraction("0.33")),  # as it stands
-        ("125", Fraction(125), Fraction(125)),
-        # After 15 digits nothing counts: half a unit of the 15th.
-        ("0.30000000000000004", Fraction("0.29999999999999954"), Fraction("0.30000000000000054")),
+        ("0.333", 3, "0.3325", "0.3335"),
+        ("33.3", 3, "33.25", "33.35"),
+        ("0.0125", 3, "0.01245", "0.01255"),
+        ("0.33", None, "0.33", "0.33"),  # as it stands
+        ("125", None, "125", "125"),
+        # Half a unit of the 15th, after which nothing counts.
+        ("0.30000000000000004", 15, "0.29999999999999954", "0.30000000000000054"),
+        # More digits than Decimal computes with.
+        ("1" + 40 * "0" + ".5", 42, "1" + 40 * "0" + ".45", "1" + 40 * "0" + ".55"),
     ],
 )
-def test_a_rounded_literal(text: str, low: Fraction, high: Fraction) -> None:
-    with digits(50):
-        found = value(
-            text,
-            arithmetic=rounded(["0.333", "33.3", "0.0125", "0.30000000000000004"], "0.5", "0.5"),
-        )
-        for end, expected in ((found.a, low), (found.b, high)):  # type: ignore[attr-defined]
-            off = mpmath.mpf(end) - mpmath.mpf(expected.numerator) / expected.denominator
-            assert abs(off) < 1e-30
+def test_a_rounded_literal(text: str, count: int | None, low: str, high: str) -> None:
+    arithmetic = rounded({} if count is None else {text: count}, "0.5", "0.5")
+    found = ends(value(text, count=100, arithmetic=arithmetic))
+    for end, expected in zip(found, (Fraction(low), Fraction(high)), strict=True):
+        assert abs(end / expected - 1) < Fraction(10) ** -100

@@ -102,6 +102,8 @@ def test_nothing_is_judged_where_there_is_no_derivative() -> None:
         ("x**2", "2.0000000001*x", -1.5, 2.5),
         ("3", "1e-100", -1.5, 2.5),
         ("1e-90*x**2", "2.1e-90*x", -1.5, 2.5),
+        # More digits than Decimal computes with.
+        ("x**2", f"2*x + 1{'0' * 31}1 - 1{'0' * 32}", -1.5, 2.5),
         # Undefined where f' is defined.
         ("x", "exp(log(x))/x", -2, 2),
         ("x", "0*(1/0) + 1", -2, 2),
@@ -203,7 +205,10 @@ def test_what_cannot_be_told(
     ("expression", "formula", "verdict"),
     [
         ("x**3/9", "0.3333333333*x**2", "right"),
-        ("x**3/9", "0.333333333333333333*x**2", "right"),  # read as a float64
+        ("x**3/9", "0.333333333333333333*x**2", "right"),
+        ("x**3/9", "0.33333333333333331483*x**2", "cannot tell"),  # the float64, to 20 digits
+        ("x**2", "1.0000000000000000000000000000001*2*x", "cannot tell"),
+        ("x**2", "1.00000000000000000000000000000000*2*x", "right"),
         ("x**(1/3)", "0.3333333333333333*x**(-0.6666666666666666)", "right"),
         ("sqrt(2)*x", "1.4142135624", "right"),
         ("0.1*x**2", "0.2*x", "right"),

@@ -1,12 +1,13 @@
 """The judgement of a formula: what is right, what is wrong, and what cannot be told."""
 
 import pytest
+import sympy
 import torch
 from judging import MIDTERM, judged
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import Counterexample, FormulaPoint, Judgement
-from midterm_cli.part1.judge import judge
+from midterm_cli.part1.judge import _is_proven, judge
 from midterm_cli.part1.parse import parse, parse_program
 from midterm_cli.part1.reference import Reference
 
@@ -196,6 +197,50 @@ def test_what_cannot_be_told(
     assert (found.verdict, found.agrees, found.num_bad) == ("cannot tell", False, 0)
     assert found.meaning is not None
     assert meaning in found.meaning
+
+
+@pytest.mark.parametrize(
+    ("expression", "formula"),
+    [
+        # sympy.simplify takes minutes for these, or ends in an exception.
+        ("sin(x)*sin(2*x)", "exp(-(x - 900)**2)"),
+        ("tan(x) + tan(2*x)", "1/cos(x)**2 + 2/cos(2*x)**2 + exp(-(x - 900)**2)"),
+        ("exp(x)", "exp(x) + exp(-(x - 900)**2)*(x + sin(x) + exp(x) + 1)**50"),
+    ],
+)
+def test_what_sympy_would_work_on_for_minutes_is_not_told(expression: str, formula: str) -> None:
+    program = parse_program(expression)
+    assert not _is_proven(parse(formula, ["x"]), program)
+
+
+@pytest.mark.parametrize(
+    ("expression", "formula"),
+    [
+        ("tan(x)", "1/cos(x)**2"),
+        ("tanh(x)", "1/cosh(x)**2"),
+        ("sin(2*x)", "2*cos(x)**2 - 2*sin(x)**2"),
+        ("x**2", "2*x + sqrt(tan(x)**2 + 1 - 1/cos(x)**2)"),
+        ("sqrt(x**2 + 1)", "x*sqrt(x**2 + 1)/(x**2 + 1)"),
+        ("log(x**2 + 1)", "2*x/(1 + x**2)"),
+        ("u = x**3; f = sin(u)", "3*u*cos(u)/x"),
+    ],
+)
+def test_sympy_proves(expression: str, formula: str) -> None:
+    program = parse_program(expression)
+    known = ["x", *(step.name for step in program[:-1])]
+    assert _is_proven(parse(formula, known), program)
+    assert not _is_proven(parse(f"{formula} + (x - 9)/10**40", known), program)
+
+
+@pytest.mark.parametrize("error", [ValueError, NotImplementedError, OverflowError, MemoryError])
+def test_where_sympy_does_not_finish_nothing_is_proven(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sympy, "together", fail)
+    assert not _is_proven(parse("2*x", ["x"]), parse_program("x**2"))
 
 
 # ---- constants

@@ -111,6 +111,9 @@ def test_what_the_digits_do_not_decide_is_not_decided() -> None:
     assert number(f"sqrt({one} - 1)", 0.3, DIGITS[-1]) == 0
     with pytest.raises(UndefinedError):
         value(f"1/({one} - 1)", 0.3, DIGITS[-1])
+    # Unless it is known too roughly: to 1e-50.
+    with pytest.raises(UnsureError):
+        value(f"sqrt(1e100*1e100*1e100*1e50*({one} - 1))", 0.3, DIGITS[-1])
     # A number that is not 0 is told from 0 as soon as the digits reach it.
     with pytest.raises(UnsureError):
         value("sqrt(1 - 1e-70 - 1 + 1e-60)", 0.0, 50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +21,25 @@ from midterm_cli.cli.program import (
     print_path,
 )
 from midterm_cli.errors import UserError
+from midterm_cli.text import printable
 
 if TYPE_CHECKING:
     from midterm_cli.config.resolve import Layer
     from midterm_cli.experiment import ExperimentConfig
     from midterm_cli.runs.lr_from import Recommendation
 
-Rows = Callable[[Any, str | None], str]
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are printed instead of the folder.
+
+    Attributes:
+        key: of the config; without a value of it there are none.
+        text: makes them from the results and the value of `format`.
+    """
+
+    key: str
+    text: Callable[[Any, str | None], str]
 
 
 def _run_experiment(
@@ -68,7 +81,7 @@ def _run_experiment(
     those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, format
     or the four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
-    `rows` makes, from the results and the format, what is printed instead of the folder; or None.
+    `rows` says what is printed instead of the folder; None where there is no such thing.
     """
     from midterm_cli import terminal
     from midterm_cli.config.resolve import resolve
@@ -89,6 +102,12 @@ def _run_experiment(
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
     if recommendation:
         _warn_of_another_problem(recommendation, resolved.config)
+    if rows and getattr(resolved.config, rows.key) is None:
+        if row_format is not None:
+            raise UserError(f"--format is of the rows of --{rows.key}: give a file of them as well")
+        rows = None
+    if json and row_format is not None:
+        raise UserError("--json and --format both say what is printed: leave one of them out")
     try:
         run = make(
             resolved,
@@ -106,8 +125,10 @@ def _run_experiment(
         return INTERRUPTED
     if json:
         print_out(run.json)
-    elif rows and (text := rows(run.results, row_format)):
-        print_out(text)
+    elif rows:
+        if not quiet:
+            terminal.say(printable(run.folder))
+        print_out(rows.text(run.results, row_format))
     else:
         print_path(run.folder)
     return FAILED if fail_on_failure and run.failed else DONE
@@ -166,8 +187,7 @@ def experiment_command(
         experiment: a name in the table of experiments.
         group: the commands that this is one of.
         name: of the command; None for that of the experiment.
-        rows: makes rows for stdout from the results and the value of `format`; it gives an empty
-            text where there are none.
+        rows: what is printed instead of the folder.
     """
 
     def register(declaration: Callable[..., Mapping[str, Any] | None]) -> Callable[..., int]:

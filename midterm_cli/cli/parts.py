@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from midterm_cli.cli.experiment_command import experiment_command
+from midterm_cli.cli.experiment_command import Rows, experiment_command
 from midterm_cli.cli.options import (
     Activation,
     Address,
@@ -47,13 +47,13 @@ class RowFormat(StrEnum):
     JSONL = "jsonl"
 
 
-def _formula_rows(results: Any, row_format: str | None) -> str:
+def _verdicts(results: Any, row_format: str | None) -> str:
     from midterm_cli.part1.autodiff.show import rows
 
     return rows(results.formulas, row_format or RowFormat.CSV)
 
 
-@experiment_command("autodiff", rows=_formula_rows)
+@experiment_command("autodiff", rows=Rows("formulas", _verdicts))
 def autodiff(
     x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
     formula: Annotated[
@@ -85,8 +85,6 @@ def autodiff(
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
     """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
-    if format is not None and formulas is None:
-        raise UserError("--format is of the rows of --formulas: give a file of formulas as well")
     # One x is a number in the config and in the results, as in the packaged default.
     return {"x": x[0]} if x is not None and len(x) == 1 else None
 

@@ -256,7 +256,8 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
     """Find a point's place in the domain.
 
     Raises:
-        UserError: it is outside: which term is undefined, and where the domain starts.
+        UserError: it is outside: which term is undefined, and where the domain starts; or f' is
+            asked for where `dtype` has no number for a step.
     """
     rounded = float(torch.tensor(x, dtype=dtype))
     if not math.isfinite(rounded):
@@ -274,7 +275,7 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
     elif not math.isfinite(_slope(program, torch.tensor(at, dtype=torch.float64))):
         note = f"at x = {x:.15g} the rules of differentiation give no finite number"
     elif not _finite_in(program, at, dtype):
-        raise UserError(_too_large(program, at, dtype))
+        raise UserError(_not_finite(program, at, dtype))
     return Place(x, at, edge is not None, note)
 
 
@@ -288,14 +289,16 @@ def _is_isolated(program: Program, x: float, eps: float) -> bool:
     return not (_is_inside(program, x - reach) or _is_inside(program, x + reach))
 
 
-def _too_large(program: Program, x: float, dtype: torch.dtype) -> str:
-    """Name the first step that overflows: f itself may be small."""
+def _not_finite(program: Program, x: float, dtype: torch.dtype) -> str:
+    """Name the first step that is no number: f itself may be one."""
     values = evaluate_program(program, torch.tensor(x, dtype=dtype))
     first = next(step for step in program if not bool(values[step.name].isfinite()))
     what = first.name if first is program[-1] else f"{first.name} = {to_text(first.expr)}"
     other = "take another x" if dtype == torch.float64 else "take another x or float64"
     name = str(dtype).removeprefix("torch.")
-    return f"{what} is too large for {name} at x = {x:.15g}: {other}"
+    # Undefined, though x is in the domain: rounding took an argument out of it.
+    problem = "undefined in" if bool(values[first.name].isnan()) else "too large for"
+    return f"{what} is {problem} {name} at x = {x:.15g}: {other}"
 
 
 def _finite_in(program: Program, x: float, dtype: torch.dtype) -> bool:
@@ -323,7 +326,7 @@ def _grows_without_bound(program: Program, edge: float) -> bool:
 def _outside(program: Program, x: float) -> str:
     undefined = undefined_term(program, x)
     if undefined is None:
-        return _too_large(program, x, torch.float64)
+        return _not_finite(program, x, torch.float64)
     condition, value = undefined
     term, argument = to_text(condition.term), to_text(condition.argument)
     is_value = "" if argument == "x" else f", and it is {value:.6g}"

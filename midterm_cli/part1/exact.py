@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Context, Decimal
+from fractions import Fraction
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -173,20 +174,19 @@ _FUNCTIONS = SimpleNamespace(
 )
 
 
-_NONE = Decimal(0)
+_FLOAT_DIGITS, _PRINTED_DIGITS = 15, 17
+_WITHOUT_ROUNDING = Context(prec=2_000)
+"""More digits than a literal can have."""
 
 
 def _exact(text: str) -> Interval:
-    return _constant(text, _NONE, _NONE, iv.prec)
+    return _constant(text, iv.prec)
 
 
 @lru_cache(maxsize=1024)  # asked for at every point
-def _constant(text: str, below: Decimal, above: Decimal, prec: int) -> Interval:
-    """A literal and what is so far below and above it, with the precision that is set."""
-    if text in CONSTANTS:
-        return +getattr(iv, text)
-    number = Decimal(text)
-    return iv.mpf([str(number - below), str(number + above)])
+def _constant(text: str, prec: int) -> Interval:
+    """A literal, with the precision that is set."""
+    return +getattr(iv, text) if text in CONSTANTS else iv.mpf([text, text])
 
 
 _OPERATIONS = {**OPERATIONS, "/": _divide, "**": _power}
@@ -203,17 +203,20 @@ def shifted(moved: str, by: Decimal) -> Arithmetic:
     return Arithmetic(_FUNCTIONS, number, _OPERATIONS)
 
 
-def last_digit(text: str) -> Decimal:
-    """A unit of the last digit of a literal, which is not whole.
+def last_digit(text: str, *, is_float: bool = False) -> Decimal:
+    """A unit of the last digit that counts of a literal, which is not whole.
 
-    Digits after the 15th count for nothing: a constant that was computed in float64 has no more.
+    A constant that was computed in float64 is good to 15 digits, and is printed with 17 at most,
+    unless it is known to be one.
     """
-    count = min(significant_digits(text), 15)
+    count = significant_digits(text)
+    if is_float or count <= _PRINTED_DIGITS:
+        count = min(count, _FLOAT_DIGITS)
     return Decimal(1).scaleb(Decimal(text).adjusted() + 1 - count)
 
 
 def significant_digits(text: str) -> int:
     """The number of digits of a decimal literal; 0 of a whole number, and of pi and e."""
-    if text in CONSTANTS or float(text).is_integer():
+    if text in CONSTANTS or Fraction(text).denominator == 1:
         return 0
-    return len(Decimal(text).normalize().as_tuple().digits)
+    return len(Decimal(text).normalize(_WITHOUT_ROUNDING).as_tuple().digits)

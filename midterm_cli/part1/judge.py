@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -16,6 +15,7 @@ from midterm_cli.part1.derivative import as_sympy
 from midterm_cli.part1.domain import undefined_term
 from midterm_cli.part1.exact import (
     DIGITS,
+    last_digit,
     significant_digits,
 )
 from midterm_cli.part1.expression import (
@@ -23,8 +23,9 @@ from midterm_cli.part1.expression import (
     Expr,
     Program,
     Step,
+    children,
     finite,
-    nodes,
+    integer,
     slope_by,
 )
 from midterm_cli.part1.hidden import hidden_part
@@ -46,7 +47,9 @@ _NUM_TRIED = 15
 _NUM_CLOSER = 60
 """Points at which even a formula that seems to be right is compared with all digits."""
 _LONGEST_PROVEN = 100
-"""Operations of a difference that SymPy is asked to simplify: it may take long."""
+"""Operations of a difference that SymPy is asked to expand: the terms may double with each."""
+_PERIODIC = sympy.sin, sympy.cos, sympy.tan, sympy.sinh, sympy.cosh, sympy.tanh
+"""Along the real or the imaginary axis: the functions that are made of exponentials."""
 
 
 def judge(formula: Expr, reference: Reference, x: Tensor, at: Sequence[float] = ()) -> Judgement:
@@ -155,11 +158,28 @@ def _doubt(
 
 
 def _is_proven(formula: Expr, program: Program) -> bool:
-    """Whether SymPy simplifies the difference from f' to 0; a long one is not tried."""
+    """Whether SymPy finds that the difference from f' is 0; a long one is not tried.
+
+    By writing it as a polynomial in exponentials, roots and logarithms: `sympy.simplify`, which
+    proves the same, may take minutes for the product of two sines.
+    """
     difference = Binary("-", formula, slope_by(program, "x"))
-    if len(list(itertools.islice(nodes(difference), _LONGEST_PROVEN + 1))) > _LONGEST_PROVEN:
+    if _num_written_out(difference) > _LONGEST_PROVEN:
         return False
-    return bool(sympy.simplify(as_sympy(difference, program[:-1])) == 0)
+    try:
+        in_exponentials = as_sympy(difference, program[:-1]).rewrite(_PERIODIC, sympy.exp)
+        numerator = sympy.numer(sympy.together(in_exponentials))
+        return bool(sympy.expand(numerator) == 0)
+    except (ValueError, NotImplementedError, OverflowError, MemoryError):
+        return False  # SymPy does not finish, as in `symbolic`
+
+
+def _num_written_out(expr: Expr) -> int:
+    """Operations of an expression when whole powers are products; of x**n, and of a number, 1."""
+    match expr:
+        case Binary("**", base, exponent) if (n := integer(exponent)) is not None:
+            return abs(n) * _num_written_out(base) if children(base) else 1
+    return 1 + sum(map(_num_written_out, children(expr)))
 
 
 def _of_a_difference(
@@ -169,7 +189,7 @@ def _of_a_difference(
     given = {text for step in reference.program for text in literals(step.expr)}
     digits_of = {t: significant_digits(t) for t in literals(formula) if t not in given}
     constants = [text for text in digits_of if _is_rounded(text)]
-    long = [text for text in constants if digits_of[text] >= _MANY_DIGITS]
+    long = {text: last_digit(text) for text in constants if digits_of[text] >= _MANY_DIGITS}
     if constants and all(point.verdict == "different" for point in bad):
         points = [point.x for point in bad]
         named = ", ".join(constants)
@@ -177,7 +197,8 @@ def _of_a_difference(
             return "right", f"to the digits of its constants ({named})"
         # A whole unit above: digits may also have been cut off.
         limits = _MANY if len(long) == len(constants) else _FEW
-        if explained(formula, reference, points, constants, above=1.0, **limits):
+        units = {text: last_digit(text, is_float=True) for text in constants}
+        if explained(formula, reference, points, units, above=1.0, **limits):
             advice = f"write fractions, or {_MANY_DIGITS} digits"
             return (
                 "cannot tell",

@@ -40,6 +40,8 @@ def read_lines(path: Path) -> list[Line]:
             raise UserError(f"{name} is not a file: give a text file with one formula a line")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UserError(f"{name} is larger than {_MAX_BYTES:,} bytes: split it")
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {name}: {error.strerror}") from error
@@ -47,10 +49,8 @@ def read_lines(path: Path) -> list[Line]:
         raise UserError(f"{name} is not UTF-8 text: {error.reason}") from error
     lines = [Line(i, line.strip()) for i, line in enumerate(re.split(r"\r\n|\n|\r", text), 1)]
     lines = [line for line in lines if line.text and not line.text.startswith("#")]
-    if len(content) > _MAX_BYTES or len(lines) > _MAX_LINES:
-        raise UserError(
-            f"{name} has more than {_MAX_LINES:,} formulas or {_MAX_BYTES:,} bytes: split it"
-        )
+    if len(lines) > _MAX_LINES:
+        raise UserError(f"{name} has more than {_MAX_LINES:,} formulas: split it")
     if not lines:
         raise UserError(f"{name} holds no formula: write one a line")
     return lines

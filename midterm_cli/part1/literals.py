@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from statistics import median
 
@@ -15,7 +15,6 @@ from midterm_cli.part1.exact import (
     UndefinedError,
     UnsureError,
     digits,
-    last_digit,
     shifted,
     to_float,
 )
@@ -35,7 +34,7 @@ def explained(
     formula: Expr,
     reference: Reference,
     points: Sequence[float],
-    constants: Sequence[str],
+    constants: Mapping[str, Decimal],
     *,
     above: float,
     share: float,
@@ -50,7 +49,7 @@ def explained(
         formula: in x and the program's intermediates.
         reference: the function.
         points: where the formula differs from f'.
-        constants: the literals that may have been rounded.
+        constants: the literals that may have been rounded, each with a unit of its last digit.
         above: how far above a literal its number may lie, in units of the last digit; below, half.
         share: the largest difference that constants may explain, as a share of f'.
         left: the largest share of the difference that may remain.
@@ -79,13 +78,15 @@ def explained(
     )
 
 
-def _row(formula: Expr, reference: Reference, x: float, constants: Sequence[str]) -> list[float]:
+def _row(
+    formula: Expr, reference: Reference, x: float, constants: Mapping[str, Decimal]
+) -> list[float]:
     """f', the formula's difference from it, and what one unit of each constant changes."""
     exact = reference.at(x)
     value = evaluate(formula, exact.values, EXACT)
     changes = []
-    for text in constants:
-        moved = evaluate(formula, exact.values, shifted(text, _SMALL * last_digit(text)))
+    for text, unit in constants.items():
+        moved = evaluate(formula, exact.values, shifted(text, _SMALL * unit))
         changes.append((moved - value) / str(_SMALL))
     return [_float(number) for number in (exact.slope, value - exact.slope, *changes)]
 

@@ -78,7 +78,9 @@ def compare_methods(
                 x=place.x,
                 f=f[i],
                 f_computed=finite(float(values[program[-1].name][i])),
-                intermediates={step.name: float(values[step.name][i]) for step in program[:-1]},
+                intermediates={
+                    step.name: finite(float(values[step.name][i])) for step in program[:-1]
+                },
                 derivative=derivative,
                 finite_difference=_basis(difference),
                 comparison=comparison,

@@ -7,6 +7,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Collection, Mapping
+from decimal import Decimal, InvalidOperation
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import MAX_LENGTH
@@ -99,7 +100,26 @@ def parse(text: str, known: Collection[str]) -> Expr:
         ) from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError(f"cannot read {shown(text)}: it is nested too deeply") from None
+    _restore_decimals(tree, text.strip())
     return _build(tree.body, known, depth=0, power=1.0)
+
+
+def _restore_decimals(tree: ast.Expression, text: str) -> None:
+    """Give the literals of `tree` that Python has cut to float64 all the digits that they have."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float):
+            node.value = _decimal(str(ast.get_source_segment(text, node)))  # type: ignore[assignment]
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of 19 digits or more
+        raise UserError(_out_of_range(text)) from None
+
+
+def _out_of_range(text: str) -> str:
+    return f"the number {shown(text)} is out of range: 1e-100 to 1e100 are allowed"
 
 
 def _check_length(text: str) -> None:
@@ -133,7 +153,7 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
     if depth > MAX_DEPTH:
         raise UserError(f"the expression is nested deeper than {MAX_DEPTH} levels: simplify it")
     match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+        case ast.Constant(value=int() | Decimal() as value) if not isinstance(value, bool):
             return _literal(value)
         case ast.Name(id=name):
             return _name(name, known)
@@ -171,12 +191,12 @@ def _describe(node: ast.expr) -> str:
     return f"{kind} at column {node.col_offset + 1}"
 
 
-def _literal(value: int | float) -> Number:
-    if value and not 1e-100 <= value <= 1e100:
-        raise UserError(
-            f"the number {shown(str(value))} is out of range: 1e-100 to 1e100 are allowed"
-        )
-    return Number(str(value))
+def _literal(value: int | Decimal) -> Number:
+    if value and not Decimal("1e-100") <= value <= Decimal("1e100"):
+        raise UserError(_out_of_range(str(value).lower()))
+    # As Python prints it, unless it has digits that a float64 does not hold.
+    text = str(value) if isinstance(value, int) else str(float(value))
+    return Number(text if Decimal(text) == value else str(value).lower())
 
 
 def _nested_power(exponent: Expr, power: float) -> float:

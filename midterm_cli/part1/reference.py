@@ -65,7 +65,7 @@ class Reference:
         known = self._known[key]
         if isinstance(known, Exact):
             return known
-        raise known
+        raise known.with_traceback(None)  # it would grow with every raise
 
     def _compute(self, x: float) -> Exact:
         values, slopes = _steps(self.program, x), {"x": iv.one}

@@ -1,6 +1,7 @@
 """The command `midterm autodiff`: published numbers, every method, the judged formula, figures."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from midterm_cli.part1.parse import parse_program
 
 F = 2.53492754899111
 SLOPE = 9.24847224944833
+EDGE = -0.8969176270628512  # of 2 + x³ + log(1 + x³) ≥ 0
 EXACT = ["chain_rule", "autograd", "autograd_forward", "symbolic"]
 METHODS = [*EXACT[:3], "finite_difference", "symbolic"]
 FORMULA = "(1/(2*sqrt(y)) + cos(y)) * 3*x**2 * (1 + 1/(1 + u))"
@@ -283,6 +285,38 @@ def test_f_that_is_too_large_for_float32_alone_has_a_value() -> None:
     assert (point.f, point.f_computed, output.failed) == (1e100, None, False)
     with pytest.raises(UserError, match="f is too large for float64 at x = 0"):
         run("autodiff", **{**changes, "expression": "1e100**4 - sqrt(x)"})
+
+
+@pytest.mark.parametrize(
+    ("expression", "x", "f"),
+    [
+        ("u = 1e60 + sqrt(x); f = u*1e-60", 0.0, 1.0),  # an unbounded f'
+        ("u = 1e60*x + sqrt(-(x - 1)**2); f = u*1e-60", 1.0, 1.0),  # an isolated point
+        ("u = 1e60 + sqrt(x**2); f = u*1e-60", 0.0, 1.0),  # no number by the rules
+        ("u = sqrt(2 + x**3 + log(1 + x**3)); f = sin(u)", EDGE, 0.0),  # NaN in float32
+    ],
+)
+def test_an_intermediate_that_float32_does_not_have_has_no_value(
+    expression: str, x: float, f: float
+) -> None:
+    """Where f' is not taken nothing else needs it; elsewhere it is named."""
+    output = run("autodiff", expression=expression, x=x, dtype="float32", range=[-2.0, 2.0])
+    point = output.results.points[0]
+    assert (point.intermediates, point.f_computed, output.failed) == ({"u": None}, None, False)
+    assert point.f == pytest.approx(f, abs=1e-7)
+    assert point.note is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "x", "told"),
+    [
+        ("u = 1e60 + x; f = u*1e-60", 0.5, "u = 1e+60 + x is too large for float32"),
+        ("(2 + x**3 + log(1 + x**3))**1.5", EDGE, "f is undefined in float32"),
+    ],
+)
+def test_a_step_that_float32_does_not_have_is_named(expression: str, x: float, told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{told} at x = {x:.15g}: take another x or")):
+        run("autodiff", expression=expression, x=x, dtype="float32")
 
 
 @pytest.mark.parametrize(

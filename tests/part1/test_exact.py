@@ -2,6 +2,8 @@
 
 import math
 from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import mpmath
 import pytest
@@ -111,6 +113,9 @@ def test_what_the_digits_do_not_decide_is_not_decided() -> None:
     assert number(f"sqrt({one} - 1)", 0.3, DIGITS[-1]) == 0
     with pytest.raises(UndefinedError):
         value(f"1/({one} - 1)", 0.3, DIGITS[-1])
+    # Unless it is known too roughly: to 1e-50.
+    with pytest.raises(UnsureError):
+        value(f"sqrt(1e100*1e100*1e100*1e50*({one} - 1))", 0.3, DIGITS[-1])
     # A number that is not 0 is told from 0 as soon as the digits reach it.
     with pytest.raises(UnsureError):
         value("sqrt(1 - 1e-70 - 1 + 1e-60)", 0.0, 50)
@@ -140,16 +145,45 @@ def test_the_digits_are_set_and_put_back() -> None:
     ("text", "count"),
     [
         *[("0.333", 3), ("0.5", 1), ("1.50", 2), ("3.14159", 6), ("1.5e-07", 2)],
-        *[("0.30000000000000004", 17), ("2.0", 0), ("1e16", 0), ("7", 0), ("pi", 0)],
+        *[
+            ("2.0000000000000000000000001", 26),
+            ("0.30000000000000004", 17),
+            ("2.0", 0),
+            ("1e16", 0),
+            ("7", 0),
+            ("pi", 0),
+        ],
     ],
 )
 def test_significant_digits(text: str, count: int) -> None:
     assert significant_digits(text) == count
 
 
+def ends(interval: Any) -> list[Fraction]:
+    """Without rounding, as mpmath.mpf would."""
+    return [Fraction(*mpmath.libmp.to_rational(end)) for end in interval._mpi_]
+
+
+@pytest.mark.parametrize("count", DIGITS)
+@pytest.mark.parametrize(
+    "text", ["100000000000000000000000000000001", "1.0000000000000000000000000000001", "0.1"]
+)
+def test_a_literal_is_the_number_that_it_says(text: str, count: int) -> None:
+    """However many digits it has: in an interval of rounding around the exact fraction."""
+    low, high = ends(value(text, count=count))
+    assert low <= Fraction(text) <= high
+    assert high - low <= Fraction(text) * Fraction(10) ** -count
+
+
 @pytest.mark.parametrize(
     ("text", "unit"),
-    [("0.333", "1e-3"), ("33.3", "0.1"), ("0.0125", "1e-4"), ("0.30000000000000004", "1e-15")],
+    [
+        ("0.333", "1e-3"),
+        ("33.3", "0.1"),
+        ("0.0125", "1e-4"),
+        ("0.30000000000000004", "1e-15"),
+        ("0.3000000000000000000004", "1e-22"),
+    ],
 )
 def test_one_literal_shifted_by_a_unit_of_its_last_digit(text: str, unit: str) -> None:
     assert last_digit(text) == Decimal(unit)

@@ -30,6 +30,7 @@ MIDTERM = "u = x**3; y = 2 + u + log(1 + u); f = sqrt(y) + sin(y)"
         ("log(x)", 0.01, 2**-7),
         ("log(x)", 0.02, 2**-6),
         ("log(-x)", -0.01, 2**-7),
+        ("log(x)", 1.5 * 2**-80, 2**-80),
         ("log(1 - x) + log(x + 2)", 0.99, 2**-7),
         ("1/x", 1e-12, 2**-41),  # not across the pole, where f is defined again
         ("x**2", 0.0, 2**-3),

@@ -1,12 +1,13 @@
 """The judgement of a formula: what is right, what is wrong, and what cannot be told."""
 
 import pytest
+import sympy
 import torch
 from judging import MIDTERM, judged
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import Counterexample, FormulaPoint, Judgement
-from midterm_cli.part1.judge import judge
+from midterm_cli.part1.judge import _is_proven, judge
 from midterm_cli.part1.parse import parse, parse_program
 from midterm_cli.part1.reference import Reference
 
@@ -102,6 +103,8 @@ def test_nothing_is_judged_where_there_is_no_derivative() -> None:
         ("x**2", "2.0000000001*x", -1.5, 2.5),
         ("3", "1e-100", -1.5, 2.5),
         ("1e-90*x**2", "2.1e-90*x", -1.5, 2.5),
+        # More digits than Decimal computes with.
+        ("x**2", f"2*x + 1{'0' * 31}1 - 1{'0' * 32}", -1.5, 2.5),
         # Undefined where f' is defined.
         ("x", "exp(log(x))/x", -2, 2),
         ("x", "0*(1/0) + 1", -2, 2),
@@ -196,6 +199,50 @@ def test_what_cannot_be_told(
     assert meaning in found.meaning
 
 
+@pytest.mark.parametrize(
+    ("expression", "formula"),
+    [
+        # sympy.simplify takes minutes for these, or ends in an exception.
+        ("sin(x)*sin(2*x)", "exp(-(x - 900)**2)"),
+        ("tan(x) + tan(2*x)", "1/cos(x)**2 + 2/cos(2*x)**2 + exp(-(x - 900)**2)"),
+        ("exp(x)", "exp(x) + exp(-(x - 900)**2)*(x + sin(x) + exp(x) + 1)**50"),
+    ],
+)
+def test_what_sympy_would_work_on_for_minutes_is_not_told(expression: str, formula: str) -> None:
+    program = parse_program(expression)
+    assert not _is_proven(parse(formula, ["x"]), program)
+
+
+@pytest.mark.parametrize(
+    ("expression", "formula"),
+    [
+        ("tan(x)", "1/cos(x)**2"),
+        ("tanh(x)", "1/cosh(x)**2"),
+        ("sin(2*x)", "2*cos(x)**2 - 2*sin(x)**2"),
+        ("x**2", "2*x + sqrt(tan(x)**2 + 1 - 1/cos(x)**2)"),
+        ("sqrt(x**2 + 1)", "x*sqrt(x**2 + 1)/(x**2 + 1)"),
+        ("log(x**2 + 1)", "2*x/(1 + x**2)"),
+        ("u = x**3; f = sin(u)", "3*u*cos(u)/x"),
+    ],
+)
+def test_sympy_proves(expression: str, formula: str) -> None:
+    program = parse_program(expression)
+    known = ["x", *(step.name for step in program[:-1])]
+    assert _is_proven(parse(formula, known), program)
+    assert not _is_proven(parse(f"{formula} + (x - 9)/10**40", known), program)
+
+
+@pytest.mark.parametrize("error", [ValueError, NotImplementedError, OverflowError, MemoryError])
+def test_where_sympy_does_not_finish_nothing_is_proven(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sympy, "together", fail)
+    assert not _is_proven(parse("2*x", ["x"]), parse_program("x**2"))
+
+
 # ---- constants
 
 
@@ -203,7 +250,10 @@ def test_what_cannot_be_told(
     ("expression", "formula", "verdict"),
     [
         ("x**3/9", "0.3333333333*x**2", "right"),
-        ("x**3/9", "0.333333333333333333*x**2", "right"),  # read as a float64
+        ("x**3/9", "0.333333333333333333*x**2", "right"),
+        ("x**3/9", "0.33333333333333331483*x**2", "cannot tell"),  # the float64, to 20 digits
+        ("x**2", "1.0000000000000000000000000000001*2*x", "cannot tell"),
+        ("x**2", "1.00000000000000000000000000000000*2*x", "right"),
         ("x**(1/3)", "0.3333333333333333*x**(-0.6666666666666666)", "right"),
         ("sqrt(2)*x", "1.4142135624", "right"),
         ("0.1*x**2", "0.2*x", "right"),

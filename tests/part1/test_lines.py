@@ -41,7 +41,8 @@ def test_lines_are_numbered_as_in_the_file(tmp_path: Path) -> None:
         (b"# only\n\n", "holds no formula: write one a line"),
         (b"2*x\n\xff\xfe", "is not UTF-8 text"),
         (b"x\n" * 1001, "has more than 1,000 formulas"),
-        (b"#" * 1_000_001, "or 1,000,000 bytes: split it"),
+        (b"#" * 1_000_001, "is larger than 1,000,000 bytes: split it"),
+        ("é".encode() * 500_001, "is larger than 1,000,000 bytes: split it"),  # cut inside an é
     ],
 )
 def test_a_file_that_holds_no_formulas(content: bytes, told: str, tmp_path: Path) -> None:
@@ -105,6 +106,25 @@ def test_a_formula_and_formulas(folder: Path, midterm: Midterm) -> None:
     answer = midterm("autodiff", "--format", "csv")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == (
-        "Error: --format is of the rows of --formulas: give a file of formulas as well\n"
+        "Error: --format is of the rows of --formulas: give a file of them as well\n"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_rows_and_their_format_wherever_the_file_is_named(folder: Path, midterm: Midterm) -> None:
+    (folder / "a.txt").write_text("2*x\n", encoding="utf-8")
+    (folder / "c.yaml").write_text("formulas: a.txt\nnum_points: 11\n", encoding="utf-8")
+    command = "autodiff", "--expression", "x**2", "--format", "jsonl", "--force"
+    for named in (
+        ("--formulas", "a.txt", "--set", "num_points=11"),
+        ("--set", "formulas=a.txt", "--set", "num_points=11"),
+        ("--config", "c.yaml"),
+    ):
+        answer = midterm(*command, *named)
+        assert (answer.code, json.loads(answer.out)["verdict"]) == (0, "right")
+        path = Path(answer.err.splitlines()[-1])  # since stdout does not have it
+        assert (folder / path / "metrics.json").is_file()
+    answer = midterm(*command, "--formulas", "a.txt", "--json", "--output", "other")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("Error: --json and --format both say what is printed")
+    assert not (folder / "other").exists()

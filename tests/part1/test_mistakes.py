@@ -17,6 +17,7 @@ INNER = "(1 + 1 / (1 + u)) * (3 * x**2)"
         ("-" + RIGHT, "it is -1 times the derivative at every point"),
         ("2*" + RIGHT, "it is 2 times the derivative at every point"),
         (RIGHT + "/3", "it is 1/3 times the derivative at every point"),
+        (RIGHT + "*7/360", "it is 7/360 times the derivative at every point"),
         ("1.00000001*" + RIGHT, "it is 1.00000001 times the derivative at every point"),
         (RIGHT + "*(1 + 1e-20)", "it is (1 + 1.0e-20) times the derivative at every point"),
         (RIGHT + "*pi", "it is 3.14159265358979 times the derivative at every point"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from midterm_cli.errors import UserError
-from midterm_cli.part1.expression import FUNCTIONS, Number
+from midterm_cli.part1.expression import FUNCTIONS, Binary, Name, Number
 from midterm_cli.part1.parse import parse, parse_program
 
 
@@ -57,6 +57,26 @@ def test_numbers_in_range_are_read(number: str) -> None:
 def test_numbers_out_of_range_are_shown(number: str, shown: str) -> None:
     told = f"the number '{shown}' is out of range: 1e-100 to 1e100 are allowed"
     assert refusal(number) == told
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *[("0.50", "0.5"), ("1_0.5", "10.5"), (".5", "0.5"), ("1E5", "100000.0"), ("0e9", "0.0")],
+        # A float64 would be another number.
+        ("1.00000000000000000000000001", "1.00000000000000000000000001"),
+        ("2.5000000000000000000000001E-7", "2.5000000000000000000000001e-7"),
+        ("12345678901234567890.5", "12345678901234567890.5"),
+    ],
+)
+def test_numbers_keep_all_their_digits(number: str, text: str) -> None:
+    assert parse(number, []) == parse(text, []) == Number(text)
+    assert parse(f"(x\n + {number})", ["x"]) == Binary("+", Name("x"), Number(text))
+
+
+@pytest.mark.parametrize("number", ["1e400", "1e-400", "1e99999999999999999999"])
+def test_numbers_beyond_any_float_are_out_of_range(number: str) -> None:
+    assert f"the number '{number.replace('e4', 'e+4')}' is out of range" in refusal(number)
 
 
 def test_powers_up_to_the_largest_are_read() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from midterm_cli.part1.expression import evaluate, torch_arithmetic
 from midterm_cli.part1.parse import parse, parse_program
 from midterm_cli.part1.samples import near_ends, sample, turning_points
 
@@ -85,10 +86,18 @@ def test_what_lies_inside_a_turn_is_found_in_its_turn() -> None:
 def test_where_nothing_turns_nothing_is_added() -> None:
     assert len(distances("exp(x)", 0.0)) == 30  # the sign of x alone: three points in ten passes
     assert len(turning_points([parse("exp(x)", ["x"])], parse_program("x"), GRID[GRID > 0.1])) == 0
-    # Rounding alone is no turn.
-    assert len(turning_points([parse("exp(x)/exp(x)", ["x"])], parse_program("x"), GRID + 3)) == 0
+    # Rounding alone is no turn: of a product that is 1 - 1.1e-16, 1 or 1 + 2.2e-16.
+    constant = parse("exp(x)*exp(-x)", ["x"])
+    assert len(evaluate(constant, {"x": GRID + 3}, torch_arithmetic(GRID)).unique()) > 1
+    assert len(turning_points([constant], parse_program("x"), GRID + 3)) == 0
 
 
 def test_a_rapid_oscillation_is_bounded() -> None:
     found = turning_points([parse("sin(5000*x)", ["x"])], parse_program("x"), GRID)
     assert 0 < len(found) <= 600
+
+
+def test_a_rapid_oscillation_leaves_points_for_the_other_parts() -> None:
+    exprs = [parse(text, ["x"]) for text in ("sin(5000*x)", "x - 0.7")]
+    found = turning_points(exprs, parse_program("x"), GRID)
+    assert float((found - 0.7).abs().min()) < 1e-6

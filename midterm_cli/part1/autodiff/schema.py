@@ -144,7 +144,9 @@ class Point(Record):
     x: float
     f: float = Field(description="the nearest float64, where the expression is known so closely")
     f_computed: float | None = Field(None, description="in the arithmetic of the run")
-    intermediates: dict[str, float] = Field(description="by name, in order of evaluation")
+    intermediates: dict[str, float | None] = Field(
+        description="by name, in order of evaluation; null where dtype has no such number"
+    )
     derivative: PointDerivative
     finite_difference: FiniteDifference | None
     comparison: Comparisons

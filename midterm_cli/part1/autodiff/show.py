@@ -118,8 +118,6 @@ def _count(lines: Sequence[JudgedLine]) -> str:
 
 def rows(lines: Sequence[JudgedLine], row_format: str) -> str:
     """A header and a line for each formula as CSV, or a JSON object a line (`jsonl`)."""
-    if not lines:
-        return ""
     if row_format == "jsonl":
         return "".join(f"{line.model_dump_json()}\n" for line in lines)
     text = io.StringIO()

@@ -159,11 +159,11 @@ def symbolic(program: Program, points: Sequence[float]) -> Values:
             return [None] * len(points)
         # SymPy's own evalf takes twice as long for each level of nesting; this does not.
         function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
+        return [_settled(function, x) for x in points]
     except (ValueError, NotImplementedError) as error:
         raise SymbolicError(str(error)) from error
     except (OverflowError, MemoryError) as error:
         raise SymbolicError("a constant is too large") from error
-    return [_settled(function, x) for x in points]
 
 
 def _settled(function: Callable[[Any], Any], x: float) -> float | None:

@@ -144,7 +144,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "train": ["train", *problem, "--seeds", "1", "--epochs", "1"],
         "train-groups": ["train", *problem, "--seeds", "3", "--epochs", "3"],
         "lr-sweep": [
-            *("lr-sweep", *problem, "--seeds", "4", "--epochs", "4", "--start-lr", "4e-3"),
+            *("lr-sweep", *problem, "--seeds", "4", "--epochs", "4", "--start-lr", "2e-3"),
             *("--set", "tolerance=1"),
         ],
     }

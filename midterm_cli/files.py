@@ -94,7 +94,7 @@ def _remove_abandoned(path: Path) -> None:
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+    except (ProcessLookupError, OverflowError):  # no process has such a number, or can have
         return False
     except PermissionError:
         pass

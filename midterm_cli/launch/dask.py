@@ -365,7 +365,7 @@ def _address(cluster: Cluster) -> str:
         return str(json.loads(path.read_bytes())["address"])
     except OSError as error:
         reason = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):  # no JSON, no such key, no object
         reason = "it holds no address"
     raise UserError(
         f"cannot read the scheduler file {printable(path)}: {reason}\n"
@@ -390,7 +390,7 @@ def _require_scheduler(address: str, seconds: float) -> None:
         reason = "" if found == "Scheduler" else f"a {found} does"
     except TimeoutError:
         reason = f"within {seconds:g} s"
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:  # Dask's, of an address
         reason = str(error).partition("\n")[0]
     except Exception:  # whatever comes of bytes that are not Dask's
         reason = "something else does"

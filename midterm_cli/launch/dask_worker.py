@@ -79,7 +79,7 @@ def unpickled(problem: bytes) -> Any:
     """A problem, for the jobs of this worker; a JobError for them to raise if it cannot be read."""
     try:
         return pickle.loads(problem)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the driver is told
         return _job_error(error)
 
 
@@ -105,7 +105,7 @@ def run_job(problem: str, job: bytes) -> Result:
     try:
         work, arguments = pickle.loads(job)
         last = _last_event(work(copy, *arguments))
-    except Exception as error:
+    except Exception as error:  # whatever a job raises goes to the driver, as text
         raise _job_error(error) from None
     return Result(last, {"worker": str(worker.name), "host": socket.gethostname()})
 

@@ -160,7 +160,7 @@ def symbolic(program: Program, points: Sequence[float]) -> Values:
         # SymPy's own evalf takes twice as long for each level of nesting; this does not.
         function = sympy.lambdify(symbol, slope, "mpmath", cse=True)
         return [_settled(function, x) for x in points]
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError) as error:  # what SymPy cannot do
         raise SymbolicError(str(error)) from error
     except (OverflowError, MemoryError) as error:
         raise SymbolicError("a constant is too large") from error
@@ -182,6 +182,7 @@ def _real(function: Callable[[Any], Any], x: float, count: int) -> float | None:
 
     with mpmath.workdps(count):
         try:
-            return finite(float(function(mpmath.mpf(x))))
-        except (ArithmeticError, ValueError, TypeError):
+            value = function(mpmath.mpf(x))
+            return None if isinstance(value, mpmath.mpc) else finite(float(value))
+        except (ArithmeticError, ValueError):  # mpmath's at a pole, as of log(0), and beyond floats
             return None

@@ -230,7 +230,7 @@ def constant(expr: Expr) -> float | None:
         return None
     try:
         value = evaluate(expr, {}, MATH)
-    except (ArithmeticError, ValueError):
+    except (ArithmeticError, ValueError):  # math's, of 1/0 and of log(-1)
         return None
     # math turns a negative base with a fractional exponent into a complex number.
     return value if isinstance(value, float | int) and math.isfinite(value) else None

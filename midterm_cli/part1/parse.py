@@ -108,6 +108,7 @@ def _restore_decimals(tree: ast.Expression, text: str) -> None:
     """Give the literals of `tree` that Python has cut to float64 all the digits that they have."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, float):
+            # Its type does not know Decimal, which only _build reads.
             node.value = _decimal(str(ast.get_source_segment(text, node)))  # type: ignore[assignment]
 
 

@@ -130,7 +130,7 @@ class _Renderer:
                     text = self._inline(node)
                     yield Markup('<p class="notice" role="note">{}</p>').format(text)
                 case _:
-                    raise NotImplementedError(node.type)
+                    raise NotImplementedError(node.type)  # no template of ours has it
 
     def _paragraph(self, node: SyntaxTreeNode) -> Markup:
         text = self._inline(node)
@@ -217,7 +217,7 @@ class _Renderer:
             case "strong" | "em":
                 return Markup(f"<{node.tag}>{{}}</{node.tag}>").format(self._pieces(node))
             case _:
-                raise NotImplementedError(node.type)
+                raise NotImplementedError(node.type)  # no template of ours has it
 
 
 def _box(name: str, content: Markup, kind: str = "scroll") -> Markup:

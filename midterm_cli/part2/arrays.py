@@ -28,8 +28,8 @@ def read_array(key: str, path: str) -> Tensor:
         float64, finite, of the shape that the file has; a .csv always has two axes.
 
     Raises:
-        UserError: there is no such file, or it has no numbers, more than MAX_DIMENSION², or one that
-            is not finite.
+        UserError: there is no such file, or it has no numbers, more than MAX_DIMENSION², or one
+            that is not finite.
     """
     what = f"{key} file {printable(path)}"
     array = _load(key, Path(path), what)

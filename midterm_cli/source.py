@@ -45,13 +45,14 @@ def code_sha256(package: str) -> str:
     """A digest of the code that computes an experiment; formatting and comments do not count.
 
     That is its own folder and what stands beside it in its part, without what shows results, and
-    the data's.
+    what all parts share: layers and data.
 
     Args:
         package: of the experiment, such as midterm_cli.part3.train.
     """
     own = PACKAGE.parent.joinpath(*package.split("."))
-    paths = [*own.glob("*.py"), *own.parent.glob("*.py"), *(PACKAGE / "data").glob("*.py")]
+    folders = own, own.parent, PACKAGE / "layers", PACKAGE / "data"
+    paths = [path for folder in folders for path in folder.glob("*.py")]
     whole = hashlib.sha256()
     for path in sorted(paths):
         if path.name not in _SHOWING:

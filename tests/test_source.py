@@ -77,6 +77,7 @@ FILES = {
     "part9/new/show.py": "B = 1\n",
     "part9/other/run.py": "C = 1\n",
     "data/idx.py": "D = 1\n",
+    "layers/walk.py": "F = 1\n",
     "cli/parts.py": "E = 1\n",
 }
 
@@ -87,6 +88,7 @@ FILES = {
         ("part9/new/run.py", ("A = 1", "A = 2"), True),
         ("part9/shared.py", ("2 * x", "x * 2"), True),
         ("data/idx.py", ("D = 1", "D = 2"), True),
+        ("layers/walk.py", ("F = 1", "F = 2"), True),
         ("part9/new/show.py", ("B = 1", "B = 2"), False),
         ("part9/other/run.py", ("C = 1", "C = 2"), False),
         ("cli/parts.py", ("E = 1", "E = 2"), False),

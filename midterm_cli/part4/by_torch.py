@@ -5,42 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from midterm_cli.experiment import Record
-from midterm_cli.part4.arithmetic import Window
+from midterm_cli.layers.arithmetic import Window
+from midterm_cli.layers.build import pooling
 
 MAX_REAL = 10_000_000
 """With more multiplications or numbers PyTorch is asked on its meta device, which computes shapes
 alone but takes a second or two to load."""
-
-
-def convolution(
-    in_channels: int,
-    out_channels: int,
-    windows: Sequence[Window],
-    groups: int,
-    bias: bool,
-    device: torch.device | str,
-) -> nn.Module:
-    """torch.nn.Conv1d or Conv2d with these windows, one for each axis."""
-    kind: Any = {1: nn.Conv1d, 2: nn.Conv2d}[len(windows)]
-    layer: nn.Module = kind(
-        in_channels,
-        out_channels,
-        kernel_size=tuple(window.kernel_size for window in windows),
-        stride=tuple(window.stride for window in windows),
-        padding=tuple(window.padding for window in windows),
-        dilation=tuple(window.dilation for window in windows),
-        groups=groups,
-        bias=bias,
-        device=device,
-    )
-    return layer
 
 
 def count_products(
@@ -120,23 +96,6 @@ def pool(x: Tensor, windows: Sequence[Window], outputs: Sequence[int], kind: str
     padded = functional.pad(x, (left, left, top, top), value=-math.inf if kind == "max" else 0)
     pooled = pooling([replace(window, padding=0) for window in windows], kind)(padded)
     return pooled[..., : outputs[0], : outputs[1]]
-
-
-def pooling(windows: Sequence[Window], kind: str) -> nn.Module:
-    """torch.nn's pooling with these windows, one for each axis, whose padding it accepts."""
-    kernel, stride, padding, dilation = (
-        tuple(getattr(window, key) for window in windows)
-        for key in ("kernel_size", "stride", "padding", "dilation")
-    )
-    ceil_mode, axes = windows[0].ceil_mode, len(windows)
-    layer: nn.Module
-    if kind == "max":
-        make: Any = {1: nn.MaxPool1d, 2: nn.MaxPool2d}[axes]
-        layer = make(kernel, stride, padding, dilation, ceil_mode=ceil_mode)
-    else:
-        make = {1: nn.AvgPool1d, 2: nn.AvgPool2d}[axes]
-        layer = make(kernel, stride, padding, ceil_mode)
-    return layer
 
 
 def windows_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from midterm_cli.part4.arithmetic import Window
+from midterm_cli.layers.arithmetic import Window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from midterm_cli.experiment import Count, ExperimentConfig, Record
-from midterm_cli.part4.arithmetic import Window, make_windows
-from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+from midterm_cli.layers.arithmetic import Window, make_windows
+from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
 
 # Configs
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Table
-from midterm_cli.part4.arithmetic import Window
+from midterm_cli.layers.arithmetic import Window
 from midterm_cli.part4.conv_stack import run as stack_run
 from midterm_cli.part4.conv_stack.show import draw, summarize
 

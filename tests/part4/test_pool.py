@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from packaged import run
 from windows import Sizes, poolings
 
+from midterm_cli.layers.arithmetic import Operations, Window
 from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import Operations, Window
 from midterm_cli.part4.pool import run as pool_run
 
 Midterm = Callable[..., Answer]

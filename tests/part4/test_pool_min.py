@@ -17,8 +17,8 @@ from windows import Sizes, poolings
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Table
+from midterm_cli.layers.arithmetic import Window, num_in_padding, output_sizes
 from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import Window, num_in_padding, output_sizes
 from midterm_cli.part4.pool_min import run as pool_min_run
 from midterm_cli.part4.pool_min.run import count_minima, min_pool, min_pool_directly
 from midterm_cli.part4.pool_min.show import draw, summarize

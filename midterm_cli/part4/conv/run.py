@@ -8,8 +8,8 @@ from math import prod
 import torch
 
 from midterm_cli.experiment import Context, Output
-from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers import build
+from midterm_cli.layers.arithmetic import (
     Cost,
     Window,
     check_groups,
@@ -18,9 +18,10 @@ from midterm_cli.part4.arithmetic import (
     output_sizes,
     product_step,
 )
+from midterm_cli.layers.sizes import per_axis
+from midterm_cli.part4 import by_torch
 from midterm_cli.part4.conv.schema import Config, Results, TorchCounts
 from midterm_cli.part4.schema import Counts
-from midterm_cli.part4.sizes import per_axis
 
 
 def run(config: Config, context: Context) -> Output:
@@ -71,7 +72,7 @@ def _by_torch(
     numbers = config.in_channels * prod(padded) + cost.parameters
     small = max(numbers, cost.macs) <= by_torch.MAX_REAL
     device = device if small else torch.device("meta")
-    layer = by_torch.convolution(
+    layer = build.convolution(
         config.in_channels, config.out_channels, windows, config.groups, config.bias, device
     )
     if small:

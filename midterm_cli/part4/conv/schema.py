@@ -6,9 +6,9 @@ from pydantic import Field
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count
-from midterm_cli.part4.arithmetic import Window, make_windows
+from midterm_cli.layers.arithmetic import Window, make_windows
+from midterm_cli.layers.sizes import AtLeast1, Channels, PerAxis
 from midterm_cli.part4.schema import AtLeastOne, ConvConfig, Counts, ImageShape, Steps
-from midterm_cli.part4.sizes import AtLeast1, Channels, PerAxis
 
 
 class Config(ConvConfig):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from midterm_cli.part4.arithmetic import Window, reads
+from midterm_cli.layers.arithmetic import Window, reads
 from midterm_cli.part4.conv_stack.schema import Level, Results, Trace
 
 if TYPE_CHECKING:

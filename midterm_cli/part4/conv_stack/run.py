@@ -7,17 +7,17 @@ from itertools import takewhile
 from math import prod
 
 import numpy as np
-from torch import nn
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
+from midterm_cli.layers import build
+from midterm_cli.layers.arithmetic import AXES, Operations, ReceptiveField, Window, crossed
+from midterm_cli.layers.schema import Conv, Linear, Pool
+from midterm_cli.layers.sizes import per_axis
+from midterm_cli.layers.walk import FeatureMap, LayerCost, walk
 from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import AXES, Operations, ReceptiveField, Window, crossed
 from midterm_cli.part4.conv_stack.schema import Config, LayerRow, Level, Results, Trace
-from midterm_cli.part4.layers import Conv, Flatten, Linear, Pool, Relu
 from midterm_cli.part4.schema import Counts, TorchCheck
-from midterm_cli.part4.sizes import per_axis
-from midterm_cli.part4.walk import FeatureMap, LayerCost, walk
 
 MAX_WORDS = 40
 
@@ -247,7 +247,7 @@ def _compare_layers(config: Config, sizes: Sequence[int], costs: Sequence[LayerC
     shape = [1, config.channels, *sizes]
     wrong = []
     for number, cost in enumerate(costs, 1):
-        module = _module(cost, shape[1])
+        module = build.module(cost, "meta")
         shape, flops = by_torch.count_flops(module, shape)
         ours = Counts(output_shape=cost.after.shape, parameters=cost.parameters, macs=cost.macs)
         theirs = Counts(
@@ -257,23 +257,6 @@ def _compare_layers(config: Config, sizes: Sequence[int], costs: Sequence[LayerC
         )
         wrong += [f"layer {number}: {line}" for line in by_torch.disagreements(ours, theirs)]
     return wrong
-
-
-def _module(cost: LayerCost, channels: int) -> nn.Module:
-    """PyTorch's layer on the meta device, for so many channels (or values) of input."""
-    match cost.layer:
-        case Conv() as layer:
-            return by_torch.convolution(
-                channels, layer.out_channels, cost.windows, layer.groups, layer.bias, "meta"
-            )
-        case Pool() as layer:
-            return by_torch.pooling(cost.windows, layer.kind)
-        case Relu():
-            return nn.ReLU()
-        case Flatten():
-            return nn.Flatten()
-        case Linear() as layer:
-            return nn.Linear(channels, layer.out_features, layer.bias, device="meta")
 
 
 def _compare_trace(

@@ -9,10 +9,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, ExperimentConfig, Record, require_lengths
-from midterm_cli.part4.arithmetic import Operations
-from midterm_cli.part4.layers import Layer
+from midterm_cli.layers.arithmetic import Operations
+from midterm_cli.layers.schema import Layer
+from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
 from midterm_cli.part4.schema import AtLeastOne, Shape, Steps, TorchCheck
-from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
 
 
 def _require_window(numbers: list[int]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from midterm_cli.experiment import Table
-from midterm_cli.part4.arithmetic import Operations
+from midterm_cli.layers.arithmetic import Operations
 from midterm_cli.part4.conv_stack.picture import draw_cones, draw_fields
 from midterm_cli.part4.conv_stack.schema import Config, Results
 from midterm_cli.part4.schema import torch_verdict

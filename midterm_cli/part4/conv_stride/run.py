@@ -16,8 +16,8 @@ from torch.nn import functional
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers import build
+from midterm_cli.layers.arithmetic import (
     conv_cost,
     crossed,
     dotted,
@@ -25,9 +25,10 @@ from midterm_cli.part4.arithmetic import (
     output_size_steps,
     output_sizes,
 )
+from midterm_cli.layers.sizes import per_axis
+from midterm_cli.part4 import by_torch
 from midterm_cli.part4.conv_stride.schema import Config, Image, Results, StrideCost
 from midterm_cli.part4.schema import Counts, TorchCheck
-from midterm_cli.part4.sizes import per_axis
 
 MAX_MACS = 10_000_000_000
 """Of all that is measured, each time counted: seconds on one core, with large kernels a minute."""
@@ -123,7 +124,7 @@ def _count(config: Config, stride: Stride) -> _Count:
     kernel = [window.kernel_size for window in windows]
     cost = conv_cost(config.in_channels, config.out_channels, 1, kernel, output, bias=False)
     shape = [config.out_channels, *output]
-    layer = by_torch.convolution(
+    layer = build.convolution(
         config.in_channels, config.out_channels, windows, 1, bias=False, device="meta"
     )
     theirs, flops = by_torch.count_flops(layer, [1, config.in_channels, *sizes])

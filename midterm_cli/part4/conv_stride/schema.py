@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Matrix, NotNegative, Positive, Record, require_lengths
+from midterm_cli.layers.sizes import AtLeast1, PerAxis
 from midterm_cli.part4.schema import AtLeastOne, ConvConfig, ImageShape, Shape, Steps, TorchCheck
-from midterm_cli.part4.sizes import AtLeast1, PerAxis
 
 
 class Config(ConvConfig):

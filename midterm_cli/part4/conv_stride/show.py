@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from midterm_cli.experiment import Table
-from midterm_cli.part4.arithmetic import crossed
+from midterm_cli.layers.arithmetic import crossed
 from midterm_cli.part4.conv_stride.schema import Config, Image, Results
 from midterm_cli.part4.schema import torch_verdict
 

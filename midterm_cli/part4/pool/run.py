@@ -12,8 +12,8 @@ from torch import Tensor
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers import build
+from midterm_cli.layers.arithmetic import (
     Window,
     num_in_padding,
     output_size_steps,
@@ -21,8 +21,9 @@ from midterm_cli.part4.arithmetic import (
     pool_cost,
     product_step,
 )
+from midterm_cli.layers.sizes import per_axis
+from midterm_cli.part4 import by_torch
 from midterm_cli.part4.pool.schema import Config, PoolCounts, Results, TorchPoolCounts
-from midterm_cli.part4.sizes import per_axis
 
 
 def run(config: Config, context: Context) -> Output:
@@ -119,7 +120,7 @@ def _count_reads(windows: Sequence[Window], output: Sequence[int], small: bool) 
     unpadded = [replace(window, padding=0, ceil_mode=False) for window in windows]
     if small:
         return by_torch.count_products(1, 1, 1, ends, unpadded)
-    layer = by_torch.convolution(1, 1, unpadded, 1, bias=False, device="meta")
+    layer = build.convolution(1, 1, unpadded, 1, bias=False, device="meta")
     return by_torch.count_flops(layer, (1, 1, *ends))[1] // 2
 
 

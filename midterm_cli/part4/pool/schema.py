@@ -8,8 +8,8 @@ from pydantic import Field
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Record
+from midterm_cli.layers.sizes import AtLeast1, Channels, PerAxis
 from midterm_cli.part4.schema import AtLeastOne, ImageShape, PoolConfig, Shape, Steps
-from midterm_cli.part4.sizes import AtLeast1, Channels, PerAxis
 
 
 class Config(PoolConfig):

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers.arithmetic import (
     Window,
     num_in_padding,
     output_size_steps,
@@ -20,8 +19,9 @@ from midterm_cli.part4.arithmetic import (
     pool_cost,
     product_step,
 )
+from midterm_cli.layers.sizes import per_axis
+from midterm_cli.part4 import by_torch
 from midterm_cli.part4.pool_min.schema import Check, Checks, Config, Results
-from midterm_cli.part4.sizes import per_axis
 
 MAX_NUMBERS = 10_000_000
 """Of the padded input, and of all windows together: 80 MB each in float64."""

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Matrix, NotNegative, Record, require_lengths
+from midterm_cli.layers.sizes import PerAxis
 from midterm_cli.part4.schema import AtLeastOne, PoolConfig, Steps
-from midterm_cli.part4.sizes import PerAxis
 
 MAX_INPUT = 64
 """Rows and columns of an input: its values and gradients are all in the results."""

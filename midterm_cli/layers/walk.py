@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from midterm_cli.errors import UserError
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers.arithmetic import (
     Operations,
     ReceptiveField,
     Window,
@@ -21,7 +21,7 @@ from midterm_cli.part4.arithmetic import (
     pool_cost,
     product_step,
 )
-from midterm_cli.part4.layers import Conv, Flatten, Layer, Linear, Pool, Relu
+from midterm_cli.layers.schema import Conv, Flatten, Layer, Linear, Pool, Relu
 
 MAX_MAP = 16_384
 """Positions of a map along an axis: PyTorch counts bytes in 64 bits."""

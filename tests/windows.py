@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from midterm_cli.part4.arithmetic import Window
+from midterm_cli.layers.arithmetic import Window
 
 Sizes = tuple[int, int]
 Windows = tuple[Window, Window]

@@ -15,7 +15,7 @@ from math import prod
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Count, Record
-from midterm_cli.part4.sizes import per_axis
+from midterm_cli.layers.sizes import per_axis
 
 AXES = {1: ("length",), 2: ("height", "width")}
 """Names of the axes of an input, by their number."""

@@ -22,8 +22,8 @@ from windows import (
 )
 
 from midterm_cli.errors import UserError
-from midterm_cli.part4 import by_torch
-from midterm_cli.part4.arithmetic import (
+from midterm_cli.layers import build
+from midterm_cli.layers.arithmetic import (
     Operations,
     ReceptiveField,
     Window,
@@ -37,6 +37,7 @@ from midterm_cli.part4.arithmetic import (
     pool_cost,
     reads,
 )
+from midterm_cli.part4 import by_torch
 from midterm_cli.part4.conv_stack.run import reads_of_all
 
 
@@ -50,7 +51,7 @@ class Convolution:
     bias: bool
 
     def module(self) -> nn.Module:
-        return by_torch.convolution(
+        return build.convolution(
             self.in_channels, self.out_channels, self.windows, self.groups, self.bias, "cpu"
         )
 
@@ -99,7 +100,7 @@ def test_output_and_verdict_of_a_pooling_are_those_of_pytorch(
         for window in pair
     )
     try:
-        pooled = by_torch.pooling([vertical, horizontal], kind)(torch.zeros(1, 1, *sizes))
+        pooled = build.pooling([vertical, horizontal], kind)(torch.zeros(1, 1, *sizes))
         theirs = list(pooled.shape[2:])
     except RuntimeError:
         theirs = None
@@ -346,9 +347,9 @@ def test_receptive_field_is_where_the_gradient_is(
     fields = [ReceptiveField(), ReceptiveField()]
     for pair, convolve in layers:
         module = (
-            by_torch.convolution(1, 1, pair, 1, False, "cpu")
+            build.convolution(1, 1, pair, 1, False, "cpu")
             if convolve
-            else by_torch.pooling(pair, "average")
+            else build.pooling(pair, "average")
         )
         for parameter in module.parameters():
             nn.init.uniform_(parameter, 0.5, 1.5)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from midterm_cli.part4.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
 
 # A layer is a short line of a config, so keys that are mostly left alone have defaults, PyTorch's
 # own. (A list replaces the packaged one as a whole: its defaults cannot stand in a file of their

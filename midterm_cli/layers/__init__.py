@@ -1,0 +1,1 @@
+"""The layers of a network: shapes, costs, what an output sees, and the network of PyTorch."""

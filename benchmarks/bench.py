@@ -34,6 +34,7 @@ from midterm_cli.launch.launcher import Launcher, launcher, num_workers
 from midterm_cli.part3.ensemble import Ensemble
 from midterm_cli.part3.lr_sweep.run import run as run_sweep
 from midterm_cli.part3.lr_sweep.schema import Config as SweepConfig
+from midterm_cli.part3.network import MLP
 from midterm_cli.part3.problem import Problem, arithmetic
 from midterm_cli.part3.train.run import run as run_training
 from midterm_cli.part3.train.schema import Config as TrainConfig
@@ -86,6 +87,12 @@ def make_problem(*assignments: str) -> Problem:
     """The learning problem of `midterm train`, with some keys changed."""
     config = cast(TrainConfig, resolve.resolve("train", None, assignments).config)
     return Problem(config, Context(CPU, data_dir()))
+
+
+def sizes_of(problem: Problem) -> tuple[int, ...]:
+    """Of the perceptron."""
+    assert isinstance(problem.network, MLP)
+    return problem.network.sizes
 
 
 def our_steps(ensemble: Ensemble, num: int) -> Contestant:
@@ -147,7 +154,7 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
     """The race of `bench_step`."""
     problem = make_problem()
     x, y = plain_data(problem)
-    sizes = problem.architecture.sizes
+    sizes = sizes_of(problem)
     contestants: dict[str, Contestant] = {}
     for text, gamma in (("with an average", 1e-3), ("without", None)):
         gammas = () if gamma is None else (gamma,)
@@ -206,7 +213,7 @@ def on_cores(launch: Launcher, problem: Problem, cores: int) -> Contestant:
 
     What the cores of a machine give together is often less than what one gives, times their number.
     """
-    sizes = problem.architecture.sizes
+    sizes = sizes_of(problem)
     # Forward, gradient of the weights, and gradient of the inputs but for the first layer.
     weights = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
     flops = 2 * 8 * (3 * sum(weights) - weights[0])
@@ -237,10 +244,10 @@ def bench_growth(rounds: int) -> Rows:
     for change in changes:
         problem = make_problem(change)
         x, y = plain_data(problem)
-        num = 400 if problem.architecture.num_parameters < 200_000 else 60
+        num = 400 if problem.network.num_parameters < 200_000 else 60
         ensemble = problem.ensemble([0], [1e-4])
         with arithmetic(problem.threads(1, CORES)) as threads:
-            loop = optimizer_loop(x, y, problem.architecture.sizes, 1e-4, None, 8)
+            loop = optimizer_loop(x, y, sizes_of(problem), 1e-4, None, 8)
             contestants = {
                 "torch.optim.SGD": on_threads(CORES, plain_steps(loop, num)),
                 "ours": on_threads(threads, our_steps(ensemble, num)),
@@ -285,7 +292,7 @@ def bench_sweep(rounds: int) -> Rows:
 
     def three_runs() -> int:
         for lr in (1e-3, 2e-3, 4e-3):
-            loop = notebook_loop(x, y, problem.architecture.sizes, lr, None, 8)
+            loop = notebook_loop(x, y, sizes_of(problem), lr, None, 8)
             loop(problem.num_updates)
         return 1
 

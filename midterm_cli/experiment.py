@@ -68,6 +68,10 @@ class ExperimentConfig(BaseModel):
     GONE: ClassVar[Mapping[str, str]] = {}
     """Keys of earlier versions, each with the reason why it went."""
 
+    BORROWED: ClassVar[Mapping[str, str]] = {}
+    """Keys whose value may be the name of a packaged config, or a YAML file, that has what is meant
+    under another key: layers, for a network."""
+
     seed: int = Field(ge=0, lt=2**32, description="seed of everything random in the run")
     device: str = Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -78,6 +82,15 @@ class ExperimentConfig(BaseModel):
     def input_files(self) -> list[Path]:
         """The files that the config names, beside a dataset: their content decides the results."""
         return []
+
+    @property
+    def runs_code(self) -> list[str]:
+        """Keys that name a file whose code the run executes."""
+        return []
+
+    def idle(self) -> Mapping[str, str]:
+        """Keys that change nothing beside the others, each with what it is of."""
+        return {}
 
 
 class Record(BaseModel):
@@ -118,18 +131,20 @@ class Output:
 
     Attributes:
         results: for metrics.json.
-        checkpoint: tensors worth keeping, or None; saved as checkpoint.pt.
+        checkpoint: tensors worth keeping, by nested names, or None; saved as checkpoint.pt.
         provenance: what only the experiment knows about where its numbers come from, such as
             data_sha256.
         failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
         warnings: lines that the user must see.
+        files: what else is to be kept in the run folder, by name.
     """
 
     results: Results
-    checkpoint: Mapping[str, torch.Tensor] | None = None
+    checkpoint: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failed: bool = False
     warnings: Sequence[str] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,51 @@ DataDir = Annotated[
         "else data/ of the checkout that midterm runs from, else midterm/ in the user's cache.",
     ),
 ]
-Activation = Annotated[
-    str | None, typer.Option("--activation", metavar="NAME", help="relu, identity or tanh.")
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="mlp; a packaged config or a YAML file with layers, such as conv_stack; or "
+        "FILE.py:NAME, a torch.nn.Module, whose code is run.",
+    ),
 ]
+HiddenSizes = Annotated[
+    str | None, typed("N,N,…", "Widths of the hidden layers of an mlp: 64,32.", "--hidden-sizes")
+]
+Activation = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        metavar="NAME",
+        help="Of an mlp: relu, identity, tanh, sigmoid, leaky_relu or gelu.",
+    ),
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="NAME", help="sgd, adam, adamw or rmsprop."),
+]
+Momentum = Annotated[float | None, typed("NUMBER", "Of sgd and rmsprop, in [0, 1).")]
+Nesterov = Annotated[
+    bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum, of sgd.")
+]
+WeightDecay = Annotated[
+    float | None, typed("NUMBER", "Added to the gradient; decoupled with adamw.", "--weight-decay")
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="NAME",
+        help="Of the learning rate, which is its peak: constant, linear, cosine or step.",
+    ),
+]
+Warmup = Annotated[float | None, typed("EPOCHS", "Over which the learning rate rises.")]
+Normalize = Annotated[
+    str | None,
+    typer.Option("--normalize", metavar="NAME", help="Of the pixels: none, unit or standard."),
+]
+BatchSize = Annotated[int | None, typed("N", "Examples in a minibatch.", "--batch-size")]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -133,13 +133,50 @@ def _validated(
     for layer in layers:
         _merge(values, layer.values, layer.origin, origins)
     config_class = experiment.config_class
+    for key, wanted in config_class.BORROWED.items():
+        values[key] = _borrowed(values.get(key), wanted)
     try:
         # Strict: "3" is not 3, true is not 1, 3.0 is not an integer.
-        return config_class.model_validate(values, strict=True), origins
+        config = config_class.model_validate(values, strict=True)
     except ValidationError as error:
         raise UserError(
             explain(error.errors(), config_class, lambda path: _origin(origins, path))
         ) from None
+    _require_effect(config, layers[0].values, origins)
+    return config, origins
+
+
+def _borrowed(value: Any, wanted: str) -> Any:
+    """What a packaged config or a YAML file has under a key, if the value names one."""
+    if not isinstance(value, str) or not (value in presets() or value.endswith((".yaml", ".yml"))):
+        return value
+    path = preset_path(value) if value in presets() else Path(value)
+    values = yaml.load_file(path)
+    if wanted not in values:
+        raise UserError(f"{printable(value)} has no key {wanted}: choose a config that has one")
+    return values[wanted]
+
+
+def _require_effect(
+    config: ExperimentConfig, defaults: Mapping[str, Any], origins: Mapping[str, str]
+) -> None:
+    """Refuse a key that was set, and changes nothing beside the others.
+
+    Raises:
+        UserError: names each, and what it is of.
+    """
+    values = plain(config)
+    lines = [
+        f"{key} ({origins[key]}) changes nothing here: it is of {of}"
+        for key, of in config.idle().items()
+        if values[key] != defaults[key] or _is_option(origins[key])
+    ]
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def _is_option(origin: str) -> bool:
+    return origin.startswith("--") and origin != "--set"
 
 
 def _merge(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 import sys
 import traceback
 import weakref
@@ -17,6 +16,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midterm_cli.errors import UserError
+from midterm_cli.layers.reference import split
 from midterm_cli.text import closest, did_you_mean, printable, shortened
 
 if TYPE_CHECKING:
@@ -44,33 +44,13 @@ class Source(NamedTuple):
         return printable(f"{self.file}:{self.name}")
 
 
-def is_reference(text: str) -> bool:
-    """Whether a text names a Python file, FILE.py:NAME; `read` refuses one without NAME."""
-    return _REFERENCE.fullmatch(text) is not None
-
-
-def file_of(reference: str) -> Path:
-    """The file of a text that `is_reference`."""
-    return Path(_split(reference)[0])
-
-
-_REFERENCE = re.compile(r"([^\0]*\.py)(?::([^\0]*))?")
-
-
-def _split(reference: str) -> tuple[str, str]:
-    parts = _REFERENCE.fullmatch(reference)
-    if parts is None:
-        raise UserError(f"{printable(reference)} is not FILE.py:NAME, with a class or a function")
-    return parts[1], parts[2] or ""
-
-
 def read(reference: str) -> Source:
     """Read the file of FILE.py:NAME, and execute nothing of it.
 
     Raises:
         UserError: there is no NAME, or the file is not there, not a file, too large or not UTF-8.
     """
-    file, name = _split(reference)
+    file, name = split(reference)
     path, shown = Path(file), printable(file)
     if not name:
         raise UserError(f"say which class or function of {shown} makes the network: {shown}:NAME")

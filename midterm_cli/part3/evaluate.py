@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from midterm_cli.part3.information import Information, information
-from midterm_cli.part3.network import forward
-from midterm_cli.part3.schema import Activation
+from midterm_cli.part3.network import MLP, Network
 
 # Rows of one matmul: large enough for the BLAS, small enough to stay in the cache.
 _ROWS = 2000
@@ -36,6 +35,25 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """How inputs are made of images: (image - mean) · factor.
+
+    Attributes:
+        mean: (pixels,); its dtype is that of the arithmetic.
+        factor: a number.
+    """
+
+    mean: Tensor
+    factor: float = 1.0
+
+    def of(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+        """Inputs (n, pixels) of images (n, pixels), in `out` if there is one."""
+        x = images.to(self.mean.dtype, copy=True) if out is None else out.copy_(images)
+        x.sub_(self.mean)
+        return x if self.factor == 1 else x.mul_(self.factor)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What one model does on one set.
 
@@ -52,10 +70,10 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
+    network: Network,
     models: Sequence[Sequence[Tensor]],
     examples: Examples,
-    mean: Tensor,
-    activation: Activation,
+    inputs: Inputs,
     rows: Tensor | None = None,
     *,
     with_information: bool = False,
@@ -63,17 +81,18 @@ def evaluate(
     """Evaluate models that see the same inputs.
 
     Args:
-        models: for each, one (rows, fan_out) weight matrix a layer.
+        network: of the models.
+        models: the parameters of each.
         examples: the set.
-        mean: (pixels,) subtracted from every image; its dtype is that of the arithmetic.
-        activation: of the models.
+        inputs: how they are made.
         rows: (m,) which examples to take; all when None.
         with_information: about the labels, too.
 
     Returns:
         One `Evaluation` a model.
     """
-    num_classes = models[0][-1].shape[-1]
+    mean = inputs.mean
+    num_classes = network.num_classes
     device = mean.device
     losses = torch.zeros(len(models), dtype=torch.float64, device=device)
     correct = torch.zeros(len(models), dtype=torch.int64, device=device)
@@ -87,9 +106,9 @@ def evaluate(
         else:
             images = examples.images.index_select(0, rows[chunk])
             labels = examples.labels.index_select(0, rows[chunk])
-        x = buffer[: len(labels)].copy_(images).sub_(mean)
-        for i, weights in enumerate(models):
-            logits = forward(weights, x, activation)
+        x = inputs.of(images, out=buffer[: len(labels)])
+        for i, parameters in enumerate(models):
+            logits = network.logits(parameters, x)
             losses[i] += cross_entropy(logits, labels, reduction="sum")
             correct[i] += (logits.argmax(-1) == labels).sum()
             if all_logits is not None:
@@ -108,8 +127,10 @@ def evaluate(
 
 
 @torch.inference_mode()
-def has_dead_layer(model: Sequence[Tensor], examples: Examples, mean: Tensor, rows: Tensor) -> bool:
-    """Whether some hidden layer of a ReLU model is zero for every example.
+def has_dead_layer(
+    model: Sequence[Tensor], examples: Examples, inputs: Inputs, rows: Tensor
+) -> bool:
+    """Whether some hidden layer of an MLP of ReLUs is zero for every example.
 
     Its output is then the same for all of them, and no gradient reaches the layers up to the dead
     one any more: such a model cannot recover.
@@ -117,14 +138,14 @@ def has_dead_layer(model: Sequence[Tensor], examples: Examples, mean: Tensor, ro
     Args:
         model: one (rows, fan_out) weight matrix a layer.
         examples: the set.
-        mean: (pixels,) subtracted from every image.
+        inputs: how they are made.
         rows: (m,) which examples to take.
     """
     alive = [False] * (len(model) - 1)
     for chunk in rows.split(_ROWS // 8):  # most models are alive for one of the first few
-        h = examples.images.index_select(0, chunk).to(mean.dtype).sub_(mean)
+        h = inputs.of(examples.images.index_select(0, chunk))
         for layer, weight in enumerate(model[:-1]):
-            h = forward([weight], h, "relu").relu_()
+            h = MLP.affine(weight, h).relu_()
             alive[layer] = alive[layer] or bool(h.any())
         if all(alive):
             return False

@@ -1,11 +1,11 @@
-"""One step of SGD for K models at once, in two implementations of the same signature.
+"""The gradient of K models at once, of the mean cross-entropy of each one's minibatch.
 
     autograd      the reference: torch differentiates the loss
-    closed_form   the backward pass in closed form, with no graph, no allocation and one operation
-                  for each matmul: the gradient of a layer and its update are a single `baddbmm_`
+    closed_form   of an MLP: the backward pass in closed form, with no graph, no allocation and one
+                  operation for each matmul
 
-Both subtract lr · ∇(mean cross-entropy) from the weights in place. With logits z, labels as
-one-hot rows Y, p = softmax(z) and h_l the input of layer l (its column of ones included):
+With logits z, labels as one-hot rows Y, p = softmax(z) and h_l the input of layer l (its column of
+ones included):
 
     δ_L = (p - Y) / batch_size            δ_l = (δ_{l+1} W_{l+1}ᵀ) ⊙ f'(z_l)
     ∂loss/∂W_l = h_lᵀ δ_l
@@ -19,66 +19,94 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from midterm_cli.part3.network import ALIGNMENT, Architecture, forward
+from midterm_cli.part3.module_network import ModuleNetwork, Streams
+from midterm_cli.part3.network import ALIGNMENT, MLP, Network
 from midterm_cli.part3.schema import Activation, GradientMethod
 
-SGDStep = Callable[[Tensor, Tensor, Tensor], None]
+Gradient = Callable[[Tensor, Tensor, Tensor], None]
+"""gradient(x, x_transposed, targets): writes the gradient of all models where it was told to."""
 
 
-def make_step(
+def make_gradient(
+    network: Network,
     method: GradientMethod,
     weights: Sequence[Tensor],
-    lrs: Tensor,
-    architecture: Architecture,
+    into: Sequence[Tensor],
     batch_size: int,
-) -> SGDStep:
-    """A function that moves `weights` by one step of SGD.
+    models: Sequence[int],
+    streams: Streams,
+) -> Gradient:
+    """A function that computes the gradient of K models.
 
     Args:
-        method: which implementation.
-        weights: (K, rows, fan_out) a layer; changed in place.
-        lrs: (K,) learning rates.
-        architecture: sizes and activation.
+        network: of the models.
+        method: which implementation, of an MLP.
+        weights: (K, *shape) a parameter.
+        into: where the gradient goes, alike.
         batch_size: rows of a minibatch.
+        models: keys of the K models in `streams`.
+        streams: where their random numbers come from, if they draw any.
 
     Returns:
-        step(x, x_transposed, targets): x is (K, batch_size, rows of layer 0), a minibatch for each
-        model with its column of ones and its padding; x_transposed = x.mT, a view that is made
-        once; targets (K, batch_size, classes), one-hot. To be called in torch.inference_mode().
+        gradient(x, x_transposed, targets), for the arguments of `optimizer.Step`.
     """
-    make = _closed_form if method == "closed_form" else _autograd
-    return make(weights, lrs, architecture, batch_size)
+    if isinstance(network, ModuleNetwork):
+        return network.make_gradient(weights, into, models, streams)
+    assert isinstance(network, MLP)
+    if method == "autograd":
+        return _autograd(weights, into, network, batch_size)
+    compute = closed_form(weights, into, network, batch_size, keep=0.0)
+    scale = 1 / batch_size
+    return lambda x, x_transposed, targets: compute(x, x_transposed, targets, scale)
 
 
 def _autograd(
-    weights: Sequence[Tensor], lrs: Tensor, architecture: Architecture, batch_size: int
-) -> SGDStep:
-    scale = lrs.view(-1, 1, 1)
-    num_inputs = architecture.sizes[0]
+    weights: Sequence[Tensor], into: Sequence[Tensor], network: MLP, batch_size: int
+) -> Gradient:
+    num_pixels = network.num_pixels
 
-    def step(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
-        with torch.inference_mode(False):
+    def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+        with torch.inference_mode(False), torch.enable_grad():
             leaves = [weight.clone().requires_grad_() for weight in weights]
-            logits = forward(leaves, x[..., :num_inputs].clone(), architecture.activation)
+            logits = network.logits(leaves, x[..., :num_pixels].clone())
             log_likelihood = (logits.log_softmax(-1) * targets.clone()).sum()
-            gradients = torch.autograd.grad(-log_likelihood / batch_size, leaves)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.sub_(scale * gradient)
+            found = torch.autograd.grad(-log_likelihood / batch_size, leaves)
+        for block, of_block in zip(into, found, strict=True):
+            block.copy_(of_block)
 
-    return step
+    return gradient
 
 
-def _closed_form(
-    weights: Sequence[Tensor], lrs: Tensor, architecture: Architecture, batch_size: int
-) -> SGDStep:
-    num_models = len(lrs)
-    *hidden_sizes, num_classes = architecture.sizes[1:]
+def closed_form(
+    weights: Sequence[Tensor],
+    into: Sequence[Tensor],
+    network: MLP,
+    batch_size: int,
+    keep: float,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor | float], None]:
+    """A function that adds a multiple of the gradient of the summed loss to something.
+
+    Args:
+        weights: (K, rows, fan_out) a layer.
+        into: alike; may be the weights themselves, which are then moved layer by layer.
+        network: of the models.
+        batch_size: rows of a minibatch.
+        keep: what was there is multiplied by this first.
+
+    Returns:
+        run(x, x_transposed, targets, scale): into ← keep · into + scale · ∇(sum of the losses),
+        where scale is a number, or (K, 1, 1). x has its column of ones and its padding. To be
+        called in torch.inference_mode().
+    """
+    num_models = len(weights[0])
+    like = weights[0]
+    *hidden_sizes, num_classes = network.sizes[1:]
 
     # All activations lie in one buffer, so that one operation gives all the derivatives. Each is
     # followed by its column of ones; the padding behind that is zero.
-    shapes = [(num_models, batch_size, architecture.rows(i + 1)) for i in range(len(hidden_sizes))]
+    shapes = [(num_models, batch_size, network.rows(i + 1)) for i in range(len(hidden_sizes))]
     lengths = [math.prod(shape) for shape in shapes]
-    activations, slopes = lrs.new_zeros(2, sum(lengths)).unbind()
+    activations, slopes = like.new_zeros(2, sum(lengths)).unbind()
     hidden = [h.view(s) for h, s in zip(activations.split(lengths), shapes, strict=True)]
     for h, size in zip(hidden, hidden_sizes, strict=True):
         h[..., size] = 1
@@ -88,42 +116,49 @@ def _closed_form(
         for s, shape, size in zip(slopes.split(lengths), shapes, hidden_sizes, strict=True)
     ]
     *deltas, last = (
-        _aligned_buffer(lrs, num_models, batch_size, size) for size in (*hidden_sizes, num_classes)
+        _aligned_buffer(like, num_models, batch_size, size) for size in (*hidden_sizes, num_classes)
     )
-    # The sign and the learning rate enter here, once, in the smallest tensor: all that follows is
-    # linear in it.
-    scale = (-lrs / batch_size).view(-1, 1, 1)
-    activate, differentiate = _activation_into(architecture.activation)
+    activate, differentiate = _activation_into(network.activation)
+    by_input = network.activation == "gelu"
 
     # For each layer, first to last: what the step needs of it, views made once.
-    up = list(zip(weights, deltas, hidden_values, hidden, strict=False))
+    up = list(zip(weights, deltas, hidden_values, hidden, slope_values, strict=False))
     down = [
-        (weights[i], weights[i][:, :size].mT, hidden[i - 1].mT, deltas[i - 1], slope_values[i - 1])
-        for i, size in reversed(list(enumerate(architecture.sizes[:-1])))
+        (
+            into[i],
+            weights[i][:, :size].mT,
+            hidden[i - 1].mT,
+            deltas[i - 1],
+            slope_values[i - 1],
+        )
+        for i, size in reversed(list(enumerate(network.sizes[:-1])))
         if i > 0
     ]
     bmm, softmax = torch.bmm, torch.softmax
 
-    def step(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+    def run(x: Tensor, x_transposed: Tensor, targets: Tensor, scale: Tensor | float) -> None:
         h = x
-        for weight, z, values, h_next in up:
+        for weight, z, values, h_next, slope in up:
             bmm(h, weight, out=z)
             activate(z, values)
+            if differentiate is not None and by_input:
+                differentiate(z, slope)
             h = h_next
         bmm(h, weights[-1], out=last)
         softmax(last, -1, out=last)
+        # The scale enters here, once, in the smallest tensor: all that follows is linear in it.
         delta = last.sub_(targets).mul_(scale)
-        if differentiate is not None:
+        if differentiate is not None and not by_input:
             differentiate(activations, slopes)
-        for weight, transposed, inputs, delta_below, slope in down:
+        for block, transposed, inputs, delta_below, slope in down:
             bmm(delta, transposed, out=delta_below)
             if differentiate is not None:
                 delta_below.mul_(slope)
-            weight.baddbmm_(inputs, delta)
+            block.baddbmm_(inputs, delta, beta=keep)
             delta = delta_below
-        weights[0].baddbmm_(x_transposed, delta)
+        into[0].baddbmm_(x_transposed, delta, beta=keep)
 
-    return step
+    return run
 
 
 def _aligned_buffer(like: Tensor, num_models: int, batch_size: int, size: int) -> Tensor:
@@ -133,21 +168,52 @@ def _aligned_buffer(like: Tensor, num_models: int, batch_size: int, size: int) -
     return flat.view(num_models, batch_size, size)
 
 
-def _activation_into(
-    activation: Activation,
-) -> tuple[Callable[[Tensor, Tensor], object], Callable[[Tensor, Tensor], object] | None]:
+Into = Callable[[Tensor, Tensor], object]
+
+
+def _activation_into(activation: Activation) -> tuple[Into, Into | None]:
     """activate(z, out), and differentiate(f(z), out), which computes f'(z) from f(z).
 
-    The latter is None for the identity: there is nothing to multiply by.
+    For gelu the latter computes f'(z) from z. It is None for the identity: there is nothing to
+    multiply by.
     """
-    if activation == "relu":
-        return (
-            lambda z, out: torch.clamp_min(z, 0, out=out),
-            lambda h, out: torch.sign(h, out=out),  # h >= 0; 0 for NaN, where δ is NaN anyway
-        )
-    if activation == "tanh":
-        return (
-            lambda z, out: torch.tanh(z, out=out),
-            lambda h, out: torch.mul(h, h, out=out).neg_().add_(1),
-        )
-    return lambda z, out: out.copy_(z), None
+    match activation:
+        case "relu":
+            return (
+                lambda z, out: torch.clamp_min(z, 0, out=out),
+                lambda h, out: torch.sign(h, out=out),  # h >= 0; 0 for NaN, where δ is NaN anyway
+            )
+        case "identity":
+            return lambda z, out: out.copy_(z), None
+        case "tanh":
+            return (
+                lambda z, out: torch.tanh(z, out=out),
+                lambda h, out: torch.mul(h, h, out=out).neg_().add_(1),
+            )
+        case "sigmoid":
+            return (
+                lambda z, out: torch.sigmoid(z, out=out),
+                lambda h, out: torch.mul(h, h, out=out).neg_().add_(h),
+            )
+        case "leaky_relu":
+            return (
+                lambda z, out: torch.maximum(z, z * _LEAK, out=out),
+                # 1 above 0, and the leak at and below it, as PyTorch has it.
+                lambda h, out: out.copy_(h > 0).mul_(1 - _LEAK).add_(_LEAK),
+            )
+        case "gelu":
+            return _gelu, _gelu_slope
+
+
+_LEAK = 0.01
+
+
+def _gelu(z: Tensor, out: Tensor) -> None:
+    """Writes z Φ(z), Φ the distribution function of the standard normal."""
+    torch.special.ndtr(z, out=out).mul_(z)
+
+
+def _gelu_slope(z: Tensor, out: Tensor) -> None:
+    """Writes Φ(z) + z φ(z), φ the density."""
+    density = torch.exp(z.square().mul_(-0.5)).mul_(1 / math.sqrt(2 * math.pi))
+    torch.special.ndtr(z, out=out).addcmul_(z, density)

@@ -82,8 +82,12 @@ def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float
     moves = []
     for layer, before in zip(weights, initial, strict=True):
         start = before.double()
-        moves.append(float((layer.double() - start).norm() / start.norm()))
-    return max(moves) if all(map(math.isfinite, moves)) else math.nan
+        # A layer that begins at 0, such as one of biases, has no such ratio.
+        if (norm := float(start.norm())) > 0:
+            moves.append(float((layer.double() - start).norm()) / norm)
+        elif not layer.isfinite().all():
+            moves.append(math.nan)
+    return max(moves, default=0.0) if all(map(math.isfinite, moves)) else math.nan
 
 
 def classify(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,16 +15,22 @@ from torch import Tensor
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
+from midterm_cli.layers.build import sequential
+from midterm_cli.layers.user import Source, factory, read
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
-from midterm_cli.part3.evaluate import Evaluation, Examples, evaluate, has_dead_layer
+from midterm_cli.part3.evaluate import Evaluation, Examples, Inputs, evaluate, has_dead_layer
 from midterm_cli.part3.information import Information
-from midterm_cli.part3.network import Architecture, split_layers, stack_weights
+from midterm_cli.part3.module_network import ModuleNetwork
+from midterm_cli.part3.network import MLP, Network, split, stack
+from midterm_cli.part3.optimizer import Rule
 from midterm_cli.part3.outcome import classify, relative_move
 from midterm_cli.part3.sampling import Subset, draw_subset, num_updates, subset_size
-from midterm_cli.part3.schema import Outcome, ProblemConfig
+from midterm_cli.part3.schedule import Schedule
+from midterm_cli.part3.schema import Outcome, ProblemConfig, ScheduleConfig
 
-# Models of a group: larger groups on a CPU gain nothing per model.
-_GROUP_ON_CPU, _GROUP_ON_CUDA = 16, 4096
+# Models of a group: larger groups on a CPU gain nothing per model; on a GPU they may take this
+# share of its memory.
+_GROUP_ON_CPU, _SHARE_OF_MEMORY = 16, 0.25
 
 # Multiplications in one forward step of a group, above which its models are slower together than
 # apart, since they leave the cache: of width 512, 340 µs a model in twos and 580 µs in sixteens.
@@ -45,7 +52,7 @@ SetName = Literal["train", "test"]
 
 
 class _Start(NamedTuple):
-    """The initial weights of a seed, one (rows, fan_out) tensor a layer, and what they know."""
+    """The initial weights of a seed, flat, layer by layer, and what they know."""
 
     layers: list[Tensor]
     known: Information
@@ -58,30 +65,51 @@ class Problem:
         config: what to learn, and with which network.
         context: device and data folder.
         dataset: the data that the config names, if it has been read; None to read it.
+        source: the code that the config names, likewise.
 
     Raises:
-        UserError: the data is missing or damaged.
+        UserError: the data is missing or damaged, or the network cannot be made, or not be trained
+            in an ensemble.
     """
 
     def __init__(
-        self, config: ProblemConfig, context: Context, dataset: datasets.Dataset | None = None
+        self,
+        config: ProblemConfig,
+        context: Context,
+        dataset: datasets.Dataset | None = None,
+        source: Source | None = None,
     ) -> None:
         self.config = config
         self.dataset = dataset or datasets.load(config.dataset, context.data_dir)
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
         self.train = _examples(self.dataset.train, context.device)
         self.test = _examples(self.dataset.test, context.device)
-        num_pixels = self.train.images.shape[1]
-        sizes = (num_pixels, *config.hidden_sizes, self.dataset.num_classes)
-        self.architecture = Architecture(sizes, config.activation)
-        _check_size(self.architecture, config.batch_size)
+        self.source = source
+        if source is None and config.source_file is not None:
+            self.source = read(str(config.network))
+        self.network = self._make_network(context.device)
+        _check_size(self.network, config.batch_size)
         self._subsets: dict[int, Subset] = {}
-        kept = min(_STARTS_KEPT, _MAX_PARAMETERS // self.architecture.num_parameters)
+        kept = min(_STARTS_KEPT, _MAX_PARAMETERS // self.network.num_parameters)
         self._start = lru_cache(maxsize=max(1, kept))(self._measure_start)
 
+    def _make_network(self, device: torch.device) -> Network:
+        height, width = self.dataset.train.images.shape[1:]
+        in_shape, num_classes = (1, height, width), self.dataset.num_classes
+        network = self.config.network
+        if network == "mlp":
+            sizes = (height * width, *self.config.hidden_sizes, num_classes)
+            return MLP(sizes, self.config.activation)
+        if self.source is not None:
+            name, make = str(self.source), factory(self.source, in_shape, num_classes)
+        else:
+            assert isinstance(network, list)
+            name, make = "the network", partial(sequential, network, in_shape)
+        return ModuleNetwork(make, name, in_shape, num_classes, self.dtype, device)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the config and the data alone: everything else follows from them."""
-        return Problem, (self.config, Context(torch.device("cpu")), self.dataset)
+        """Pickle the config, the data and the code alone: everything else follows from them."""
+        return Problem, (self.config, Context(torch.device("cpu")), self.dataset, self.source)
 
     @cached_property
     def _train_images(self) -> np.ndarray:
@@ -89,14 +117,49 @@ class Problem:
         flat: np.ndarray = images.reshape(len(images), -1)
         return flat
 
-    def groups(self, models: Sequence[T], workers: int) -> list[tuple[T, ...]]:
+    def groups(
+        self, models: Sequence[T], workers: int, num_averages: int = 0
+    ) -> list[tuple[T, ...]]:
         """Models that are trained side by side: groups of even size, and enough for all workers."""
         limit = max(1, min(_GROUP_ON_CPU, _GROUP_MULTIPLICATIONS // self._multiplications))
         if self.train.images.device.type == "cuda":
-            limit = _GROUP_ON_CUDA
+            limit = self._limit_on_cuda(num_averages)
         num_groups = max(min(workers, len(models)), -(-len(models) // limit))
         # Dealt like cards, so that models that fail early shrink all groups alike.
         return [tuple(models[i::num_groups]) for i in range(num_groups)]
+
+    def _limit_on_cuda(self, num_averages: int) -> int:
+        """Models whose parameters, averages, gradients and activations a device has room for."""
+        memory = torch.cuda.get_device_properties(self.train.images.device).total_memory
+        copies = 2 + num_averages + len(self.rule.buffers)
+        numbers = copies * sum(map(math.prod, self.network.shapes))
+        numbers += 2 * self.config.batch_size * self.network.num_activations
+        return max(1, int(_SHARE_OF_MEMORY * memory) // (numbers * self.dtype.itemsize))
+
+    @property
+    def rule(self) -> Rule:
+        """The optimiser, with its constants."""
+        first, second = self.config.betas
+        return Rule(
+            optimizer=self.config.optimizer,
+            momentum=self.config.momentum,
+            nesterov=self.config.nesterov,
+            weight_decay=self.config.weight_decay,
+            betas=(first, second),
+            eps=self.config.eps,
+            alpha=self.config.alpha,
+        )
+
+    def _factors(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The schedule of the config; None for a constant rate."""
+        if not isinstance(self.config, ScheduleConfig):
+            return None
+        schedule = Schedule(
+            self.config.schedule,
+            round(self.config.warmup * self.num_updates),
+            self.config.epochs * self.num_updates,
+        )
+        return None if schedule.is_constant else schedule.factors
 
     def require_same_data(self, sha256: str) -> None:
         """Refuse to continue a run that was begun on other data.
@@ -112,8 +175,18 @@ class Problem:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the data comes from."""
-        return {"data_sha256": self.dataset.sha256, "data_source": self.dataset.source}
+        """Where the data comes from, and how the models are trained side by side."""
+        how = self.network.how if isinstance(self.network, ModuleNetwork) else "batched"
+        return {
+            "data_sha256": self.dataset.sha256,
+            "data_source": self.dataset.source,
+            "ensemble": how,
+        }
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The code of a network of the user's own, to be kept with its weights."""
+        return {"network.py": self.source.text.encode()} if self.source else {}
 
     @property
     def num_updates(self) -> int:
@@ -132,7 +205,7 @@ class Problem:
     @property
     def _multiplications(self) -> int:
         """Multiplications in one forward step of one model."""
-        return self.config.batch_size * sum(a * b for a, b in self.architecture.shapes())
+        return max(1, self.config.batch_size * self.network.macs)
 
     def subset(self, seed: int) -> Subset:
         """What a seed sees of the training set.
@@ -142,7 +215,7 @@ class Problem:
         """
         if seed not in self._subsets:
             fraction = self.config.train_fraction
-            subset = draw_subset(self._train_images, fraction, seed)
+            subset = draw_subset(self._train_images, fraction, seed, self.config.normalize)
             if len(np.unique(self.dataset.train.labels[subset.rows])) < 2:
                 raise UserError(
                     f"the images that seed {seed} draws are all of one class: "
@@ -157,11 +230,25 @@ class Problem:
         return [int(count) for count in np.bincount(labels, minlength=self.dataset.num_classes)]
 
     def ensemble(
-        self, seeds: Sequence[int], lrs: Sequence[float], gammas: Sequence[float] = ()
+        self,
+        seeds: Sequence[int],
+        lrs: Sequence[float],
+        gammas: Sequence[float] = (),
+        *,
+        factors: Callable[[np.ndarray], np.ndarray] | None = None,
+        start: Tensor | None = None,
     ) -> Ensemble:
-        """Fresh models, one for each pair of seed and learning rate."""
+        """Fresh models, one for each pair of seed and learning rate.
+
+        Args:
+            seeds: one a model.
+            lrs: one a model; the peak of the schedule.
+            gammas: of the averages.
+            factors: a schedule in place of the config's.
+            start: flat initial weights in place of the seeds'.
+        """
         return Ensemble(
-            self.architecture,
+            self.network,
             seeds,
             lrs,
             gammas,
@@ -171,6 +258,9 @@ class Problem:
             sampling=self.config.sampling,
             method=self.config.gradients,
             dtype=self.dtype,
+            rule=self.rule,
+            factors=factors or self._factors(),
+            start=start,
         )
 
     def evaluate(
@@ -193,10 +283,7 @@ class Problem:
             For each model, kind of weights (γ; None for the raw ones) and set, what was found.
         """
         num = len(state.models)
-        stacks = {
-            gamma: split_layers(flat, self.architecture, num)
-            for gamma, flat in state.by_gamma().items()
-        }
+        stacks = {gamma: split(flat, self.network, num) for gamma, flat in state.by_gamma().items()}
         evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {
             model: {gamma: {} for gamma in stacks} for model in state.models
         }
@@ -208,15 +295,15 @@ class Problem:
                 if seeds[model] == seed
                 for gamma in stacks
             ]
-            weights = [[layer[i] for layer in stacks[gamma]] for i, _, gamma in kinds]
-            mean, subset_rows = self._inputs(seed)
+            weights = [[block[i] for block in stacks[gamma]] for i, _, gamma in kinds]
+            inputs, subset_rows = self._inputs(seed)
             for name in sets:
                 examples, rows = (self.train, subset_rows) if name == "train" else (self.test, None)
                 found = evaluate(
+                    self.network,
                     weights,
                     examples,
-                    mean,
-                    self.architecture.activation,
+                    inputs,
                     rows,
                     with_information=name in information_on,
                 )
@@ -237,40 +324,53 @@ class Problem:
             seeds: of all models of that ensemble.
             evaluations: of its raw weights on the training subset, with information.
         """
-        layers = split_layers(state.raw, self.architecture, len(state.models))
+        blocks = split(state.raw, self.network, len(state.models))
         outcomes: dict[int, Outcome] = {}
         for position, model in enumerate(state.models):
             found, start = evaluations[model], self._start(seeds[model])
-            moved = relative_move([layer[position] for layer in layers], start.layers)
+            moved = relative_move(self._layers([block[position] for block in blocks]), start.layers)
             outcomes[model] = classify(found.loss, found.information, start.known, moved)
         return outcomes
 
+    def _layers(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """The parameters of one model as one flat tensor a layer."""
+        return [
+            torch.cat([parameters[index].flatten() for index in layer])
+            for layer in self.network.layers
+        ]
+
     def _measure_start(self, seed: int) -> _Start:
-        mean, rows = self._inputs(seed)
-        flat = stack_weights(self.architecture, [seed], self.dtype, mean.device)
-        layers = [layer[0] for layer in split_layers(flat, self.architecture, 1)]
+        inputs, rows = self._inputs(seed)
+        flat = stack(self.network, [seed], self.dtype, inputs.mean.device)
+        parameters = [block[0] for block in split(flat, self.network, 1)]
         some = rows[:: max(1, len(rows) // _EXAMPLES_AT_START)]
         [found] = evaluate(
-            [layers],
-            self.train,
-            mean,
-            self.architecture.activation,
-            some,
-            with_information=True,
+            self.network, [parameters], self.train, inputs, some, with_information=True
         )
-        assert found.information is not None  # small weights, and pixels up to 255
-        return _Start(layers, found.information)
+        if found.information is None:
+            raise UserError(
+                f"the outputs of the network with the initial weights of seed {seed} are not finite"
+                "\nscale its inputs (--normalize unit), or its weights"
+            )
+        return _Start(self._layers(parameters), found.information)
+
+    @property
+    def can_die(self) -> bool:
+        """Whether a model may come to a point where no gradient reaches a layer, for good."""
+        is_relu = isinstance(self.network, MLP) and self.network.activation == "relu"
+        # Momentum and weight decay move weights without a gradient.
+        return is_relu and self.rule.is_plain
 
     def has_dead_layer(self, seed: int, model: Sequence[Tensor]) -> bool:
-        """Whether a ReLU model is dead for every example that its seed sees in training."""
-        mean, rows = self._inputs(seed)
-        return has_dead_layer(model, self.train, mean, rows)
+        """Whether an MLP of ReLUs is dead for every example that its seed sees in training."""
+        inputs, rows = self._inputs(seed)
+        return has_dead_layer(model, self.train, inputs, rows)
 
-    def _inputs(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Mean image and rows of a seed's subset, on the device."""
+    def _inputs(self, seed: int) -> tuple[Inputs, Tensor]:
+        """How a seed's inputs are made, and the rows of its subset, on the device."""
         subset, device = self.subset(seed), self.train.images.device
         mean = torch.from_numpy(subset.mean).to(device, self.dtype)
-        return mean, torch.from_numpy(subset.rows).to(device)
+        return Inputs(mean, subset.factor), torch.from_numpy(subset.rows).to(device)
 
 
 def _examples(split: datasets.Split, device: torch.device) -> Examples:
@@ -278,15 +378,16 @@ def _examples(split: datasets.Split, device: torch.device) -> Examples:
     return Examples(images, torch.from_numpy(split.labels.astype(np.int64)).to(device))
 
 
-def _check_size(architecture: Architecture, batch_size: int) -> None:
-    if architecture.num_parameters > _MAX_PARAMETERS:
+def _check_size(network: Network, batch_size: int) -> None:
+    name = "hidden_sizes makes" if isinstance(network, MLP) else "network is"
+    if network.num_parameters > _MAX_PARAMETERS:
         raise UserError(
-            f"hidden_sizes makes a network of {architecture.num_parameters:,} parameters: "
+            f"{name} a network of {network.num_parameters:,} parameters: "
             f"at most {_MAX_PARAMETERS:,} are allowed"
         )
-    if (activations := batch_size * sum(architecture.sizes)) > _MAX_ACTIVATIONS:
+    if (activations := batch_size * network.num_activations) > _MAX_ACTIVATIONS:
         raise UserError(
-            f"batch_size and hidden_sizes make {activations:,} activations in a step: "
+            f"batch_size and the network make {activations:,} activations in a step: "
             f"at most {_MAX_ACTIVATIONS:,} are allowed"
         )
 

@@ -20,9 +20,8 @@ from torch.nn.functional import cross_entropy
 
 from midterm_cli.part3.ensemble import Ensemble
 from midterm_cli.part3.lr_sweep.schema import Sharpness, SharpnessPoint
-from midterm_cli.part3.network import forward
+from midterm_cli.part3.network import Network
 from midterm_cli.part3.problem import Problem
-from midterm_cli.part3.schema import Activation
 
 HessianVectorProduct = Callable[[Tensor], Tensor]
 
@@ -58,12 +57,11 @@ def along_run(
     x, labels = _sample(problem, seed)
 
     def measure(updates: int, ensemble: Ensemble) -> SharpnessPoint:
-        model = [layer[0] for layer in ensemble.layers()]
         found = sharpness(
-            model,
+            problem.network,
+            [block[0] for block in ensemble.parameters()],
             x,
             labels,
-            problem.config.activation,
             num_iterations=_NUM_ITERATIONS,
             tolerance=_TOLERANCE,
             seed=seed,
@@ -109,7 +107,7 @@ def _sample(problem: Problem, seed: int) -> tuple[Tensor, Tensor]:
     images, labels = problem.train.images, problem.train.labels
     rows = torch.from_numpy(rng.choice(subset.rows, count, replace=False)).to(images.device)
     mean = torch.from_numpy(subset.mean).to(images.device, problem.dtype)
-    return images[rows].to(problem.dtype) - mean, labels[rows]
+    return (images[rows].to(problem.dtype) - mean) * subset.factor, labels[rows]
 
 
 def _moments(ensemble: Ensemble, epochs: int, num_points: int) -> set[int]:
@@ -133,10 +131,10 @@ def _train(ensemble: Ensemble, epochs: int) -> Iterator[int]:
 
 
 def sharpness(
+    network: Network,
     model: Sequence[Tensor],
     x: Tensor,
     labels: Tensor,
-    activation: Activation,
     *,
     num_iterations: int,
     tolerance: float,
@@ -151,11 +149,11 @@ def sharpness(
     does not change the loss.
 
     Args:
-        model: one (rows, fan_out) matrix a layer, with its bias and its padding; the padding
-            has no part in the loss and adds eigenvalues that are zero.
-        x: (n, inputs), centred, of the model's dtype.
+        network: of the model. With ReLU: of the smooth pieces that the examples lie on.
+        model: its parameters; the padding of an MLP has no part in the loss and adds eigenvalues
+            that are zero.
+        x: (n, pixels), centred and scaled, of the model's dtype.
         labels: (n,) int64.
-        activation: of the model. With relu: of the smooth pieces that the examples lie on.
         num_iterations: at most so many Hessian-vector products, in each of the two iterations.
         tolerance: stop when ‖Hv - λv‖ ≤ tolerance · |λ| for the unit vector v.
         seed: of the random start vector.
@@ -164,7 +162,7 @@ def sharpness(
         λ_max in nats per unit of squared weight, from below if the iterations did not suffice; NaN
         where the loss or a weight is not finite.
     """
-    hvp, start = _hessian(model, x, labels, activation, seed)
+    hvp, start = _hessian(network, model, x, labels, seed)
     value, magnitude, converged = _power_iteration(hvp, start, 0.0, num_iterations, tolerance)
     if not math.isfinite(value):
         return math.nan
@@ -175,14 +173,14 @@ def sharpness(
 
 
 def _hessian(
-    model: Sequence[Tensor], x: Tensor, labels: Tensor, activation: Activation, seed: int
+    network: Network, model: Sequence[Tensor], x: Tensor, labels: Tensor, seed: int
 ) -> tuple[HessianVectorProduct, Tensor]:
     """The function v → H v, by differentiating the gradient again, and a random vector v."""
     # Copies, because a run's weights are inference tensors, which autograd does not follow.
     flat = torch.cat([weight.clone().flatten() for weight in model]).requires_grad_()
     blocks = flat.split([weight.numel() for weight in model])
     leaves = [block.view_as(weight) for block, weight in zip(blocks, model, strict=True)]
-    loss = cross_entropy(forward(leaves, x, activation), labels)
+    loss = cross_entropy(network.logits(leaves, x), labels)
     (gradient,) = torch.autograd.grad(loss, flat, create_graph=True)
 
     def hvp(v: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ def make(
     stage.require_free(folder, force)
     if not (force or resume):
         stage.require_not_begun(folder)
+    _require_trust(resolved)
     for path in resolved.config.input_files:
         with _reading(path):
             path.stat()
@@ -126,6 +127,22 @@ def make(
             terminal.say(_how_to_resume(folder, staged))
             raise
     return run
+
+
+def _require_trust(resolved: Resolved) -> None:
+    """Refuse code that a config names, and its own option does not.
+
+    Raises:
+        UserError: names the file, and the option.
+    """
+    for key in resolved.config.runs_code:
+        option = f"--{key.replace('_', '-')}"
+        if resolved.origin(key) != option:
+            named = printable(str(getattr(resolved.config, key)))
+            raise UserError(
+                f"{key} (from {resolved.origin(key)}) names Python code, which would run on this "
+                f"machine: {named}\nif you trust it, give {option} {named} as well"
+            )
 
 
 def _device(name: str, cluster: Cluster | None) -> torch.device:
@@ -234,6 +251,7 @@ def _files(run: Run, output: Output) -> dict[str, bytes]:
         "metrics.json": run.json.encode(),
         **_figures(run.experiment, run.config, run.results),
     }
+    contents |= output.files
     if output.checkpoint is not None:
         contents["checkpoint.pt"] = tensor_bytes(output.checkpoint)
     return contents

@@ -32,7 +32,7 @@ from midterm_cli.text import printable
 CONFIG_HEADER = "# The config of one run of "
 """How config.yaml begins."""
 
-_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt")
+_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt", "network.py")
 _REMEDY = "make room or give write permission there, or choose another --output"
 _RESUME = "make room there and continue with --resume, or choose another --output"
 

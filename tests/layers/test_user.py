@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from midterm_cli.errors import UserError
-from midterm_cli.layers import user
+from midterm_cli.layers import reference, user
 
 HEAD = "import torch\nfrom torch import nn\n"
 SHAPE = (1, 28, 28)
@@ -28,10 +28,10 @@ def factory(text: str, name: str = "Net", head: str = HEAD) -> Callable[[], nn.M
 
 def test_what_names_a_python_file() -> None:
     for text in ("net.py:Net", "net.py", "net.py:", "a/b c.py:f", "/x/y.py:Net", "C:a.py:Net"):
-        assert user.is_reference(text)
+        assert reference.is_reference(text)
     for text in ("mlp", "conv_stack", "net.yaml", "n.pyc:Net", "net.py.txt", "", "\0.py:N"):
-        assert not user.is_reference(text)
-    assert user.file_of("C:a/b.py:Net") == Path("C:a/b.py")
+        assert not reference.is_reference(text)
+    assert reference.file_of("C:a/b.py:Net") == Path("C:a/b.py")
 
 
 def test_what_is_read_is_built_whatever_becomes_of_the_file(folder: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from midterm_cli.part3.ensemble import Ensemble
 from midterm_cli.part3.evaluate import Examples
-from midterm_cli.part3.network import Architecture, initial_weights, split_layers
+from midterm_cli.part3.network import MLP, split
 from midterm_cli.part3.problem import arithmetic
 from midterm_cli.part3.sampling import draw_minibatches, draw_subset
 from midterm_cli.part3.schema import Activation, GradientMethod, Sampling
@@ -19,6 +19,16 @@ RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (60, 20), dtype=np.uint8)
 LABELS = RNG.integers(0, 5, 60)
 EXAMPLES = Examples(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+
+
+FUNCTIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "identity": nn.Identity,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+}
 
 
 def make_ensemble(
@@ -35,7 +45,7 @@ def make_ensemble(
     device: str = "cpu",
 ) -> Ensemble:
     return Ensemble(
-        Architecture((20, *hidden, 5), activation),
+        MLP((20, *hidden, 5), activation),
         seeds,
         lrs,
         gammas,
@@ -63,11 +73,10 @@ def train(ensemble: Ensemble, epochs: int = 1) -> Ensemble:
 def layers_of(ensemble: Ensemble, flat: Tensor, position: int) -> list[Tensor]:
     """Weight and bias of each layer of one model, as torch.nn.Linear has them."""
     found = []
-    num = len(ensemble.models)
-    architecture = ensemble.architecture
-    for fan_in, layer in zip(
-        architecture.sizes, split_layers(flat, architecture, num), strict=False
-    ):
+    network = ensemble.network
+    assert isinstance(network, MLP)
+    blocks = split(flat, network, len(ensemble.models))
+    for fan_in, layer in zip(network.sizes, blocks, strict=False):
         found += [layer[position, :fan_in].mT, layer[position, fan_in]]
         assert not layer[position, fan_in + 1 :].any(), "the padding moved"
     return found
@@ -79,16 +88,17 @@ class ByHand:
     def __init__(self, ensemble: Ensemble, position: int) -> None:
         self.ensemble, self.position = ensemble, position
         self.seed, self.lr = ensemble.seeds[position], ensemble.lrs[position]
-        sizes = ensemble.architecture.sizes
-        functions = {"relu": nn.ReLU, "tanh": nn.Tanh, "identity": nn.Identity}
+        network = ensemble.network
+        assert isinstance(network, MLP)
+        sizes = network.sizes
         modules: list[nn.Module] = []
         for fan_in, fan_out, start in zip(
-            sizes, sizes[1:], initial_weights(ensemble.architecture, self.seed), strict=False
+            sizes, sizes[1:], network.initial(self.seed), strict=False
         ):
             linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
-            linear.weight.data = torch.from_numpy(start[:fan_in].T.copy())
-            linear.bias.data = torch.from_numpy(start[fan_in].copy())
-            modules += [linear, functions[ensemble.architecture.activation]()]
+            linear.weight.data = start[:fan_in].T.clone()
+            linear.bias.data = start[fan_in].clone()
+            modules += [linear, FUNCTIONS[network.activation]()]
         self.net = nn.Sequential(*modules[:-1])
         self.weights = [p.detach().clone() for p in self.net.parameters()]
         self.averages = {
@@ -126,7 +136,7 @@ def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor], rtol: floa
 
 
 @pytest.mark.parametrize("method", ["closed_form", "autograd"])
-@pytest.mark.parametrize("activation", ["relu", "identity", "tanh"])
+@pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("hidden", [(), (1,), (7, 6), (16, 17, 15, 9)])
 def test_weights_and_averages_follow_the_recursion(
     hidden: tuple[int, ...], activation: Activation, method: GradientMethod
@@ -259,10 +269,10 @@ def test_the_gradient_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_layers_are_those_of_the_raw_weights_and_no_copies() -> None:
     ensemble = train(make_ensemble(seeds=(3, 4), lrs=(1e-3, 1e-3)))
-    flat = torch.cat([layer.flatten() for layer in ensemble.layers()])
+    flat = torch.cat([layer.flatten() for layer in ensemble.parameters()])
     assert torch.equal(flat, ensemble.state.raw)
     with torch.inference_mode():
-        ensemble.layers()[-1].zero_()
+        ensemble.parameters()[-1].zero_()
     assert not layers_of(ensemble, ensemble.state.raw, 1)[-1].any()
 
 
@@ -287,16 +297,14 @@ def test_a_restored_ensemble_goes_on_as_if_never_stopped() -> None:
 
 def test_copies_of_a_state_do_not_move_with_the_training() -> None:
     ensemble = make_ensemble()
-    copy, start = ensemble.state.copied(), initial_weights(ensemble.architecture, 3)
+    copy, start = ensemble.state.copied(), ensemble.network.initial(3)
     restored = make_ensemble()
     restored.restore(ensemble.state, {})
     train(ensemble)
     for state in (copy, restored.state):
         for flat in state.by_gamma().values():
-            for layer, expected in zip(
-                split_layers(flat, ensemble.architecture, 1), start, strict=True
-            ):
-                assert np.array_equal(layer[0].numpy(), expected)
+            for layer, expected in zip(split(flat, ensemble.network, 1), start, strict=True):
+                assert torch.equal(layer[0], expected)
 
 
 def test_progress_counts_every_update_once() -> None:
@@ -319,7 +327,7 @@ def test_the_weights_are_checked_eight_times_in_an_epoch() -> None:
     assert list(ensemble.train(1)) == [4, 8, 12, 16, 20, 24, 28, 30]
     subset = draw_subset(IMAGES, 1.0, 3)
     whole = Ensemble(
-        ensemble.architecture,
+        ensemble.network,
         [3],
         [1e-3],
         [],
@@ -347,7 +355,7 @@ def test_minibatches_are_gathered_as_far_as_the_cache_reaches(
     images = np.zeros((960, 784), dtype=np.uint8)
     seeds = range(num_models)
     ensemble = Ensemble(
-        Architecture((784, 4, 5), "relu"),
+        MLP((784, 4, 5), "relu"),
         seeds,
         [1e-3] * num_models,
         [],

@@ -4,23 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from midterm_cli.part3.evaluate import Examples, evaluate, has_dead_layer
+from midterm_cli.part3.evaluate import Examples, Inputs, evaluate, has_dead_layer
 from midterm_cli.part3.information import information
-from midterm_cli.part3.network import Architecture, initial_weights
+from midterm_cli.part3.network import MLP
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.integers(0, 256, (2345, 12), dtype=np.uint8)
 LABELS = RNG.integers(0, 4, 2345)
 EXAMPLES = Examples(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
-ARCHITECTURE = Architecture((12, 9, 4), "tanh")
+NETWORK = MLP((12, 9, 4), "tanh")
 MEAN = IMAGES.mean(0)
 
 
 def models(num: int) -> list[list[torch.Tensor]]:
-    return [
-        [torch.from_numpy(weight) for weight in initial_weights(ARCHITECTURE, seed)]
-        for seed in range(num)
-    ]
+    return [NETWORK.initial(seed) for seed in range(num)]
 
 
 def in_numpy(model: list[torch.Tensor], images: np.ndarray) -> np.ndarray:
@@ -35,10 +32,10 @@ def test_loss_accuracy_and_information(rows: np.ndarray | None) -> None:
     images, labels = (IMAGES, LABELS) if rows is None else (IMAGES[rows], LABELS[rows])
     three = models(3)
     found = evaluate(
+        NETWORK,
         three,
         EXAMPLES,
-        torch.from_numpy(MEAN),
-        "tanh",
+        Inputs(torch.from_numpy(MEAN)),
         None if rows is None else torch.from_numpy(rows),
         with_information=True,
     )
@@ -57,29 +54,31 @@ def test_loss_accuracy_and_information(rows: np.ndarray | None) -> None:
 
 def test_a_model_has_the_same_numbers_alone_and_beside_others() -> None:
     four = [[weight.float() for weight in model] for model in models(4)]
-    mean = torch.from_numpy(MEAN).float()
-    together = evaluate(four, EXAMPLES, mean, "relu")
-    assert evaluate([four[2]], EXAMPLES, mean, "relu") == [together[2]]
+    inputs = Inputs(torch.from_numpy(MEAN).float())
+    together = evaluate(NETWORK, four, EXAMPLES, inputs)
+    assert evaluate(NETWORK, [four[2]], EXAMPLES, inputs) == [together[2]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_none_and_spoils_no_other(value: float) -> None:
     two = models(2)
     two[0][1][0, 0] = value
-    bad, good = evaluate(two, EXAMPLES, torch.from_numpy(MEAN), "tanh")
+    inputs = Inputs(torch.from_numpy(MEAN))
+    bad, good = evaluate(NETWORK, two, EXAMPLES, inputs)
     assert (bad.loss, bad.accuracy) == (None, None)
-    assert good == evaluate([two[1]], EXAMPLES, torch.from_numpy(MEAN), "tanh")[0]
+    assert good == evaluate(NETWORK, [two[1]], EXAMPLES, inputs)[0]
 
 
 def test_a_layer_that_is_active_for_one_example_is_not_dead() -> None:
-    model = [torch.from_numpy(w) for w in initial_weights(Architecture((12, 9, 5, 4), "relu"), 0)]
+    model = MLP((12, 9, 5, 4), "relu").initial(0)
     mean, rows = torch.from_numpy(MEAN), torch.arange(2000)
-    assert not has_dead_layer(model, EXAMPLES, mean, rows)
+    inputs = Inputs(mean)
+    assert not has_dead_layer(model, EXAMPLES, inputs, rows)
     dead = [weight.clone() for weight in model]
     dead[1][:9] = -dead[1][:9].abs()  # inputs are not negative: a negative bias then kills
     dead[1][9] = -1
-    assert has_dead_layer(dead, EXAMPLES, mean, rows)
+    assert has_dead_layer(dead, EXAMPLES, inputs, rows)
     h = (torch.from_numpy(IMAGES[:2000]) - mean) @ dead[0][:12] + dead[0][12]
     smallest = (h.relu() @ dead[1][:9]).max(1).values.max()
     dead[1][9] = -smallest + 1e-9  # now a single unit is active for a single example
-    assert not has_dead_layer(dead, EXAMPLES, mean, rows)
+    assert not has_dead_layer(dead, EXAMPLES, inputs, rows)

@@ -1,6 +1,7 @@
 """The largest Hessian eigenvalue against whole Hessians and closed forms, and along a run."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy, linear
 from midterm_cli.config import resolve
 from midterm_cli.experiment import Context
 from midterm_cli.part3.lr_sweep.schema import SharpnessPoint
-from midterm_cli.part3.network import Architecture, initial_weights
+from midterm_cli.part3.network import MLP
 from midterm_cli.part3.problem import Problem
 from midterm_cli.part3.schema import Activation, ProblemConfig
 from midterm_cli.part3.sharpness import along_run, sharpness, sharpness_of_run
@@ -28,12 +29,19 @@ def examples() -> tuple[Tensor, Tensor]:
 def model_of(
     activation: Activation, sizes: tuple[int, ...] = SIZES, seed: int = 2, scale: float = 2.0
 ) -> list[Tensor]:
-    weights = initial_weights(Architecture(sizes, activation), seed)
-    return [torch.from_numpy(scale * weight) for weight in weights]
+    weights = MLP(sizes, activation).initial(seed)
+    return [scale * weight for weight in weights]
+
+
+def largest(
+    model: list[Tensor], x: Tensor, labels: Tensor, activation: Activation, **how: Any
+) -> float:
+    sizes = (x.shape[1], *(weight.shape[1] for weight in model))
+    return sharpness(MLP(sizes, activation), model, x, labels, **how)
 
 
 def found(model: list[Tensor], x: Tensor, labels: Tensor, activation: Activation) -> float:
-    return sharpness(model, x, labels, activation, num_iterations=20_000, tolerance=1e-6, seed=0)
+    return largest(model, x, labels, activation, num_iterations=20_000, tolerance=1e-6, seed=0)
 
 
 def eigenvalues(model: list[Tensor], x: Tensor, labels: Tensor, activation: Activation) -> Tensor:
@@ -85,7 +93,7 @@ def test_opposite_eigenvalues_of_one_magnitude_do_not_prevent_convergence() -> N
     model, x, labels = confidently_wrong(90.0)
     truth = eigenvalues(model, x, labels, "identity")
     assert -truth[0].item() == pytest.approx(truth[-1].item(), rel=1e-9)
-    answer = sharpness(model, x, labels, "identity", num_iterations=300, tolerance=1e-6, seed=0)
+    answer = largest(model, x, labels, "identity", num_iterations=300, tolerance=1e-6, seed=0)
     assert answer == pytest.approx(truth[-1].item(), rel=1e-6)
 
 
@@ -95,7 +103,7 @@ def test_softmax_regression_at_zero_has_the_second_moment_of_its_inputs(dtype: t
     x = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=dtype)
     labels = torch.tensor([0, 1, 2, 3])
     second_moment = (9 + 9 + 0 + 0) / 4
-    answer = sharpness(
+    answer = largest(
         [torch.zeros(16, 4, dtype=dtype)],
         x,
         labels,
@@ -120,7 +128,7 @@ def test_the_seed_decides_the_last_digits_alone() -> None:
     model, (x, labels) = model_of("relu"), examples()
 
     def of(seed: int) -> float:
-        return sharpness(model, x, labels, "relu", num_iterations=200, tolerance=1e-2, seed=seed)
+        return largest(model, x, labels, "relu", num_iterations=200, tolerance=1e-2, seed=seed)
 
     assert of(0) == of(0)
     assert of(0) != of(1)
@@ -130,7 +138,7 @@ def test_the_seed_decides_the_last_digits_alone() -> None:
 def test_too_few_iterations_give_less_and_never_more() -> None:
     model, (x, labels) = model_of("tanh"), examples()
     answers = [
-        sharpness(model, x, labels, "tanh", num_iterations=num, tolerance=1e-9, seed=0)
+        largest(model, x, labels, "tanh", num_iterations=num, tolerance=1e-9, seed=0)
         for num in (1, 2, 4, 2000)
     ]
     assert answers == sorted(answers)
@@ -140,7 +148,7 @@ def test_too_few_iterations_give_less_and_never_more() -> None:
 def test_too_few_iterations_do_not_make_it_negative() -> None:
     model, x, labels = confidently_wrong(6.0)
     answers = [
-        sharpness(model, x, labels, "tanh", num_iterations=1, tolerance=0.1, seed=seed)
+        largest(model, x, labels, "tanh", num_iterations=1, tolerance=0.1, seed=seed)
         for seed in range(10)
     ]
     assert min(answers) == 0 < max(answers)
@@ -191,8 +199,8 @@ def test_the_points_are_those_of_the_run(problem: Problem) -> None:
     ensemble = problem.ensemble([4], [1e-3])
 
     def truly() -> float:
-        model = [layer[0].double() for layer in ensemble.layers()]
-        return sharpness(model, x, labels, "relu", num_iterations=500, tolerance=1e-4, seed=0)
+        model = [layer[0].double() for layer in ensemble.parameters()]
+        return largest(model, x, labels, "relu", num_iterations=500, tolerance=1e-4, seed=0)
 
     truth = [truly()]
     for epoch in (1, 2):
@@ -233,7 +241,9 @@ def test_a_run_that_diverges_has_no_further_points() -> None:
 def test_a_large_training_set_is_measured_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def spy(model: object, x: Tensor, labels: Tensor, *args: object, **kwargs: object) -> float:
+    def spy(
+        network: object, model: object, x: Tensor, labels: Tensor, *args: object, **kwargs: object
+    ) -> float:
         seen.append((x, labels))
         return 1.0
 

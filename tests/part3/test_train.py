@@ -204,9 +204,21 @@ def assert_same(resumed: Output, straight: Output) -> None:
     assert results(resumed).model_dump_json() == results(straight).model_dump_json()
     assert straight.checkpoint is not None
     assert resumed.checkpoint is not None
-    assert list(resumed.checkpoint) == list(straight.checkpoint)
-    for name, tensor in straight.checkpoint.items():
-        assert torch.equal(tensor.nan_to_num(), resumed.checkpoint[name].nan_to_num())
+    ours, theirs = dict(tensors(resumed.checkpoint)), dict(tensors(straight.checkpoint))
+    assert list(ours) == list(theirs)
+    for name, tensor in theirs.items():
+        assert torch.equal(tensor.nan_to_num(), ours[name].nan_to_num())
+
+
+def tensors(
+    nested: Mapping[Any, Any], path: tuple[object, ...] = ()
+) -> Iterator[tuple[tuple[object, ...], torch.Tensor]]:
+    """All tensors of a checkpoint, by the path of their names."""
+    for name, value in nested.items():
+        if isinstance(value, torch.Tensor):
+            yield (*path, name), value
+        else:
+            yield from tensors(value, (*path, name))
 
 
 # Two of the four seeds diverge on the way, so that frozen models are saved as well.
@@ -397,7 +409,7 @@ def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed() -> None:
     assert verdicts(results(resumed)) == verdicts(results(there)) == verdicts(here)
     for output in (there, resumed):
         assert output.checkpoint is not None
-        assert {tensor.device.type for tensor in output.checkpoint.values()} == {"cpu"}
+        assert {tensor.device.type for _, tensor in tensors(output.checkpoint)} == {"cpu"}
     for a, b in zip(results(there).history, here.history, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-2)
 
@@ -439,12 +451,12 @@ def test_the_checkpoint_is_the_model() -> None:
     last = rows(results(output), epoch=3)
     assert len(last) == 6
     for row in last:
-        which = "raw" if row.weights == "raw" else "ema_0.01"
+        state = checkpoint["raw"] if row.gamma is None else checkpoint["averages"][row.gamma]
         model = checkpoint["seeds"].tolist().index(row.seed)
         h = problem.test.images.double() - checkpoint["mean"][model]
         for layer in range(3):
-            weight = checkpoint[f"{which}.{layer}.weight"][model].double()
-            bias = checkpoint[f"{which}.{layer}.bias"][model].double()
+            weight = state[f"{2 * layer}.weight"][model].double()
+            bias = state[f"{2 * layer}.bias"][model].double()
             h = torch.nn.functional.linear(h, weight, bias)
             h = h.relu() if layer < 2 else h
         loss = torch.nn.functional.cross_entropy(h, problem.test.labels)

@@ -105,6 +105,7 @@ def run(config: Config, context: Context) -> Output:
         provenance=problem.provenance | {"threads": threads} | computed_by("trials", shares),
         failed=not results.bracketed,
         warnings=_warnings(results, config),
+        files=problem.files,
     )
 
 
@@ -192,7 +193,7 @@ def _run_group(
     for epoch in range(1, config.epochs + 1):
         for done in ensemble.train(epoch):
             yield None
-            if done % ensemble.check_every == 0 and config.activation == "relu":
+            if done % ensemble.check_every == 0 and problem.can_die:
                 ensemble.freeze(_dead(problem, ensemble, before))
                 before = _first_layers(ensemble)
     trials: dict[int, Trial] = {}
@@ -225,7 +226,7 @@ def _trials(problem: Problem, state: EnsembleState, models: Sequence[Model]) -> 
 
 def _first_layers(ensemble: Ensemble) -> tuple[tuple[int, ...], Tensor]:
     """The models in training, and the weights of their first layers, copied."""
-    return ensemble.models, ensemble.layers()[0].clone()
+    return ensemble.models, ensemble.parameters()[0].clone()
 
 
 def _dead(
@@ -236,7 +237,7 @@ def _dead(
     A first layer that has not moved at all since the last check is the cheap sign; the proof is a
     layer that is zero for every example of the model's training subset.
     """
-    layers = ensemble.layers()
+    layers = ensemble.parameters()
     models, earlier = before
     still_there = [models.index(model) for model in ensemble.models]
     # One comparison for all models: on a GPU each would wait for the queued work.

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Positive, Record, Share
 from midterm_cli.part3.outcome import Attempt
-from midterm_cli.part3.schema import Outcome, ProblemConfig
+from midterm_cli.part3.schema import Outcome, ScheduleConfig
 
 LOWEST_LR, HIGHEST_LR = 1e-12, 1e6
 
@@ -25,7 +25,7 @@ def _spaced(low: float, high: float, num: int) -> list[float]:
     return [low, *(float(f"{lr:.6g}") for lr in inner), high]
 
 
-class Config(ProblemConfig):
+class Config(ScheduleConfig):
     """Keys of `midterm lr-sweep`."""
 
     start_lr: float = Field(
@@ -54,7 +54,6 @@ class Config(ProblemConfig):
         lt=1,
         description="a learning rate is reliable if fewer of the seeds fail, with 95 % confidence",
     )
-    epochs: int = Field(ge=1, le=100_000, description="of a run")
     sharpness: bool = Field(
         description="measure the largest Hessian eigenvalue along a run at the recommended "
         "learning rate"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,9 @@ from pydantic import ConfigDict, TypeAdapter
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Job, Output
 from midterm_cli.part3.averaging import averaging_effects, final_metrics
-from midterm_cli.part3.curves import weights_name
 from midterm_cli.part3.ensemble import EnsembleState
 from midterm_cli.part3.evaluate import Evaluation
-from midterm_cli.part3.network import linear_layers
+from midterm_cli.part3.network import split
 from midterm_cli.part3.outcome import is_overconfident, worst
 from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
 from midterm_cli.part3.statistics import mean_and_sd
@@ -68,7 +68,8 @@ def run(config: Config, context: Context) -> Output:
     """
     problem = Problem(config, context)
     groups = _saved_groups(problem, context) or [
-        _Group(seeds) for seeds in problem.groups(config.seeds, context.workers)
+        _Group(seeds)
+        for seeds in problem.groups(config.seeds, context.workers, len(config.ema_gamma))
     ]
     made = [_updates(problem, group) for group in groups]
     total = config.num_seeds * config.epochs * problem.num_updates
@@ -265,7 +266,7 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
         outcome=worst([entry.outcome for entry in outcomes]),
         outcomes=outcomes,
         num_updates=problem.num_updates,
-        num_parameters=problem.architecture.num_parameters,
+        num_parameters=problem.network.num_parameters,
     )
     warnings = [
         f"{len(failed)} of {len(outcomes)} seeds did not train: "
@@ -280,39 +281,46 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
         | computed_by("seeds", ((group.worker, group.seeds) for group in groups)),
         failed=bool(failed),
         warnings=warnings if failed else (),
+        files=problem.files,
     )
 
 
-def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> dict[str, torch.Tensor]:
-    """All that is needed to use the models, stacked over seeds.
+def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> dict[str, Any]:
+    """All that is needed to use the models and to train them further, stacked over seeds.
 
-    All on the CPU. Weights as torch.nn.Linear lays them out, (seeds, fan_out, fan_in), and the
-    mean image, (seeds, pixels), which is to be subtracted from every input.
+    All on the CPU: `seeds`; the mean image, (seeds, pixels), which is to be subtracted from every
+    input, and the factor, (seeds,), by which it is then to be multiplied; under `raw`, under
+    `averages` for each γ, and under `optimizer` for each of its buffers, tensors named and laid out
+    as the network's state_dict has them, (seeds, …).
     """
-    by_seed: dict[int, dict[str, torch.Tensor]] = {}
-    for group in groups:
-        for state in group.states():
-            parameters = _named_parameters(problem, state)
-            for position, model in enumerate(state.models):
-                by_seed[group.seeds[model]] = {
-                    name: tensor[position] for name, tensor in parameters.items()
-                }
-    seeds = sorted(by_seed)
+    states = [
+        ([group.seeds[model] for model in state.models], state.copied(torch.device("cpu")))
+        for group in groups
+        for state in group.states()
+    ]
+    order = np.argsort([seed for seeds, _ in states for seed in seeds]).tolist()
+    seeds = sorted(seed for seeds, _ in states for seed in seeds)
+
+    def stacked(flats: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        parts = [
+            problem.network.to_state(split(flat, problem.network, len(state.models)))
+            for flat, (_, state) in zip(flats, states, strict=True)
+        ]
+        return {name: torch.cat([part[name].cpu() for part in parts])[order] for name in parts[0]}
+
+    subsets = [problem.subset(seed) for seed in seeds]
+    first = states[0][1]
     return {
         "seeds": torch.tensor(seeds),
-        "mean": torch.from_numpy(np.stack([problem.subset(seed).mean for seed in seeds])),
-        **{
-            name: torch.stack([by_seed[seed][name] for seed in seeds]) for name in by_seed[seeds[0]]
+        "mean": torch.from_numpy(np.stack([subset.mean for subset in subsets])),
+        "factor": torch.tensor([subset.factor for subset in subsets], dtype=torch.float64),
+        "raw": stacked([state.raw for _, state in states]),
+        "averages": {
+            gamma: stacked([state.averages[gamma] for _, state in states])
+            for gamma in first.averages
+        },
+        "optimizer": {
+            name: stacked([state.optimizer[name] for _, state in states])
+            for name in first.optimizer
         },
     }
-
-
-def _named_parameters(problem: Problem, state: EnsembleState) -> dict[str, torch.Tensor]:
-    """Weights and biases of the models in a state, on the CPU: (K, …) each."""
-    parameters = {}
-    for gamma, flat in state.by_gamma().items():
-        layers = linear_layers(flat.cpu(), problem.architecture, len(state.models))
-        for i, (weight, bias) in enumerate(layers):
-            parameters[f"{weights_name(gamma)}.{i}.weight"] = weight
-            parameters[f"{weights_name(gamma)}.{i}.bias"] = bias
-    return parameters

@@ -9,17 +9,16 @@ from pydantic import Field, field_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Record, Share
-from midterm_cli.part3.schema import Interval, Metric, Outcome, ProblemConfig
+from midterm_cli.part3.schema import Interval, Metric, Outcome, ScheduleConfig
 
 Gamma = Annotated[float, Field(gt=0, le=1)]
 Weights = Literal["raw", "ema"]
 
 
-class Config(ProblemConfig):
+class Config(ScheduleConfig):
     """Keys of `midterm train`."""
 
-    lr: float = Field(gt=0, le=1e6, description="learning rate of SGD")
-    epochs: int = Field(ge=1, le=100_000, description="of round(n / batch_size) updates each")
+    lr: float = Field(gt=0, le=1e6, description="learning rate, or the peak of its schedule")
     ema_gamma: list[Gamma] = Field(
         max_length=32,
         description="weight of the new value in each average of the weights, in (0, 1]",

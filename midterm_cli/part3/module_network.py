@@ -1,0 +1,352 @@
+"""Any torch.nn.Module as a network of an ensemble: layers from a config, or a user's own.
+
+On the CPU the models of an ensemble take turns, each a copy of the module whose parameters are
+views of the flat tensor: a convolution with a batch of kernels is slower there than one after the
+other. On CUDA, where a step is too small to fill the device, torch.func.vmap moves all of them at
+once, unless the module draws random numbers or cannot be mapped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from midterm_cli.errors import UserError
+from midterm_cli.text import printable, shortened
+
+# The random numbers of PyTorch are those of the process, and groups may share one.
+_RANDOM = threading.Lock()
+
+# The stream of a seed for what a module draws in training; sampling.py lists the others.
+_MODULE_STREAM = 5
+
+Gradient = Callable[[Tensor, Tensor, Tensor], None]
+Streams = MutableMapping[int, Tensor]
+"""By model, the state of the generator that its random numbers come from."""
+
+
+class ModuleNetwork:
+    """A torch.nn.Module with its class scores as output: a `Network`.
+
+    Args:
+        make: makes a fresh module, its weights drawn by PyTorch.
+        name: what messages call it.
+        in_shape: (channels, height, width) of an image.
+        num_classes: that it must tell apart.
+        dtype: of the arithmetic.
+        device: of it.
+
+    Attributes:
+        how: `loop`, or `vmap` over the models of an ensemble.
+        draws: whether it draws random numbers in training, as dropout does.
+
+    Raises:
+        UserError: an ensemble cannot hold the module, or its output has another shape.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], nn.Module],
+        name: str,
+        in_shape: tuple[int, int, int],
+        num_classes: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._make, self.name = make, name
+        self._device, self._dtype = device, dtype
+        self.in_shape, self.num_classes = in_shape, num_classes
+        probe = self._fresh(0)
+        _refuse_unusual_parameters(probe, name)
+        _refuse_running_statistics(probe, name)
+        self.draws = _try(probe, name, in_shape, num_classes)
+        self.macs, self.num_activations = _count(probe, in_shape)
+        self._names = [parameter_name for parameter_name, _ in probe.named_parameters()]
+        self.shapes = [tuple(parameter.shape) for parameter in probe.parameters()]
+        self._module = probe.to(device, dtype).eval()
+        can_map = device.type == "cuda" and not self.draws and self._can_be_mapped()
+        self.how: Literal["loop", "vmap"] = "vmap" if can_map else "loop"
+
+    @property
+    def num_pixels(self) -> int:
+        """Of an image, over its channels."""
+        return math.prod(self.in_shape)
+
+    @property
+    def width(self) -> int:
+        """The pixels alone."""
+        return self.num_pixels
+
+    @property
+    def num_parameters(self) -> int:
+        """Of one model."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def layers(self) -> list[list[int]]:
+        """The parameters of each submodule."""
+        by_module: dict[str, list[int]] = {}
+        for index, name in enumerate(self._names):
+            by_module.setdefault(name.rpartition(".")[0], []).append(index)
+        return list(by_module.values())
+
+    def initial(self, seed: int) -> list[Tensor]:
+        """The parameters of a module made after torch.manual_seed(seed)."""
+        return [parameter.detach() for parameter in self._fresh(seed).parameters()]
+
+    def logits(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+        """Logits of one model, in evaluation."""
+        named = dict(zip(self._names, parameters, strict=True))
+        output: Tensor = functional_call(self._module, named, (x.view(-1, *self.in_shape),))
+        return output
+
+    def module(self) -> nn.Module:
+        """A fresh module, in evaluation."""
+        return self._fresh(0).eval()
+
+    def to_state(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        """By the names of the module; its buffers are the same for all models."""
+        num = len(parameters[0])
+        # A parameter may have several names.
+        named = zip(self._module.parameters(), parameters, strict=True)
+        found = {id(own): parameter for own, parameter in named}
+        return {
+            name: found[id(value)] if id(value) in found else value.expand(num, *value.shape)
+            for name, value in self._module.state_dict(keep_vars=True).items()
+        }
+
+    def from_state(self, state: Mapping[str, Tensor]) -> list[Tensor]:
+        """The parameters alone."""
+        return [state[name] for name in self._names]
+
+    def make_gradient(
+        self,
+        weights: Sequence[Tensor],
+        into: Sequence[Tensor],
+        models: Sequence[int],
+        streams: Streams,
+    ) -> Gradient:
+        """A function that writes the gradient of K models: see `gradients.make_gradient`.
+
+        Args:
+            weights: (K, *shape) a parameter.
+            into: where the gradient goes, alike.
+            models: keys of the K models in `streams`.
+            streams: where their random numbers come from, if they draw any.
+        """
+        if self.how == "vmap":
+            return self._mapped(weights, into)
+        return self._looped(weights, into, models, streams)
+
+    def stream(self, seed: int, epoch: int) -> Tensor:
+        """The state of a generator from which a model draws its random numbers of an epoch."""
+        words = np.random.SeedSequence([seed, _MODULE_STREAM, epoch]).generate_state(2, np.uint32)
+        generator = Generator(self._device).manual_seed(int.from_bytes(words.tobytes(), "little"))
+        state: Tensor = generator.get_state()
+        return state
+
+    def _looped(
+        self,
+        weights: Sequence[Tensor],
+        into: Sequence[Tensor],
+        models: Sequence[int],
+        streams: Streams,
+    ) -> Gradient:
+        each = []
+        for k, model in enumerate(models):
+            module = self._fresh(0).to(self._device, self._dtype).train()
+            parameters = list(module.parameters())
+            for parameter, weight in zip(parameters, weights, strict=True):
+                parameter.data = weight[k]
+            each.append((model, module, parameters, [block[k] for block in into]))
+        shape = (-1, *self.in_shape)
+
+        def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+            with torch.enable_grad():
+                for k, (model, module, parameters, blocks) in enumerate(each):
+                    with self._drawing_from(streams, model):
+                        loss = cross_entropy(module(x[k].view(shape)), targets[k])
+                    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+                    with torch.no_grad():
+                        torch._foreach_copy_(blocks, list(found))
+
+        return gradient
+
+    def _mapped(self, weights: Sequence[Tensor], into: Sequence[Tensor]) -> Gradient:
+        of_all = vmap(grad(self._loss))
+        parameters = tuple(weights)
+
+        def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+            torch._foreach_copy_(list(into), list(of_all(parameters, x, targets)))
+
+        return gradient
+
+    def _loss(self, parameters: tuple[Tensor, ...], x: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(self.logits(parameters, x), targets)
+
+    def _can_be_mapped(self) -> bool:
+        parameters = tuple(p.detach()[None].clone() for p in self._module.parameters())
+        x = parameters[0].new_zeros(1, 2, self.num_pixels)
+        targets = x.new_full((1, 2, self.num_classes), 1 / self.num_classes)
+        try:
+            vmap(grad(self._loss))(parameters, x, targets)
+        except RuntimeError:  # what vmap says of operations, or of branches on values
+            return False
+        return True
+
+    def _fresh(self, seed: int) -> nn.Module:
+        with _RANDOM, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._make()
+
+    @contextmanager
+    def _drawing_from(self, streams: Streams, model: int) -> Iterator[None]:
+        """Draw random numbers from the stream of a model, and from no other's."""
+        if not self.draws:
+            yield
+            return
+        on_cuda = self._device.type == "cuda"
+        devices = [self._device] if on_cuda else []
+        with _RANDOM, torch.random.fork_rng(devices=devices):
+            generator = (
+                torch.cuda.default_generators[self._device.index or 0]
+                if on_cuda
+                else (torch.default_generator)
+            )
+            generator.set_state(streams[model])
+            yield
+            streams[model] = generator.get_state()
+
+
+# ---- what an ensemble cannot hold
+
+
+def _refuse_unusual_parameters(module: nn.Module, name: str) -> None:
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        raise UserError(f"{name} has no parameters: there is nothing to train")
+    for of, parameter in parameters.items():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise UserError(
+                f"{name}: the shape of {of} is open until the first input\n"
+                "give its layer the number of inputs in place of a Lazy one"
+            )
+        if parameter.dtype != torch.float32:
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            raise UserError(
+                f"{name}: {of} is {dtype}, and networks are made in float32\n"
+                "leave its dtype out; --set dtype=float64 computes in float64"
+            )
+        if parameter.device.type != "cpu":
+            raise UserError(
+                f"{name}: {of} is on {parameter.device}: make the network on the CPU, "
+                "and choose where it is trained by --device"
+            )
+
+
+def _refuse_running_statistics(module: nn.Module, name: str) -> None:
+    for of, part in module.named_modules():
+        if getattr(part, "running_mean", None) is not None:
+            raise UserError(
+                f"{name}: '{of}' is a {type(part).__name__}, whose running statistics an ensemble "
+                "cannot hold\nuse GroupNorm, or track_running_stats=False"
+            )
+
+
+def _try(module: nn.Module, name: str, in_shape: tuple[int, int, int], num_classes: int) -> bool:
+    """Run a module on two images in training and in evaluation; whether it draws random numbers.
+
+    Raises:
+        UserError: it cannot, it changes its own state, or its output is not (2, num_classes).
+    """
+    drew = False
+    with _RANDOM, torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = torch.randn(2, *in_shape)
+        for mode in (module.train(), module.eval()):
+            before, state = torch.get_rng_state(), _state(mode)
+            try:
+                output: Any = mode(x)
+            # The code is the user's: whatever it raises is told with its name.
+            except Exception as error:
+                text = shortened(printable(f"{type(error).__name__}: {error}".splitlines()[0]), 200)
+                raise UserError(
+                    f"{name} cannot take images of shape {(2, *in_shape)}: {text}"
+                ) from None
+            drew = drew or not torch.equal(before, torch.get_rng_state())
+            if changed := _changed(state, _state(mode)):
+                raise UserError(
+                    f"{name} changes its own state when it is called: {changed}\n"
+                    "an ensemble cannot hold that: compute from the input and the parameters alone"
+                )
+    if not isinstance(output, Tensor):
+        raise UserError(f"{name} must return a tensor of logits, got {type(output).__name__}")
+    if tuple(output.shape) != (2, num_classes):
+        raise UserError(
+            f"{name} gives {tuple(output.shape)} for two images, and {num_classes} classes need "
+            f"(2, {num_classes})"
+        )
+    if output.dtype != torch.float32:
+        raise UserError(f"{name} must compute in the dtype of its input, got {output.dtype}")
+    return drew
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    """What a module keeps, by dotted names: buffers and attributes, but no parameters."""
+    state: dict[str, Any] = {}
+    for of, part in module.named_modules():
+        for key, value in vars(part).items():
+            if key not in ("_parameters", "_modules", "training"):
+                with suppress(TypeError):  # what cannot be copied, such as a lock
+                    state[f"{of}.{key}".lstrip(".")] = copy.deepcopy(value)
+    return state
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The name of what differs; empty if nothing does."""
+    for key in sorted(before.keys() | after.keys()):
+        if key not in before or key not in after or not _equal(before[key], after[key]):
+            return key.replace("_buffers", "a buffer")
+    return ""
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, int | float | str | None) and isinstance(b, int | float | str | None):
+        return a == b or (a != a and b != b)  # NaN is the same as NaN
+    return type(a) is type(b)
+
+
+def _count(module: nn.Module, in_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Multiplications of its matrices and kernels for one image, and values in all its layers."""
+    macs = values = 0
+
+    def add(part: nn.Module, _: Any, output: Any) -> None:
+        nonlocal macs, values
+        if isinstance(output, Tensor):
+            values += output.numel()
+            weight = getattr(part, "weight", None)
+            if isinstance(weight, Tensor) and weight.dim() > 1:
+                macs += weight.numel() * output.numel() // weight.shape[0]
+
+    hooks = [part.register_forward_hook(add) for part in module.modules()]
+    with torch.no_grad():
+        module(torch.zeros(1, *in_shape))
+    for hook in hooks:
+        hook.remove()
+    return macs, values + math.prod(in_shape)

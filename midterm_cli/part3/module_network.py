@@ -273,10 +273,11 @@ def _try(module: nn.Module, name: str, in_shape: tuple[int, int, int], num_class
     with _RANDOM, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         x = torch.randn(2, *in_shape)
-        for mode in (module.train(), module.eval()):
-            before, state = torch.get_rng_state(), _state(mode)
+        for training in (True, False):
+            module.train(training)
+            before, state = torch.get_rng_state(), _state(module)
             try:
-                output: Any = mode(x)
+                output: Any = module(x)
             # The code is the user's: whatever it raises is told with its name.
             except Exception as error:
                 text = shortened(printable(f"{type(error).__name__}: {error}".splitlines()[0]), 200)
@@ -284,7 +285,7 @@ def _try(module: nn.Module, name: str, in_shape: tuple[int, int, int], num_class
                     f"{name} cannot take images of shape {(2, *in_shape)}: {text}"
                 ) from None
             drew = drew or not torch.equal(before, torch.get_rng_state())
-            if changed := _changed(state, _state(mode)):
+            if changed := _changed(state, _state(module)):
                 raise UserError(
                     f"{name} changes its own state when it is called: {changed}\n"
                     "an ensemble cannot hold that: compute from the input and the parameters alone"
@@ -305,8 +306,8 @@ def _state(module: nn.Module) -> dict[str, Any]:
     """What a module keeps, by dotted names: buffers and attributes, but no parameters."""
     state: dict[str, Any] = {}
     for of, part in module.named_modules():
-        for key, value in vars(part).items():
-            if key not in ("_parameters", "_modules", "training"):
+        for key, value in {**vars(part), **part._buffers}.items():
+            if key not in ("_parameters", "_modules", "_buffers", "training"):
                 with suppress(TypeError):  # what cannot be copied, such as a lock
                     state[f"{of}.{key}".lstrip(".")] = copy.deepcopy(value)
     return state
@@ -316,7 +317,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """The name of what differs; empty if nothing does."""
     for key in sorted(before.keys() | after.keys()):
         if key not in before or key not in after or not _equal(before[key], after[key]):
-            return key.replace("_buffers", "a buffer")
+            return f"'{key}'"
     return ""
 
 

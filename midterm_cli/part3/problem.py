@@ -87,25 +87,14 @@ class Problem:
         self.source = source
         if source is None and config.source_file is not None:
             self.source = read(str(config.network))
-        self.network = self._make_network(context.device)
+        self.in_shape = (1, *self.dataset.train.images.shape[1:])
+        self.network = make_network(
+            config, self.source, self.in_shape, self.dataset.num_classes, self.dtype, context.device
+        )
         _check_size(self.network, config.batch_size)
         self._subsets: dict[int, Subset] = {}
         kept = min(_STARTS_KEPT, _MAX_PARAMETERS // self.network.num_parameters)
         self._start = lru_cache(maxsize=max(1, kept))(self._measure_start)
-
-    def _make_network(self, device: torch.device) -> Network:
-        height, width = self.dataset.train.images.shape[1:]
-        in_shape, num_classes = (1, height, width), self.dataset.num_classes
-        network = self.config.network
-        if network == "mlp":
-            sizes = (height * width, *self.config.hidden_sizes, num_classes)
-            return MLP(sizes, self.config.activation)
-        if self.source is not None:
-            name, make = str(self.source), factory(self.source, in_shape, num_classes)
-        else:
-            assert isinstance(network, list)
-            name, make = "the network", partial(sequential, network, in_shape)
-        return ModuleNetwork(make, name, in_shape, num_classes, self.dtype, device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the config, the data and the code alone: everything else follows from them."""
@@ -371,6 +360,38 @@ class Problem:
         subset, device = self.subset(seed), self.train.images.device
         mean = torch.from_numpy(subset.mean).to(device, self.dtype)
         return Inputs(mean, subset.factor), torch.from_numpy(subset.rows).to(device)
+
+
+def make_network(
+    config: ProblemConfig,
+    source: Source | None,
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Network:
+    """The network that a config names.
+
+    Args:
+        config: of an experiment.
+        source: the code that it names, if it does.
+        in_shape: channels, height and width of an image.
+        num_classes: of the output.
+        dtype: of the arithmetic.
+        device: of it.
+
+    Raises:
+        UserError: it cannot be made, or not be trained in an ensemble.
+    """
+    if config.network == "mlp":
+        sizes = (math.prod(in_shape), *config.hidden_sizes, num_classes)
+        return MLP(sizes, config.activation)
+    if source is not None:
+        name, make = str(source), factory(source, in_shape, num_classes)
+    else:
+        assert isinstance(config.network, list)
+        name, make = "the network", partial(sequential, config.network, in_shape)
+    return ModuleNetwork(make, name, in_shape, num_classes, dtype, device)
 
 
 def _examples(split: datasets.Split, device: torch.device) -> Examples:

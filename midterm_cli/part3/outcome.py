@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from midterm_cli.part3 import host
 from midterm_cli.part3.schema import Outcome
 
 if TYPE_CHECKING:
@@ -79,15 +82,14 @@ def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float
     Returns:
         NaN where a weight is NaN or infinite.
     """
-    moves = []
-    for layer, before in zip(weights, initial, strict=True):
-        start = before.double()
-        # A layer that begins at 0, such as one of biases, has no such ratio.
-        if (norm := float(start.norm())) > 0:
-            moves.append(float((layer.double() - start).norm()) / norm)
-        elif not layer.isfinite().all():
-            moves.append(math.nan)
-    return max(moves, default=0.0) if all(map(math.isfinite, moves)) else math.nan
+    pairs = [(w.double(), start.double()) for w, start in zip(weights, initial, strict=True)]
+    norms = [norm for w, start in pairs for norm in ((w - start).norm(), start.norm())]
+    moves, starts = host.read_all(norms).reshape(-1, 2).T
+    if not np.isfinite(moves).all():
+        return math.nan
+    # A layer that begins at 0, such as one of biases, has no such ratio.
+    has_norm = starts > 0
+    return float((moves[has_norm] / starts[has_norm]).max(initial=0.0))
 
 
 def classify(

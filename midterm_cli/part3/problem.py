@@ -344,11 +344,15 @@ class Problem:
         return _Start(self._layers(parameters), found.information)
 
     @property
-    def can_die(self) -> bool:
-        """Whether a model may come to a point where no gradient reaches a layer, for good."""
+    def looks_for_the_dead(self) -> bool:
+        """Whether models that no gradient reaches any more are taken out of training.
+
+        Only those of ReLUs come to this, and only without momentum and weight decay, which move
+        weights without a gradient. On a GPU the question would wait for all queued work, and they
+        cost nothing beside others.
+        """
         is_relu = isinstance(self.network, MLP) and self.network.activation == "relu"
-        # Momentum and weight decay move weights without a gradient.
-        return is_relu and self.rule.is_plain
+        return is_relu and self.rule.is_plain and self.train.images.device.type == "cpu"
 
     def has_dead_layer(self, seed: int, model: Sequence[Tensor]) -> bool:
         """Whether an MLP of ReLUs is dead for every example that its seed sees in training."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from midterm_cli.layers.arithmetic import Window, reads
-from midterm_cli.part4.conv_stack.schema import Level, Results, Trace
+from midterm_cli.part4.conv_stack.schema import Results, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def draw_cones(results: Results) -> Figure | None:
         bottom = (row * height + below) / (height * len(traces))
         room = (left / width, bottom, 1 - (left + 0.2) / width, tall / (height * len(traces)))
         axes = figure.add_axes(room)
-        _draw_cone(axes, traced.levels, words)
+        _draw_cone(axes, traced, words)
         axes.set_title(f"{title}: output {traced.position[0]} depends on {_share(traced)}")
     return figure
 
@@ -62,19 +62,24 @@ def _share(traced: Trace) -> str:
     return f"{len(bottom.positions[0])} of {bottom.sizes[0]} {unit}"
 
 
-def _draw_cone(axes: Axes, levels: Sequence[Level], words: Sequence[str]) -> None:
-    """Outputs stand above the middle of what they see; a line leads to each input they read."""
+def _draw_cone(axes: Axes, traced: Trace, words: Sequence[str]) -> None:
+    """Outputs stand above the middle of their windows; a line leads to each input they read.
+
+    A norm, whose outputs read all of the map, is a band between the two.
+    """
     from matplotlib.collections import LineCollection
 
+    levels, places = traced.levels, traced.places(0)
     lines: dict[bool, list[list[tuple[float, float]]]] = {False: [], True: []}
     for height, (below, level) in enumerate(pairwise(levels), 1):
-        kernel_size, stride, padding, dilation = level.windows[0]
-        window = Window(kernel_size, stride, padding, dilation)
+        window = level.window(0)
+        if window is None:
+            axes.axhspan(height - 0.75, height - 0.25, color=_LIGHT, linewidth=0)
         for output in range(level.sizes[0]):
-            top = (level.place(0, output), float(height))
+            top = (places[height].middle(output), float(height))
             lines[output in level.positions[0]] += [
-                [(below.place(0, read), height - 1.0), top]
-                for read in reads(output, below.sizes[0], window)
+                [(places[height - 1].middle(read), height - 1.0), top]
+                for read in reads(output, below.sizes[0], window or Window(1))
             ]
     axes.add_collection(LineCollection(lines[False], color=_LIGHT, linewidth=0.7))
     axes.add_collection(LineCollection(lines[True], color=_DARK, linewidth=1.6))
@@ -83,7 +88,7 @@ def _draw_cone(axes: Axes, levels: Sequence[Level], words: Sequence[str]) -> Non
         others = set(range(level.sizes[0])) - reached
         for outputs, face, edge in ((others, "white", "0.5"), (reached, _DARK, _DARK)):
             axes.plot(
-                [level.place(0, output) for output in sorted(outputs)],
+                [places[height].middle(output) for output in sorted(outputs)],
                 [height] * len(outputs),
                 linestyle="none",
                 marker="o" if height else "s",
@@ -151,7 +156,8 @@ def _draw_nested(axes: Axes, traced: Trace) -> None:
     from matplotlib.patches import Rectangle
 
     levels = traced.levels
-    middle = [levels[-1].place(axis, traced.position[axis]) for axis in (0, 1)]
+    places = [traced.places(axis) for axis in (0, 1)]
+    middle = [places[axis][-1].middle(traced.position[axis]) for axis in (0, 1)]
     height, width = levels[0].sizes
     axes.add_patch(
         Rectangle((-0.5, -0.5), width, height, facecolor="0.95", edgecolor="0.5", label="image")
@@ -160,9 +166,8 @@ def _draw_nested(axes: Axes, traced: Trace) -> None:
     for index, level in enumerate(levels[1:]):
         corner, size = [], []
         for axis in (1, 0):
-            output = round((middle[axis] - level.centre[axis]) / level.jump[axis])
-            output = min(max(output, 0), level.sizes[axis] - 1)
-            corner.append(level.place(axis, output) - level.receptive_field[axis] / 2)
+            output = places[axis][index + 1].nearest(middle[axis], level.sizes[axis])
+            corner.append(level.middle(axis, output) - level.receptive_field[axis] / 2)
             size.append(level.receptive_field[axis])
         axes.add_patch(
             Rectangle(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +368,20 @@ def test_fields_are_drawn_on_the_image_and_a_long_sequence_is_not_drawn() -> Non
     assert [bar.get_width() for bar in macs.patches] == [row.macs for row in rows]  # type: ignore[attr-defined]
     long = run("conv_stack", size=[65], layers=[CONV])
     assert draw(config("conv_stack", size=[65], layers=[CONV]), long.results) == {}
+
+
+def test_as_many_layers_as_may_be_have_room_in_the_figure() -> None:
+    layers = [CONV | {"padding": 1}, {"type": "relu"}] * 32
+    results = run("conv_stack", size=8, layers=layers).results
+    figure = draw(config("conv_stack", size=8, layers=layers), results)["conv_stack"]
+    figure.draw_without_rendering()
+    fields, parameters, _ = figure.axes
+    legend = fields.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 > 0
+    names = [label.get_window_extent() for label in parameters.get_yticklabels()]
+    assert len(names) == 64
+    assert all(above.y0 > below.y1 for above, below in pairwise(names))
 
 
 def test_a_sequence_that_only_padding_makes_long_is_not_drawn() -> None:

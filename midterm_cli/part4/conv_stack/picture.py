@@ -120,11 +120,17 @@ def draw_fields(results: Results) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.4))
-    _draw_nested(figure.add_axes((0.05, 0.36, 0.33, 0.58)), results.trace)
     rows = results.layers
+    # In inches: room for a line a level in the legend, and for a bar a layer.
+    image, legend, bars = 3.45, 0.6 + 0.2 * len(results.trace.levels), 0.2 * len(rows)
+    height = max(5.4, image + legend, bars + 0.7)
+    figure = Figure(figsize=(11, height))
+    fields = figure.add_axes((0.05, 1 - image / height, 0.33, 3.1 / height))
+    _draw_nested(fields, results.trace)
     names = [f"{row.layer} {row.description}" for row in rows]
-    parameters, macs = (figure.add_axes((left, 0.04, 0.2, 0.88)) for left in (0.57, 0.79))
+    parameters, macs = (
+        figure.add_axes((left, 0.2 / height, 0.2, 1 - 0.65 / height)) for left in (0.57, 0.79)
+    )
     _draw_counts(parameters, [row.parameters for row in rows], names)
     parameters.set_title(f"parameters: {_short(results.parameters)}")
     _draw_counts(macs, [row.macs for row in rows], [""] * len(rows))
@@ -140,7 +146,7 @@ def _draw_counts(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> Non
     axes.set_yticks(range(len(counts)), names)
     axes.invert_yaxis()
     axes.set(xticks=[])
-    axes.margins(x=0.3)
+    axes.margins(x=0.45)
     axes.tick_params(length=0)
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)

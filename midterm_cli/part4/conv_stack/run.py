@@ -33,8 +33,6 @@ from midterm_cli.part4 import by_torch
 from midterm_cli.part4.conv_stack.schema import Config, LayerRow, Level, Results, Trace
 from midterm_cli.part4.schema import Counts, TorchCheck
 
-MAX_WORDS = 40
-
 
 def run(config: Config, context: Context) -> Output:
     """Walk through the layers, trace one output to its inputs, and compare both with PyTorch.
@@ -42,7 +40,7 @@ def run(config: Config, context: Context) -> Output:
     Raises:
         UserError: a layer is impossible, or the input or the position is not there.
     """
-    sizes, words = _read_input(config)
+    sizes, words = config.sizes, config.words
     costs = walk(config.layers, config.channels, sizes)
     maps = _maps(costs)
     position = _position(config, maps[-1].after.sizes if maps else sizes)
@@ -76,21 +74,6 @@ def run(config: Config, context: Context) -> Output:
         ),
     )
     return Output(results, failed=bool(wrong), warnings=wrong)
-
-
-def _read_input(config: Config) -> tuple[tuple[int, ...], list[str] | None]:
-    """Size along each axis, and the words where it is a sentence."""
-    if (config.size is None) == (config.sentence is None):
-        given = "neither is given" if config.size is None else "both are given"
-        raise UserError(f"size and sentence: {given}\ngive one of them, and null for the other")
-    if config.sentence is None:
-        assert config.size is not None
-        one_axis = not isinstance(config.size, int) and len(config.size) == 1
-        return per_axis("size", config.size, 1 if one_axis else 2), None
-    words = config.sentence.split()
-    if not 1 <= len(words) <= MAX_WORDS:
-        raise UserError(f"sentence has {len(words)} words: give 1 to {MAX_WORDS}")
-    return (len(words),), words
 
 
 def _maps(costs: Sequence[LayerCost]) -> list[LayerCost]:

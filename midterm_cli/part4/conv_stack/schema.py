@@ -8,11 +8,14 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from midterm_cli import experiment
+from midterm_cli.errors import UserError
 from midterm_cli.experiment import Count, ExperimentConfig, Record, require_lengths
 from midterm_cli.layers.arithmetic import Operations, ReceptiveField, Window, places
 from midterm_cli.layers.schema import MAX_LAYERS, Layer
-from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis, per_axis
 from midterm_cli.part4.schema import AtLeastOne, Shape, Steps, TorchCheck
+
+MAX_WORDS = 40
 
 
 def _require_window(numbers: list[int]) -> list[int]:
@@ -46,6 +49,36 @@ class Config(ExperimentConfig):
     layers: list[Layer] = Field(
         min_length=1, max_length=MAX_LAYERS, description="from the input on"
     )
+
+    @property
+    def words(self) -> list[str] | None:
+        """Of the sentence; None for an image.
+
+        Raises:
+            UserError: both or neither of size and sentence are given, or it has too many words.
+        """
+        if (self.size is None) == (self.sentence is None):
+            given = "neither is given" if self.size is None else "both are given"
+            raise UserError(f"size and sentence: {given}\ngive one of them, and null for the other")
+        if self.sentence is None:
+            return None
+        words = self.sentence.split()
+        if not 1 <= len(words) <= MAX_WORDS:
+            raise UserError(f"sentence has {len(words)} words: give 1 to {MAX_WORDS}")
+        return words
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the input along each axis.
+
+        Raises:
+            UserError: as `words`.
+        """
+        if self.words is not None:
+            return (len(self.words),)
+        assert self.size is not None
+        one_axis = not isinstance(self.size, int) and len(self.size) == 1
+        return per_axis("size", self.size, 1 if one_axis else 2)
 
 
 class LayerRow(Record):

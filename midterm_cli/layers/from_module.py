@@ -50,6 +50,8 @@ def read(source: user.Source, in_shape: tuple[int, ...]) -> list[Layer]:
 
     call()  # so that lazy modules have their shapes
     _vary(network, generator)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise _not_plain(source, "what it calls is hidden by torch.jit: return it without")
     calls: list[_Call] = []
     hooks = [
         module.register_forward_pre_hook(_recorder(name, calls), with_kwargs=True)
@@ -61,7 +63,11 @@ def read(source: user.Source, in_shape: tuple[int, ...]) -> list[Layer]:
     try:
         return _sequence(network, calls, x, y)
     except _Other as other:
-        raise UserError(f"{source} is no plain sequence of known layers: {other}") from None
+        raise _not_plain(source, other) from None
+
+
+def _not_plain(source: user.Source, reason: object) -> UserError:
+    return UserError(f"{source} is no plain sequence of known layers: {reason}")
 
 
 class _Other(Exception):
@@ -116,6 +122,8 @@ def _sequence(network: nn.Module, calls: Sequence[_Call], x: Tensor, y: object) 
         if kind not in _KNOWN:
             known = ", ".join(kind.__name__ for kind in _KNOWN)
             raise _Other(f"{call.name} is {user.a(kind.__name__)}\nknown are {known}")
+        if len(layers) == MAX_LAYERS:
+            raise _Other(f"it has {len(calls)} layers, and up to {MAX_LAYERS} are taken")
         if len(call.given) != 1 or not _same(call.given[0], x):
             raise _own_doing(f"between {last} and {call.name}" if last else f"before {call.name}")
         try:
@@ -134,8 +142,6 @@ def _sequence(network: nn.Module, calls: Sequence[_Call], x: Tensor, y: object) 
     if not x.isfinite().all():
         raise _Other("on random inputs it gives NaN or infinity, and so it cannot be told")
     _require_all_called(network, calls)
-    if len(layers) > MAX_LAYERS:
-        raise _Other(f"it has {len(layers)} layers, and up to {MAX_LAYERS} are taken")
     return layers
 
 

@@ -85,7 +85,9 @@ def read(reference: str) -> Source:
             )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        near = closest(path.name, (beside.name for beside in path.parent.glob("*.py")))
+        near = None
+        if isinstance(error, FileNotFoundError):
+            near = closest(path.name, (beside.name for beside in path.parent.glob("*.py")))
         meant = f": did you mean '{printable(path.with_name(near))}'?" if near else ""
         raise UserError(f"cannot read {shown}: {error.strerror}{meant}") from None
     except UnicodeDecodeError:

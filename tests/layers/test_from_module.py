@@ -200,6 +200,13 @@ def test_what_is_no_sequence_of_its_modules(
     assert message.replace("before 'b'", "between 'a' and 'b'") in str(raised.value)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_a_script_calls_cannot_be_followed() -> None:
+    with pytest.raises(UserError, match=r"hidden by torch\.jit: return it without"):
+        read("Net = lambda: torch.jit.trace(nn.ReLU(), torch.zeros(1))\n")
+
+
 def test_a_network_that_fails_on_the_input() -> None:
     text = forward("return self.a(x)", a="nn.Linear(3, 4)")
     message = r"^net\.py, line 9: calling Net on an input of 2×8×9 .channels, size. raises RuntimeE"

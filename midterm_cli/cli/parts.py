@@ -295,6 +295,15 @@ def conv_stack(
     position: Annotated[
         str | None, typed("HxW", "Which output of the last map is traced to its inputs.")
     ] = None,
+    network_file: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="FILE.py:NAME",
+            help="A class of torch.nn.Module, or a function that returns one, in place of layers. "
+            "The file is executed.",
+        ),
+    ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> Mapping[str, Any] | None:
     """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b)."""

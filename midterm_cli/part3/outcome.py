@@ -17,14 +17,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from midterm_cli.part3 import host
 from midterm_cli.part3.schema import Outcome
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from midterm_cli.part3.information import Information
 
 SEVERITY: tuple[Outcome, ...] = ("trained", "degraded", "untrained", "collapsed", "non_finite")
@@ -70,26 +65,6 @@ def constant_guess_loss(class_counts: Sequence[int]) -> float:
     total = sum(class_counts)
     shares = [count / total for count in class_counts if count]
     return -sum(share * math.log(share) for share in shares)
-
-
-def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float:
-    """How far a network is from its initial weights: ‖w - w₀‖ / ‖w₀‖ of the layer that moved most.
-
-    Args:
-        weights: one tensor a layer.
-        initial: the same at the start.
-
-    Returns:
-        NaN where a weight is NaN or infinite.
-    """
-    pairs = [(w.double(), start.double()) for w, start in zip(weights, initial, strict=True)]
-    norms = [norm for w, start in pairs for norm in ((w - start).norm(), start.norm())]
-    moves, starts = host.read_all(norms).reshape(-1, 2).T
-    if not np.isfinite(moves).all():
-        return math.nan
-    # A layer that begins at 0, such as one of biases, has no such ratio.
-    has_norm = starts > 0
-    return float((moves[has_norm] / starts[has_norm]).max(initial=0.0))
 
 
 def classify(

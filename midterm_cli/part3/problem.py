@@ -16,14 +16,14 @@ from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
 from midterm_cli.layers.build import sequential
-from midterm_cli.layers.user import Source, factory, read
+from midterm_cli.layers.user import Source, executing, factory, read
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
 from midterm_cli.part3.evaluate import Evaluation, Examples, Inputs, evaluate, has_dead_layer
 from midterm_cli.part3.information import Information
 from midterm_cli.part3.module_network import ModuleNetwork
-from midterm_cli.part3.network import MLP, Network, split, stack
+from midterm_cli.part3.network import MLP, Network, relative_move, split, stack
 from midterm_cli.part3.optimizer import Rule
-from midterm_cli.part3.outcome import classify, relative_move
+from midterm_cli.part3.outcome import classify
 from midterm_cli.part3.sampling import Subset, draw_subset, num_updates, subset_size
 from midterm_cli.part3.schedule import Schedule
 from midterm_cli.part3.schema import Outcome, ProblemConfig, ScheduleConfig
@@ -390,12 +390,19 @@ def make_network(
     if config.network == "mlp":
         sizes = (math.prod(in_shape), *config.hidden_sizes, num_classes)
         return MLP(sizes, config.activation)
-    if source is not None:
-        name, make = str(source), factory(source, in_shape, num_classes)
-    else:
+    if source is None:
         assert isinstance(config.network, list)
-        name, make = "the network", partial(sequential, config.network, in_shape)
-    return ModuleNetwork(make, name, in_shape, num_classes, dtype, device)
+        make = partial(sequential, config.network, in_shape)
+        return ModuleNetwork(make, "the network", in_shape, num_classes, dtype, device)
+    return ModuleNetwork(
+        factory(source, in_shape, num_classes),
+        str(source),
+        in_shape,
+        num_classes,
+        dtype,
+        device,
+        partial(executing, source),
+    )
 
 
 def _examples(split: datasets.Split, device: torch.device) -> Examples:

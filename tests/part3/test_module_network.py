@@ -207,11 +207,9 @@ def flat(features: int, **changes: Any) -> Callable[[], nn.Module]:
         (Counting, ("changes its own state", "calls")),
         (Remembering, ("changes its own state", "last")),
         (flat(3), ("(2, 3)", "(2, 4)")),
-        (lambda: nn.Linear(30, 4), ("cannot take images of shape (2, 1, 6, 5)",)),
         (flat(4, dtype=torch.float64), ("1.weight is float64", "dtype")),
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), ("open until the first input",)),
         (nn.Flatten, ("no parameters",)),
-        (lambda: nn.LSTM(5, 4), ("cannot take images",)),
     ],
 )
 def test_what_an_ensemble_cannot_hold_is_refused_by_name(

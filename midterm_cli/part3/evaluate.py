@@ -17,7 +17,7 @@ from midterm_cli.part3.information import Information, information
 from midterm_cli.part3.network import MLP, Network, activate
 
 # Images at once: enough for the BLAS, and so few that what a network makes of them fits the cache.
-_ROWS, _BYTES = 1000, 8 * 2**20
+_ROWS, _BYTES = 750, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,14 @@ def evaluate(
     count = len(labels)
     all_logits = like.new_empty(*shape, count, network.num_classes) if with_information else None
     scores = [_scores(network, *of_model) for of_model in zip(models, inputs, strict=True)]
-    for chunk in _chunks(network, count, like.element_size()):
-        if rows is None:
-            images = examples.images[chunk].to(like.dtype)
-        else:
-            images = examples.images.index_select(0, rows[chunk]).to(like.dtype)
-        of_chunk = labels[chunk].expand(shape[1], 1, -1)
-        for i, of_model in enumerate(scores):
-            logits = of_model(images)
-            log_p = logits.log_softmax(1).gather(1, of_chunk)
-            losses[i] -= log_p.sum((1, 2), dtype=torch.float64)
-            correct[i] += (logits.max(1).indices == labels[chunk]).sum(1)
-            if all_logits is not None:
-                all_logits[i, :, chunk] = logits.mT
+    for chunk, images in _chunks(network, examples.images, rows, like):
+        logits = torch.stack([of_model(images) for of_model in scores])
+        of_chunk = labels[chunk].expand(*shape, 1, -1)
+        log_p = logits.log_softmax(2).gather(2, of_chunk)
+        losses -= log_p.sum((2, 3), dtype=torch.float64)
+        correct += (logits.max(2).indices == labels[chunk]).sum(2)
+        if all_logits is not None:
+            all_logits[..., chunk, :] = logits.mT
     known: list[Information | None] = [None] * losses.numel()
     if all_logits is not None:
         known = [
@@ -125,10 +120,25 @@ def evaluate(
     ]
 
 
-def _chunks(network: Network, count: int, element_size: int) -> Iterator[slice]:
-    length = max(1, min(_ROWS, _BYTES // (network.num_activations * element_size)))
+def _chunks(
+    network: Network, images: Tensor, rows: Tensor | None, like: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Some of the images at a time, as numbers of the dtype of `like`; the next overwrite them."""
+    count = len(images) if rows is None else len(rows)
+    length = min(count, _ROWS, _BYTES // (network.num_activations * like.element_size()))
+    length = max(1, length)
+    # Memory that is asked for anew comes in pages that the first to write has to wait for.
+    numbers = like.new_empty(length, images.shape[1])
+    pixels = images.new_empty(numbers.shape)
     for start in range(0, count, length):
-        yield slice(start, min(start + length, count))
+        chunk = slice(start, min(start + length, count))
+        if rows is None:
+            chosen = images[chunk]
+        else:
+            # index_select copies whole rows, which plain indexing does element by element.
+            chosen = pixels[: chunk.stop - start]
+            torch.index_select(images, 0, rows[chunk], out=chosen)
+        yield chunk, numbers[: len(chosen)].copy_(chosen)
 
 
 def _scores(
@@ -191,7 +201,7 @@ def has_dead_layer(
         rows: (m,) which examples to take.
     """
     alive = [False] * (len(model) - 1)
-    for chunk in rows.split(_ROWS // 4):  # most models are alive for one of the first few
+    for chunk in rows.split(_ROWS // 3):  # most models are alive for one of the first few
         h = inputs.of(examples.images.index_select(0, chunk))
         for layer, weight in enumerate(model[:-1]):
             h = MLP.affine(weight, h).relu_()

@@ -271,33 +271,41 @@ class Problem:
         Returns:
             For each model, kind of weights (γ; None for the raw ones) and set, what was found.
         """
-        num = len(state.models)
-        stacks = {gamma: split(flat, self.network, num) for gamma, flat in state.by_gamma().items()}
-        evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {
-            model: {gamma: {} for gamma in stacks} for model in state.models
-        }
-        # Models of one seed see the same inputs, which are gathered and centred once for all.
-        for seed in dict.fromkeys(seeds[model] for model in state.models):
-            kinds = [
-                (position, model, gamma)
-                for position, model in enumerate(state.models)
-                if seeds[model] == seed
-                for gamma in stacks
+        kinds = state.by_gamma()
+        stacks = [split(flat, self.network, len(state.models)) for flat in kinds.values()]
+        weights = {
+            model: [
+                torch.stack([block[i] for block in of_kinds])
+                for of_kinds in zip(*stacks, strict=True)
             ]
-            weights = [[block[i] for block in stacks[gamma]] for i, _, gamma in kinds]
-            inputs, subset_rows = self._inputs(seed)
-            for name in sets:
-                examples, rows = (self.train, subset_rows) if name == "train" else (self.test, None)
-                found = evaluate(
-                    self.network,
-                    weights,
-                    examples,
-                    inputs,
-                    rows,
-                    with_information=name in information_on,
-                )
-                for (_, model, gamma), evaluation in zip(kinds, found, strict=True):
+            for i, model in enumerate(state.models)
+        }
+        evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {
+            model: {gamma: {} for gamma in kinds} for model in state.models
+        }
+
+        def add(name: SetName, models: Sequence[int], rows: Tensor | None) -> None:
+            found = evaluate(
+                self.network,
+                [weights[model] for model in models],
+                self.train if name == "train" else self.test,
+                [self._inputs(seeds[model])[0] for model in models],
+                rows,
+                with_information=name in information_on,
+            )
+            for model, of_kinds in zip(models, found, strict=True):
+                for gamma, evaluation in zip(kinds, of_kinds, strict=True):
                     evaluations[model][gamma][name] = evaluation
+
+        # What an image is before it is centred is the same for all models that see it.
+        by_seed: dict[int, list[int]] = {}
+        for model in state.models:
+            by_seed.setdefault(seeds[model], []).append(model)
+        if "train" in sets:
+            for seed, models in by_seed.items():
+                add("train", models, self._inputs(seed)[1])
+        if "test" in sets and state.models:
+            add("test", state.models, None)
         return evaluations
 
     def outcomes(
@@ -331,17 +339,17 @@ class Problem:
     def _measure_start(self, seed: int) -> _Start:
         inputs, rows = self._inputs(seed)
         flat = stack(self.network, [seed], self.dtype, inputs.mean.device)
-        parameters = [block[0] for block in split(flat, self.network, 1)]
+        blocks = split(flat, self.network, 1)
         some = rows[:: max(1, len(rows) // _EXAMPLES_AT_START)]
-        [found] = evaluate(
-            self.network, [parameters], self.train, inputs, some, with_information=True
+        [[found]] = evaluate(
+            self.network, [blocks], self.train, [inputs], some, with_information=True
         )
         if found.information is None:
             raise UserError(
                 f"the outputs of the network with the initial weights of seed {seed} are not finite"
                 "\nscale its inputs (--normalize unit), or its weights"
             )
-        return _Start(self._layers(parameters), found.information)
+        return _Start(self._layers([block[0] for block in blocks]), found.information)
 
     @property
     def looks_for_the_dead(self) -> bool:

@@ -69,8 +69,9 @@ class EnsembleState:
         """A copy of the models at some positions of `models`."""
 
         def select(flat: Tensor) -> Tensor:
+            chosen = _indices(positions, flat.device)
             blocks = split(flat, network, len(self.models))
-            return torch.cat([block[list(positions)].flatten() for block in blocks])
+            return torch.cat([block.index_select(0, chosen).flatten() for block in blocks])
 
         return self._mapped(tuple(self.models[i] for i in positions), select)
 
@@ -206,7 +207,7 @@ class Ensemble:
             staying = [i for i in range(len(everyone.models)) if i not in positions]
             remaining = everyone.selected(staying, self.network)
         self._train_from(remaining)
-        self._rows = self._rows[:, staying]
+        self._rows = self._rows.index_select(1, _indices(staying, self._rows.device))
 
     def _no_grad(self) -> AbstractContextManager[object]:
         """Inference mode is faster, but what is made in it autograd cannot follow."""
@@ -349,3 +350,8 @@ class Ensemble:
         """Positions of the models with a weight that is NaN or infinite."""
         finite = torch.stack([block.flatten(1).isfinite().all(1) for block in self.parameters()])
         return np.flatnonzero(~host.read(finite.all(0))).tolist()
+
+
+@torch.inference_mode(False)  # in which a pretended device cannot be moved to
+def _indices(positions: Sequence[int], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.array(positions, dtype=np.int64)).to(device)

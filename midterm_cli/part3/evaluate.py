@@ -7,12 +7,16 @@ that its numbers do not depend on the ensemble.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from midterm_cli.part3 import host
 from midterm_cli.part3.information import Information, information
 from midterm_cli.part3.network import MLP, Network, activate
 
@@ -106,18 +110,23 @@ def evaluate(
             all_logits[..., chunk, :] = logits.mT
     known: list[Information | None] = [None] * losses.numel()
     if all_logits is not None:
-        known = [
-            information(of_kind, labels.cpu().numpy(), network.num_classes)
-            for of_kind in all_logits.flatten(0, 1).cpu().numpy()
-        ]
+        fit = partial(information, labels=host.read(labels), num_classes=network.num_classes)
+        known = list(_mapped(like.device)(fit, host.read(all_logits.flatten(0, 1))))
     found = iter(known)
     return [
         [
             _evaluation(loss / count, hits / count, next(found))
             for loss, hits in zip(*of_model, strict=True)
         ]
-        for of_model in zip(losses.tolist(), correct.tolist(), strict=True)
+        for of_model in zip(host.read(losses).tolist(), host.read(correct).tolist(), strict=True)
     ]
+
+
+def _mapped(device: torch.device) -> Callable[..., Iterable[Information | None]]:
+    """A map over the cores that a run on a GPU leaves idle; on the CPU they are all at work."""
+    if device.type == "cpu":
+        return map
+    return ThreadPoolExecutor(os.cpu_count()).map
 
 
 def _chunks(
@@ -205,7 +214,7 @@ def has_dead_layer(
         h = inputs.of(examples.images.index_select(0, chunk))
         for layer, weight in enumerate(model[:-1]):
             h = MLP.affine(weight, h).relu_()
-            alive[layer] = alive[layer] or bool(h.any())
+            alive[layer] = alive[layer] or bool(host.read(h.any()))
         if all(alive):
             return False
     return True

@@ -22,3 +22,9 @@ def read(tensor: Tensor) -> np.ndarray:
 def read_all(numbers: Sequence[Tensor]) -> np.ndarray:
     """The values of tensors of one number each, by waiting once."""
     return read(torch.stack(list(numbers)))
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory that a CUDA device has."""
+    total: int = torch.cuda.get_device_properties(device).total_memory
+    return total

@@ -17,6 +17,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
 from midterm_cli.layers.build import sequential
 from midterm_cli.layers.user import Source, executing, factory, read
+from midterm_cli.part3 import host
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
 from midterm_cli.part3.evaluate import Evaluation, Examples, Inputs, evaluate, has_dead_layer
 from midterm_cli.part3.information import Information
@@ -119,7 +120,7 @@ class Problem:
 
     def _limit_on_cuda(self, num_averages: int) -> int:
         """Models whose parameters, averages, gradients and activations a device has room for."""
-        memory = torch.cuda.get_device_properties(self.train.images.device).total_memory
+        memory = host.memory(self.train.images.device)
         copies = 2 + num_averages + len(self.rule.buffers)
         numbers = copies * sum(map(math.prod, self.network.shapes))
         numbers += 2 * self.config.batch_size * self.network.num_activations

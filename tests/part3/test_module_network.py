@@ -135,9 +135,9 @@ def test_dropout_draws_anew_in_each_epoch_and_a_restored_run_repeats_it() -> Non
 
 def test_dropout_has_no_part_in_an_evaluation() -> None:
     network = network_of(lambda: Net(0.9))
-    model = network.initial(0)
+    model = [block[None] for block in network.initial(0)]
     inputs = Inputs(torch.zeros(30))
-    [once], [twice] = (evaluate(network, [model], EXAMPLES, inputs) for _ in range(2))
+    [[once]], [[twice]] = (evaluate(network, [model], EXAMPLES, [inputs]) for _ in range(2))
     assert once == twice
     torch.manual_seed(0)
     with torch.random.fork_rng(devices=[]):

@@ -106,7 +106,10 @@ class Ensemble:
         frozen: states of the models that were taken out of training, by index.
         num_updates: in one epoch.
         check_every: updates from one check of the weights to the next.
+        capture: whether steps may be captured in CUDA graphs, from the next epoch on.
     """
+
+    capture = True
 
     def __init__(
         self,
@@ -321,7 +324,7 @@ class Ensemble:
 
     def _make_steps(self, num: int) -> None:
         """Make updates on the minibatches that were gathered; on CUDA as a graph, if it can be."""
-        if self._graphs is None:
+        if self._graphs is None or not self.capture:
             self._steps(num)
         else:
             self._graphs.run(num)

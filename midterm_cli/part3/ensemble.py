@@ -21,6 +21,7 @@ from torch import Tensor
 from midterm_cli.part3 import host
 from midterm_cli.part3.evaluate import Examples
 from midterm_cli.part3.graphs import Graphs
+from midterm_cli.part3.module_network import ModuleNetwork
 from midterm_cli.part3.network import MLP, Network, split, stack
 from midterm_cli.part3.optimizer import Coefficients, Rule, make_step
 from midterm_cli.part3.sampling import Subset, draw_minibatches, num_updates
@@ -318,9 +319,11 @@ class Ensemble:
 
     @property
     def _can_capture(self) -> bool:
-        """Whether the steps can be captured in a CUDA graph: those of the closed form."""
-        is_closed = isinstance(self.network, MLP) and self.method == "closed_form"
-        return is_closed and torch.cuda.is_available() and self.state.raw.device.type == "cuda"
+        """Whether the steps may be captured in a CUDA graph: they move all models at once."""
+        at_once = self.method == "closed_form"
+        if isinstance(self.network, ModuleNetwork):
+            at_once = self.network.how == "vmap"
+        return at_once and torch.cuda.is_available() and self.state.raw.device.type == "cuda"
 
     def _make_steps(self, num: int) -> None:
         """Make updates on the minibatches that were gathered; on CUDA as a graph, if it can be."""

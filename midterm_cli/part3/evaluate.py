@@ -7,11 +7,8 @@ that its numbers do not depend on the ensemble.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -110,8 +107,11 @@ def evaluate(
             all_logits[..., chunk, :] = logits.mT
     known: list[Information | None] = [None] * losses.numel()
     if all_logits is not None:
-        fit = partial(information, labels=host.read(labels), num_classes=network.num_classes)
-        known = list(_mapped(like.device)(fit, host.read(all_logits.flatten(0, 1))))
+        of_labels = host.read(labels)
+        known = [
+            information(of_kind, of_labels, network.num_classes)
+            for of_kind in host.read(all_logits.flatten(0, 1))
+        ]
     found = iter(known)
     return [
         [
@@ -120,13 +120,6 @@ def evaluate(
         ]
         for of_model in zip(host.read(losses).tolist(), host.read(correct).tolist(), strict=True)
     ]
-
-
-def _mapped(device: torch.device) -> Callable[..., Iterable[Information | None]]:
-    """A map over the cores that a run on a GPU leaves idle; on the CPU they are all at work."""
-    if device.type == "cpu":
-        return map
-    return ThreadPoolExecutor(os.cpu_count()).map
 
 
 def _chunks(

@@ -22,18 +22,27 @@ class Graphs:
     def __init__(self, steps: Callable[[int], None]) -> None:
         self._steps = steps
         self._is_warm = False
-        self._captured: dict[int, torch.cuda.CUDAGraph] = {}
+        self._captured: dict[int, torch.cuda.CUDAGraph | None] = {}
 
     def run(self, num: int) -> None:
-        """Make so many steps."""
+        """Make so many steps; one by one where they cannot be captured."""
         if not self._is_warm:
             # Libraries allocate what they need at their first call, which cannot be captured.
             self._steps(num)
             self._is_warm = True
             return
         if num not in self._captured:
-            graph = torch.cuda.CUDAGraph()
+            self._captured[num] = self._capture(num)
+        if (graph := self._captured[num]) is None:
+            self._steps(num)
+        else:
+            graph.replay()
+
+    def _capture(self, num: int) -> torch.cuda.CUDAGraph | None:
+        graph = torch.cuda.CUDAGraph()
+        try:
             with torch.cuda.graph(graph):
                 self._steps(num)
-            self._captured[num] = graph
-        self._captured[num].replay()
+        except RuntimeError:  # a module of the user's may ask the device for a value
+            return None
+        return graph

@@ -399,20 +399,20 @@ def verdicts(found: Results) -> list[str]:
 def test_a_run_on_cuda_agrees_with_the_cpu_and_can_be_resumed() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    config = config_of(*DIVERGING)
+    # In float32 the last bits, which differ between devices, grow near divergence.
+    config = config_of(*DIVERGING, "dtype=float64")
     here = results(run(config))
 
     kept = Kept()
     there = train.run(config, Context(torch.device("cuda"), state=kept))
     resumed = train.run(config, Context(torch.device("cuda"), state=Kept(kept.saved[-1])))
 
-    # Near divergence the last bits of a GPU grow: outcomes agree, information does not.
     assert verdicts(results(resumed)) == verdicts(results(there)) == verdicts(here)
     for output in (there, resumed):
         assert output.checkpoint is not None
         assert {tensor.device.type for _, tensor in tensors(output.checkpoint)} == {"cpu"}
     for a, b in zip(results(there).history, here.history, strict=True):
-        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-2)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-6)
 
 
 @pytest.mark.parametrize(

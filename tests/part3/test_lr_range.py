@@ -166,6 +166,15 @@ def test_what_comes_after_divergence_changes_nothing(value: float, length: int) 
     assert found.reason is None
 
 
+def test_what_falls_after_the_minimum_changes_nothing() -> None:
+    """The average falls for long after a spike, which is not called divergence."""
+    losses = FALLS_AND_RISES.copy()
+    losses[450:] = 1.1 + 2.5 * 0.95 ** np.arange(151)
+    found = suggested(losses)
+    assert found.diverged is None
+    assert of_methods(found) == of_methods(suggested(FALLS_AND_RISES))
+
+
 @pytest.mark.parametrize("num", [2, 3, 4, 5, 9, 10, 11])
 @pytest.mark.parametrize("diverged", [None, 0, 1, 2])
 def test_too_few_points_have_no_suggestion_and_a_reason(num: int, diverged: int | None) -> None:

@@ -115,15 +115,22 @@ def _draw_losses(axis: Axes, config: Config, results: Results) -> None:
         [math.nan if value is None else value for value in values]
         for values in zip(*((p.lower, p.median, p.upper) for p in results.curve), strict=True)
     )
+    for i, record in enumerate(results.records):
+        num = len(record.losses)
+        axis.plot(
+            lrs[:num],
+            record.losses,
+            color="#999999",
+            lw=0.5 if len(results.seeds) > 1 else 1.5,
+            marker="x" if 0 < num < len(lrs) else "",
+            markevery=[num - 1],
+            label="one seed, until it diverges (×)" if i == 0 else None,
+        )
     if len(results.seeds) > 1:
-        for i, record in enumerate(results.records):
-            label = "one seed, until it diverges" if i == 0 else None
-            num = len(record.losses)
-            axis.plot(lrs[:num], record.losses, color="#999999", lw=0.5, label=label)
         label = "quartiles over the seeds, until a quarter has diverged"
         axis.fill_between(lrs, lower, upper, color="#444444", alpha=0.2, lw=0, label=label)
-    label = "median over the seeds" if len(results.seeds) > 1 else "loss"
-    axis.plot(lrs, median, color="#000000", label=f"{label} (β = {config.smoothing:g})")
+        label = f"median over the seeds (β = {config.smoothing:g})"
+        axis.plot(lrs, median, color="#000000", label=label)
     losses = [loss for record in results.records for loss in record.losses if loss > 0]
     if losses:
         # A few that have exploded do not hide all others.
@@ -157,5 +164,6 @@ def _draw_suggestions(axis: Axes, results: Results) -> None:
         if suggestion.lower is None or suggestion.median is None or suggestion.upper is None:
             continue
         axis.axvspan(suggestion.lower, suggestion.upper, color=colour, alpha=0.15, lw=0)
-        label = f"{label} ({suggestion.median:.3g}), quartiles"
+        label = f"{label} ({suggestion.median:.3g})"
+        label += ", quartiles" if len(results.seeds) > 1 else ""
         axis.axvline(suggestion.median, color=colour, ls=line, lw=2, label=label)

@@ -6,9 +6,11 @@ The rules are those of the finders in use, on their smoothed loss against the lo
     Lightning   src/lightning/pytorch/tuner/lr_finder.py: _LRCallback, _LRFinder.suggestion
 
 Both smooth with β = 0.98, stop where the smoothed loss is above 4 times its best, and leave out
-what comes first (fastai a tenth, Lightning 10 updates). Two things differ. A suggestion is None
-where the losses give none: theirs is the least value of whatever there is. And the descent is
-measured over a tenth of the range: between neighbours, as theirs, its largest value is noise.
+what comes first (fastai a tenth, Lightning 10 updates). Three things differ:
+
+- A suggestion is None where the losses give none: theirs is the least value of whatever there is.
+- The descent is measured over a tenth of the range: between neighbours its largest value is noise.
+- What comes after the lowest loss is left out: there the average falls after every spike.
 """
 
 from __future__ import annotations
@@ -70,14 +72,14 @@ def suggest(
         return Suggestions(diverged, reason="diverges_at_once" if is_finite else "not_finite")
     if not falls(losses[:end], smoothed[:end], begin, beta):
         return Suggestions(diverged, reason="does_not_fall")
-    used = slice(begin, end)
-    # The end of the range is no minimum.
-    still_falls = diverged is None and int(np.argmin(smoothed[used])) == end - begin - 1
+    lowest = begin + int(np.argmin(smoothed[begin:end]))
+    falling = slice(begin, lowest + 1)
+    still_falls = lowest == len(lrs) - 1  # the end of the range is no minimum
     return Suggestions(
         diverged,
-        steepest(lrs[used], smoothed[used], max(1, math.floor(_SPAN * len(lrs)))),
-        None if still_falls else tenth_of_minimum(lrs[used], smoothed[used]),
-        valley(lrs[used], smoothed[used]),
+        steepest(lrs[falling], smoothed[falling], max(1, math.floor(_SPAN * len(lrs)))),
+        None if still_falls else tenth_of_minimum(lrs[falling], smoothed[falling]),
+        valley(lrs[falling], smoothed[falling]),
         "still_falls" if still_falls else None,
     )
 

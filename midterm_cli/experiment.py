@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -87,6 +87,10 @@ class ExperimentConfig(BaseModel):
     def runs_code(self) -> list[str]:
         """Keys that name a file whose code the run executes."""
         return []
+
+    def continues(self, earlier: Self) -> bool:
+        """Whether a run with this config goes on where a finished one with another has ended."""
+        return False
 
     def idle(self) -> Mapping[str, str]:
         """Keys that change nothing beside the others, each with what it is of."""
@@ -247,6 +251,19 @@ def in_turn(jobs: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[Event]:
             yield Event(index, value)
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The finished run from whose end a run goes on.
+
+    Attributes:
+        folder: of the run.
+        results: of it.
+    """
+
+    folder: Path
+    results: Results
+
+
 def _silent(done: int, total: int, text: str) -> None:
     """Report no progress."""
 
@@ -266,6 +283,7 @@ class Context:
         workers: how many jobs `launch` runs at once.
         remote: whether the workers are elsewhere, one core each; otherwise they are the cores of
             this machine, and a job may use those that are idle.
+        parent: the finished run to go on from, where there is one.
     """
 
     device: torch.device
@@ -276,3 +294,4 @@ class Context:
     launch: Callable[[Sequence[Job]], Iterator[Event]] = in_turn
     workers: int = 1
     remote: bool = False
+    parent: Parent | None = None

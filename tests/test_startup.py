@@ -58,6 +58,7 @@ GROUPS: Mapping[str, list[tuple[list[str], int]]] = {
         (["autodiff", "--range", "2", "1"], 2),
         (["module", "grad", "--dimension", "0"], 2),
         (["conv", "stack", "--set", "layers=3"], 2),
+        (["conv", "stack", "--network", "nowhere.py:Net"], 2),
         (["pool", "cost", "--kind", "minimum"], 2),
         (["train", "--dataset", "nowhere"], 2),
         (["lr-sweep", "--data-dir", "nowhere"], 2),

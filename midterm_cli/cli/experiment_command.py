@@ -78,8 +78,8 @@ def _run_experiment(
     """Run an experiment, print its result, return the exit code.
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
-    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from,
-    sweep, format or the four that say where to compute.
+    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, sweep,
+    format, network_file or the four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
     `rows` says what is printed instead of the folder; None where there is no such thing.
     """
@@ -93,12 +93,16 @@ def _run_experiment(
     data_dir = values.pop("data_dir", None)
     fail_on_failure = values.pop("fail_on_failure", False)
     row_format = values.pop("format", None)
+    network = values.pop("network_file", None)
     where = ("launcher", "address", "scheduler_file", "retries")
     cluster = launch.choose(*(values.pop(name, None) for name in where))
     taken = _taken(values)
     options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
     options += [taken.layer] if taken else []
     resolved = resolve(experiment, config, assignments or (), options)
+    if network is not None:
+        options.append(_network_layers(network, resolved.config))
+        resolved = resolve(experiment, config, assignments or (), options)
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
     if taken:
         _warn_of_another_problem(taken, resolved.config)
@@ -146,6 +150,20 @@ def _taken(values: dict[str, Any]) -> Taken | None:
     if values["lr"] is not None:
         raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
     return lr_from.read(recommending)
+
+
+def _network_layers(network: str, config: ExperimentConfig) -> Layer:
+    """The layers of FILE.py:NAME for the input of a config of conv_stack."""
+    from midterm_cli.config.resolve import Layer
+    from midterm_cli.layers import user
+    from midterm_cli.part4.conv_stack.schema import Config
+
+    source = user.read(network)
+    from midterm_cli.layers import from_module  # imports torch
+
+    assert isinstance(config, Config)
+    layers = from_module.read(source, (config.channels, *config.sizes))
+    return Layer("--network", {"layers": [layer.model_dump() for layer in layers]})
 
 
 def _warn_of_another_problem(taken: Taken, config: ExperimentConfig) -> None:

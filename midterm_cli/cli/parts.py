@@ -157,6 +157,15 @@ def train(
     weight_decay: WeightDecay = None,
     schedule: Schedule = None,
     warmup: Warmup = None,
+    log_every: Annotated[
+        int | None, typed("N", "Record loss and gradient every N updates.", "--log-every")
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from", metavar="RUN", help="Start from the raw weights of a run of train."
+        ),
+    ] = None,
     dataset: Dataset = None,
     gradients: Gradients = None,
     data_dir: DataDir = None,
@@ -166,7 +175,7 @@ def train(
     retries: Retries = None,
     fail_on_failure: FailOnFailure = False,
 ) -> None:
-    """Train a perceptron by SGD and follow its averaged weights (Part 3 A, C)."""
+    """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C)."""
 
 
 @experiment_command("lr_sweep")
@@ -320,6 +329,15 @@ def conv_stack(
     ] = None,
     position: Annotated[
         str | None, typed("HxW", "Which output of the last map is traced to its inputs.")
+    ] = None,
+    network_file: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="FILE.py:NAME",
+            help="A class of torch.nn.Module, or a function that returns one, in place of layers. "
+            "The file is executed.",
+        ),
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> Mapping[str, Any] | None:

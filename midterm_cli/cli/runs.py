@@ -82,6 +82,40 @@ def compare(
             print_path(output)
 
 
+@app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of train.")],
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Whose. Without it: the first.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="NAME", help="raw, or ema for an average.")
+    ] = "raw",
+    gamma: Annotated[
+        float | None,
+        typer.Option("--gamma", metavar="NUMBER", help="Of the average, where there are several."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="It is replaced. Without it: RUN-seedN-WEIGHTS.pt in the current folder.",
+        ),
+    ] = None,
+) -> None:
+    """Write the weights of one seed as a state_dict, for load_state_dict of the plain network."""
+    from midterm_cli.files import replace_file
+    from midterm_cli.run.saved import tensor_bytes
+    from midterm_cli.runs.weights import state_dict
+
+    state = state_dict(run, seed, weights, gamma)
+    of_seed = "" if seed is None else f"-seed{seed}"
+    path = output or Path(f"{run.resolve().name}{of_seed}-{weights}.pt")
+    replace_file(path, tensor_bytes(state))
+    print_path(path)
+
+
 @app.command("check")
 def check(
     runs: Annotated[

@@ -268,20 +268,22 @@ def _mac_steps(product: str, macs: int) -> tuple[str, str]:
     )
 
 
-# The cost of pooling
+# Operations that are no MACs
 
 
 class Operations(Record):
-    """Operations that are no MACs."""
+    """Operations that are no MACs; a function is one value of tanh, sigmoid, Φ or a square root."""
 
     comparisons: Count = 0
     additions: Count = 0
     divisions: Count = 0
+    multiplications: Count = 0
+    functions: Count = 0
 
     @property
     def total(self) -> int:
         """Of all kinds."""
-        return self.comparisons + self.additions + self.divisions
+        return sum(count for _, count in self)
 
 
 def pool_cost(kind: str, values: int, kernel: Sequence[int]) -> tuple[Operations, list[str]]:
@@ -302,6 +304,35 @@ def pool_cost(kind: str, values: int, kernel: Sequence[int]) -> tuple[Operations
         Operations(additions=combined, divisions=values),
         [f"additions: {formula}", f"divisions: {values}, one a value"],
     )
+
+
+def norm_cost(values: int, groups: int, affine: bool) -> tuple[Operations, list[str]]:
+    """Operations of a normalisation, and their formulas.
+
+    A group of n values takes n - 1 additions and a division for its mean; n subtractions, n
+    squares, n - 1 additions and a division for its variance; an addition of eps, a square root and
+    a division for the factor, and n multiplications by it. Affine: a multiplication and an addition
+    a value.
+
+    Args:
+        values: of the map.
+        groups: each normalised by itself; as many values in each.
+        affine: whether there is a scale and a shift.
+    """
+    n, scaled = values // groups, values * affine
+    operations = Operations(
+        additions=groups * (3 * n - 1) + scaled,
+        divisions=3 * groups,
+        multiplications=groups * 2 * n + scaled,
+        functions=groups,
+    )
+    scaling = f" + {values}" * affine
+    return operations, [
+        f"additions: {groups}·(3·{n} - 1){scaling} = {operations.additions}",
+        f"multiplications: {groups}·2·{n}{scaling} = {operations.multiplications}",
+        f"divisions: 3·{groups} = {operations.divisions}",
+        f"square roots: {groups}",
+    ]
 
 
 # What an output reads
@@ -334,7 +365,7 @@ class ReceptiveField:
         )
 
     def through_all(self, outputs: int) -> ReceptiveField:
-        """The field of what reads all outputs along the axis, as a linear layer does."""
+        """The field of what reads all outputs along the axis, as a linear layer or a norm does."""
         return ReceptiveField(self.size + (outputs - 1) * self.jump, 0, self.start)
 
     @property
@@ -342,10 +373,34 @@ class ReceptiveField:
         """The middle of output 0's field, in inputs."""
         return self.start + (self.size - 1) / 2
 
+    def middle(self, output: int) -> float:
+        """Of an output's field, in inputs."""
+        return self.centre + output * self.jump
+
+    def nearest(self, place: float, outputs: int) -> int:
+        """The output whose field's middle is nearest to a place, in inputs; jump is above 0."""
+        return min(max(round((place - self.centre) / self.jump), 0), outputs - 1)
+
     @property
     def shared(self) -> int:
         """Inputs that the fields of two neighbouring outputs have in common."""
         return max(0, self.size - self.jump)
+
+
+def places(windows: Iterable[Window | None]) -> list[ReceptiveField]:
+    """Where the outputs of each layer stand along an axis: over what the windows below them read.
+
+    Args:
+        windows: of each layer from the input on; None for a norm, whose outputs stand over those
+            below them, although they see all of the map.
+
+    Returns:
+        For the input and for each layer.
+    """
+    found = [ReceptiveField()]
+    for window in windows:
+        found.append(found[-1].through(window) if window else found[-1])
+    return found
 
 
 def field_steps(fields: Sequence[ReceptiveField], windows: Sequence[Window]) -> list[str]:

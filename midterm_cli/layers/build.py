@@ -9,7 +9,22 @@ import torch
 from torch import nn
 
 from midterm_cli.layers.arithmetic import Window
-from midterm_cli.layers.schema import Conv, Flatten, Layer, Linear, Pool, Relu
+from midterm_cli.layers.schema import (
+    Conv,
+    Dropout,
+    Flatten,
+    Gelu,
+    GroupNorm,
+    Identity,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    Linear,
+    Pool,
+    Relu,
+    Sigmoid,
+    Tanh,
+)
 from midterm_cli.layers.walk import LayerCost, walk
 
 
@@ -47,8 +62,26 @@ def module(cost: LayerCost, device: torch.device | str | None = None) -> nn.Modu
             )
         case Pool() as layer:
             return pooling(cost.windows, layer.kind)
+        case GroupNorm() as layer:
+            return nn.GroupNorm(
+                layer.num_groups, before.channels, layer.eps, layer.affine, device=device
+            )
+        case LayerNorm() as layer:
+            return nn.LayerNorm(before.shape, layer.eps, layer.affine, device=device)
+        case Dropout() as layer:
+            return nn.Dropout(layer.p)
         case Relu():
             return nn.ReLU()
+        case LeakyRelu() as layer:
+            return nn.LeakyReLU(layer.negative_slope)
+        case Tanh():
+            return nn.Tanh()
+        case Sigmoid():
+            return nn.Sigmoid()
+        case Gelu():
+            return nn.GELU()
+        case Identity():
+            return nn.Identity()
         case Flatten():
             return nn.Flatten()
         case Linear() as layer:

@@ -14,7 +14,10 @@ from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
 
 
 class _Layer(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Eps = Annotated[float, Field(ge=0, le=1)]
 
 
 class Conv(_Layer):
@@ -46,10 +49,67 @@ class Pool(_Layer):
     )
 
 
+class GroupNorm(_Layer):
+    """Each group of channels of an example less its mean, over its standard deviation."""
+
+    type: Literal["group_norm"]
+    num_groups: Channels = Field(description="into which the channels are divided")
+    affine: bool = Field(default=True, description="whether each channel has a scale and a shift")
+    eps: Eps = Field(default=1e-5, description="added to the variance")
+
+
+class LayerNorm(_Layer):
+    """All values of an example less their mean, over their standard deviation."""
+
+    type: Literal["layer_norm"]
+    affine: bool = Field(default=True, description="whether each value has a scale and a shift")
+    eps: Eps = Field(default=1e-5, description="added to the variance")
+
+
+class Dropout(_Layer):
+    """In training each value is 0 with probability p, and otherwise divided by 1 - p."""
+
+    type: Literal["dropout"]
+    p: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of the values that are 0")
+
+
 class Relu(_Layer):
     """max(0, x) of each value."""
 
     type: Literal["relu"]
+
+
+class LeakyRelu(_Layer):
+    """max(0, x) + negative_slope · min(0, x) of each value."""
+
+    type: Literal["leaky_relu"]
+    negative_slope: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="of the values below 0"
+    )
+
+
+class Tanh(_Layer):
+    """The hyperbolic tangent of each value."""
+
+    type: Literal["tanh"]
+
+
+class Sigmoid(_Layer):
+    """1 / (1 + exp(-x)) of each value."""
+
+    type: Literal["sigmoid"]
+
+
+class Gelu(_Layer):
+    """x Φ(x) of each value, with the distribution function of the normal distribution."""
+
+    type: Literal["gelu"]
+
+
+class Identity(_Layer):
+    """Each value as it is."""
+
+    type: Literal["identity"]
 
 
 class Flatten(_Layer):
@@ -66,4 +126,11 @@ class Linear(_Layer):
     bias: bool = Field(default=True, description="whether each output has a bias")
 
 
-Layer: TypeAlias = Annotated[Conv | Pool | Relu | Flatten | Linear, Field(discriminator="type")]
+Activation: TypeAlias = Relu | LeakyRelu | Tanh | Sigmoid | Gelu | Identity
+Norm: TypeAlias = GroupNorm | LayerNorm
+Layer: TypeAlias = Annotated[
+    Conv | Pool | Norm | Dropout | Activation | Flatten | Linear, Field(discriminator="type")
+]
+
+MAX_LAYERS = 64
+"""Of a network: VGG-16 has 37."""

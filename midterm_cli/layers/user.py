@@ -65,7 +65,9 @@ def read(reference: str) -> Source:
             )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        near = closest(path.name, (beside.name for beside in path.parent.glob("*.py")))
+        near = None
+        if isinstance(error, FileNotFoundError):
+            near = closest(path.name, (beside.name for beside in path.parent.glob("*.py")))
         meant = f": did you mean '{printable(path.with_name(near))}'?" if near else ""
         raise UserError(f"cannot read {shown}: {error.strerror}{meant}") from None
     except UnicodeDecodeError:
@@ -73,16 +75,15 @@ def read(reference: str) -> Source:
     return Source(file, name, text)
 
 
-def factory(
-    source: Source, in_shape: tuple[int, int, int], num_classes: int
-) -> Callable[[], nn.Module]:
+def factory(source: Source, in_shape: tuple[int, ...], num_classes: int) -> Callable[[], nn.Module]:
     """Execute the file, and return what builds a new network at each call.
 
     What is executed may draw random numbers, seed the generator or start threads, like any code.
 
     Args:
         source: from `read`.
-        in_shape: channels, height and width: passed on as a keyword, if it has this parameter.
+        in_shape: of one input: channels, height and width. It is passed on as a keyword, if NAME
+            has this parameter.
         num_classes: passed on in the same way.
 
     Returns:
@@ -101,11 +102,11 @@ def factory(
 
     def build() -> nn.Module:
         nonlocal earlier
-        with _executing(source, f"building {printable(source.name)}"):
+        with executing(source, f"building {printable(source.name)}"):
             network = make(**arguments)
         if not isinstance(network, nn.Module):
             raise UserError(
-                f"{source} returns {_a(type(network).__name__)}, which is no torch.nn.Module: "
+                f"{source} returns {a(type(network).__name__)}, which is no torch.nn.Module: "
                 "return the network"
             )
         if earlier is not None and network is earlier():
@@ -127,15 +128,15 @@ def _execute(source: Source) -> ModuleType:
     vars(module)["print"] = partial(print, file=sys.stderr)
     # Dataclasses and pickle look a class's module up by its name.
     sys.modules[module.__name__] = module
-    with _executing(source, "parsing it"):
+    with executing(source, "parsing it"):
         code = compile(source.text, source.file, "exec", dont_inherit=True)
-    with _executing(source, "executing it"):
+    with executing(source, "executing it"):
         exec(code, vars(module))
     return module
 
 
 @contextmanager
-def _executing(source: Source, doing: str) -> Iterator[None]:
+def executing(source: Source, doing: str) -> Iterator[None]:
     """Turn what the user's code raises into a UserError with the line of their file.
 
     This is the one place where any exception is caught: the code is foreign, so none can be named
@@ -200,7 +201,7 @@ def _find(source: Source, module: ModuleType) -> Callable[..., Any]:
             f"{source} is a module, and each model needs one of its own: "
             f"name a function that makes it, or its class"
         )
-    what = "a class" if is_class else _a(type(found).__name__)
+    what = "a class" if is_class else a(type(found).__name__)
     raise UserError(
         f"{source} is {what}, which makes no network: "
         "name a class of torch.nn.Module, or a function that returns one"
@@ -213,7 +214,7 @@ def _arguments(source: Source, make: Callable[..., Any], offered: dict[str, Any]
     Raises:
         UserError: it needs others.
     """
-    with _executing(source, f"asking {printable(source.name)} for its parameters"):
+    with executing(source, f"asking {printable(source.name)} for its parameters"):
         parameters = inspect.signature(make).parameters.values()
     taken = [
         parameter.name
@@ -236,5 +237,7 @@ def _arguments(source: Source, make: Callable[..., Any], offered: dict[str, Any]
     return {name: offered[name] for name in taken}
 
 
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
+def a(noun: str) -> str:
+    """A noun, or a class's name, with its article: an Identity, an LSTM, a GRU."""
+    as_vowels = "AEFHILMNORSX" if noun[:2].isupper() else "AEIOUaeiou"
+    return f"{'an' if noun[0] in as_vowels else 'a'} {noun}"

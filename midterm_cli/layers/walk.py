@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from midterm_cli.errors import UserError
@@ -16,12 +16,30 @@ from midterm_cli.layers.arithmetic import (
     field_steps,
     linear_cost,
     make_windows,
+    norm_cost,
     output_size_steps,
     output_sizes,
     pool_cost,
     product_step,
 )
-from midterm_cli.layers.schema import Conv, Flatten, Layer, Linear, Pool, Relu
+from midterm_cli.layers.schema import (
+    Activation,
+    Conv,
+    Dropout,
+    Flatten,
+    Gelu,
+    GroupNorm,
+    Identity,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    Linear,
+    Norm,
+    Pool,
+    Relu,
+    Sigmoid,
+    Tanh,
+)
 
 MAX_MAP = 16_384
 """Positions of a map along an axis: PyTorch counts bytes in 64 bits."""
@@ -52,7 +70,7 @@ class FeatureMap:
 
     @property
     def mixed(self) -> bool:
-        """Whether a linear layer has read all of the map, so that all outputs see the same."""
+        """Whether some layer has read all of the map, so that all outputs see the same."""
         return all(field.jump == 0 for field in self.fields)
 
 
@@ -67,7 +85,7 @@ class LayerCost:
         windows: along each axis; empty for a layer without.
         parameters: weights and biases.
         macs: multiplications with their additions, biases not counted.
-        operations: what else is counted: comparisons, additions, divisions.
+        operations: what else is counted; of dropout none, as in evaluation.
         formulas: with the numbers put in.
     """
 
@@ -110,10 +128,10 @@ def _pass(layer: Layer, before: FeatureMap) -> LayerCost:
             return _conv(layer, before)
         case Pool():
             return _pool(layer, before)
-        case Relu():
-            values = prod(before.shape)
-            formula = f"comparisons with 0: {values}, one a value"
-            operations = Operations(comparisons=values)
+        case GroupNorm() | LayerNorm():
+            return _norm(layer, before)
+        case Dropout() | Relu() | LeakyRelu() | Tanh() | Sigmoid() | Gelu() | Identity():
+            operations, formula = _of_each_value(layer, prod(before.shape))
             return LayerCost(layer, before, before, operations=operations, formulas=(formula,))
         case Flatten():
             return _flatten(layer, before)
@@ -193,6 +211,82 @@ def _pool(layer: Pool, before: FeatureMap) -> LayerCost:
     return LayerCost(layer, before, after, windows, operations=operations, formulas=formulas)
 
 
+def _norm(layer: Norm, before: FeatureMap) -> LayerCost:
+    groups = layer.num_groups if isinstance(layer, GroupNorm) else 1
+    values, per_channel = prod(before.shape), isinstance(layer, GroupNorm)
+    if before.channels % groups:
+        raise UserError(
+            f"num_groups = {groups} does not divide its {before.channels} channels: "
+            "change one of them so that the channels are a multiple of num_groups"
+        )
+    if values == groups:
+        raise UserError(
+            "it would normalise each value by itself, which makes all of them 0: "
+            + ("lower num_groups" if groups > 1 else "leave it out")
+        )
+    if before.row and not before.mixed and (values // groups) % prod(before.row):
+        raise UserError(
+            f"its groups of {values // groups} values are parts of a map of {prod(before.row)}: "
+            "put it before the flatten layer, or lower num_groups"
+        )
+    scales = before.channels if per_channel else values
+    parameters = 2 * scales * layer.affine
+    operations, steps = norm_cost(values, groups, layer.affine)
+    fields, widened = _seeing_all(before)
+    unit = "channel" if per_channel else "value"
+    formulas = (
+        f"normalised together: {values}/{groups} = {values // groups} values",
+        f"parameters: 2·{scales} = {parameters}, a scale and a shift for each {unit}"
+        if layer.affine
+        else "parameters: 0, not affine",
+        *steps,
+        *widened,
+    )
+    after = replace(before, fields=fields)
+    return LayerCost(
+        layer, before, after, parameters=parameters, operations=operations, formulas=formulas
+    )
+
+
+def _of_each_value(layer: Dropout | Activation, values: int) -> tuple[Operations, str]:
+    """Operations, and their formula."""
+    match layer:
+        case Relu():
+            return Operations(comparisons=values), f"comparisons with 0: {values}, one a value"
+        case LeakyRelu():
+            return (
+                Operations(comparisons=values, multiplications=values),
+                f"comparisons and multiplications: {values} each, max(x, {layer.negative_slope:g}x)"
+                " of each value",
+            )
+        case Tanh() | Sigmoid():
+            return Operations(functions=values), f"{layer.type}: {values}, one a value"
+        case Gelu():
+            return (
+                Operations(multiplications=values, functions=values),
+                f"Φ(x) and multiplications with it: {values} each, one a value",
+            )
+        case Dropout():
+            return Operations(), "in evaluation nothing is done"
+        case Identity():
+            return Operations(), "nothing is done"
+
+
+def _seeing_all(before: FeatureMap) -> tuple[tuple[ReceptiveField, ...], tuple[str, ...]]:
+    """The field of what reads all of a map, or of a row that was one, and formulas."""
+    if before.mixed:
+        return before.fields, ()
+    sizes = before.sizes or before.row
+    assert sizes is not None
+    fields = tuple(f.through_all(n) for f, n in zip(before.fields, sizes, strict=True))
+    widened = (
+        f"receptive field: all {n} outputs along an axis, {f.size} + ({n} - 1)·{f.jump} = "
+        f"{wide.size}"
+        for f, wide, n in zip(before.fields, fields, sizes, strict=True)
+    )
+    return fields, tuple(dict.fromkeys(widened))
+
+
 def _flatten(layer: Flatten, before: FeatureMap) -> LayerCost:
     if not before.sizes:
         raise UserError(f"its input is flat already, {before.channels} values: leave it out")
@@ -205,15 +299,7 @@ def _linear(layer: Linear, before: FeatureMap) -> LayerCost:
         shape = "×".join(map(str, before.shape))
         raise UserError(f"it needs a row of values, but {shape} come in: put type: flatten before")
     cost = linear_cost(before.channels, layer.out_features, layer.bias)
-    fields, formulas = before.fields, cost.steps[:2]
-    if not before.mixed:
-        assert before.row is not None
-        fields = tuple(f.through_all(n) for f, n in zip(fields, before.row, strict=True))
-        widened = (
-            f"receptive field: all {n} outputs along an axis, {f.size} + ({n} - 1)·{f.jump} = "
-            f"{wide.size}"
-            for f, wide, n in zip(before.fields, fields, before.row, strict=True)
-        )
-        formulas += tuple(dict.fromkeys(widened))
+    fields, widened = _seeing_all(before)
+    formulas = (*cost.steps[:2], *widened)
     after = FeatureMap(layer.out_features, (), fields, before.row)
     return LayerCost(layer, before, after, (), cost.parameters, cost.macs, formulas=formulas)

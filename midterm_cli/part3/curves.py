@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midterm_cli.part3.schema import METRICS, Metric
+from midterm_cli.part3.schema import METRICS, Metric, ProblemConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,22 @@ def weights_name(gamma: float | None) -> str:
 def weights_label(gamma: float | None) -> str:
     """What people read for it."""
     return "raw weights" if gamma is None else f"average, γ = {gamma:g}"
+
+
+def optimizer_label(config: ProblemConfig) -> str:
+    """What people read for the optimiser."""
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
+    name = names[config.optimizer]
+    if config.momentum:
+        name += f", {'Nesterov ' if config.nesterov else ''}momentum {config.momentum:g},"
+    return name
+
+
+def network_label(config: ProblemConfig) -> str:
+    """What people read for the network: the activation of an MLP, the layers or the name else."""
+    if isinstance(config.network, list):
+        return f"{len(config.network)} layers"
+    return config.activation if config.network == "mlp" else config.network
 
 
 def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:

@@ -18,15 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from midterm_cli.part3 import host
 from midterm_cli.part3.evaluate import Examples
+from midterm_cli.part3.graphs import Graphs
 from midterm_cli.part3.network import MLP, Network, split, stack
 from midterm_cli.part3.optimizer import Coefficients, Rule, make_step
 from midterm_cli.part3.sampling import Subset, draw_minibatches, num_updates
 from midterm_cli.part3.schema import GradientMethod, Sampling
 
 # Minibatches are gathered for several steps at once, which costs a fraction of one by one; longer
-# chunks than these gain nothing and drive the weights out of the cache.
-_CHUNK_STEPS, _CHUNK_BYTES = 32, 4 * 2**20
+# chunks than these gain nothing and drive the weights out of the cache. A GPU has no such cache.
+_CHUNK_STEPS, _CHUNK_BYTES, _CHUNK_BYTES_ON_CUDA = 32, 4 * 2**20, 256 * 2**20
 
 CHECKS_PER_EPOCH = 8
 """How often in an epoch the weights are checked for NaN and infinity."""
@@ -185,7 +187,8 @@ class Ensemble:
                 self._make_watched_steps(len(chunk), before + done, watch, watch_every)
             done += len(chunk)
             # On a GPU the check would wait for all queued work: there it is made at the end.
-            if (on_cpu or done == self.num_updates) and not self.state.raw.sum().isfinite():
+            is_time = on_cpu or done == self.num_updates
+            if is_time and not host.read(self.state.raw.sum().isfinite()):
                 self.freeze(self._non_finite())
             yield done
         if done < self.num_updates:
@@ -215,8 +218,9 @@ class Ensemble:
         network, raw, num, batch_size = self.network, state.raw, len(state.models), self.batch_size
         num_pixels, num_classes = network.num_pixels, network.num_classes
         step_bytes = num * batch_size * network.width * raw.element_size()
-        length = min(_CHUNK_STEPS, _CHUNK_BYTES // max(1, step_bytes), self.num_updates)
-        length = max(1, length)
+        room = _CHUNK_BYTES_ON_CUDA if raw.device.type == "cuda" else _CHUNK_BYTES
+        length = max(1, min(_CHUNK_STEPS, room // max(1, step_bytes), self.num_updates))
+        self._graphs = Graphs(self._steps) if self._can_capture else None
         with self._no_grad():
             # Buffers for a chunk of minibatches, and the views of them that a step takes.
             shape = (length, num, batch_size)
@@ -308,8 +312,20 @@ class Ensemble:
             if self._factors is not None or self.rule.changes_rates:
                 self._write_coefficients(first, num_steps)
 
+    @property
+    def _can_capture(self) -> bool:
+        """Whether the steps can be captured in a CUDA graph: those of the closed form."""
+        is_closed = isinstance(self.network, MLP) and self.method == "closed_form"
+        return is_closed and torch.cuda.is_available() and self.state.raw.device.type == "cuda"
+
     def _make_steps(self, num: int) -> None:
-        """Make updates on the minibatches that were gathered."""
+        """Make updates on the minibatches that were gathered; on CUDA as a graph, if it can be."""
+        if self._graphs is None:
+            self._steps(num)
+        else:
+            self._graphs.run(num)
+
+    def _steps(self, num: int) -> None:
         step, raw = self._step, self.state.raw
         averages = list(self.state.averages.items())
         with self._no_grad():
@@ -332,4 +348,4 @@ class Ensemble:
     def _non_finite(self) -> list[int]:
         """Positions of the models with a weight that is NaN or infinite."""
         finite = torch.stack([block.flatten(1).isfinite().all(1) for block in self.parameters()])
-        return [position for position, fine in enumerate(finite.all(0).tolist()) if not fine]
+        return np.flatnonzero(~host.read(finite.all(0))).tolist()

@@ -7,18 +7,17 @@ that its numbers do not depend on the ensemble.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from midterm_cli.part3.information import Information, information
-from midterm_cli.part3.network import MLP, Network
+from midterm_cli.part3.network import MLP, Network, activate
 
-# Rows of one matmul: large enough for the BLAS, small enough to stay in the cache.
-_ROWS = 2000
+# Images at once: enough for the BLAS, and so few that what a network makes of them fits the cache.
+_ROWS, _BYTES = 750, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,9 @@ class Inputs:
     mean: Tensor
     factor: float = 1.0
 
-    def of(self, images: Tensor, out: Tensor | None = None) -> Tensor:
-        """Inputs (n, pixels) of images (n, pixels), in `out` if there is one."""
-        x = images.to(self.mean.dtype, copy=True) if out is None else out.copy_(images)
-        x.sub_(self.mean)
+    def of(self, images: Tensor) -> Tensor:
+        """Inputs (n, pixels) of images (n, pixels)."""
+        x = images.to(self.mean.dtype, copy=True).sub_(self.mean)
         return x if self.factor == 1 else x.mul_(self.factor)
 
 
@@ -73,57 +71,118 @@ def evaluate(
     network: Network,
     models: Sequence[Sequence[Tensor]],
     examples: Examples,
-    inputs: Inputs,
+    inputs: Sequence[Inputs],
     rows: Tensor | None = None,
     *,
     with_information: bool = False,
-) -> list[Evaluation]:
-    """Evaluate models that see the same inputs.
+) -> list[list[Evaluation]]:
+    """Evaluate models on one set of images.
 
     Args:
         network: of the models.
-        models: the parameters of each.
+        models: the parameters of each, (kinds, *shape): its raw weights and averages, say.
         examples: the set.
-        inputs: how they are made.
+        inputs: how those of each model are made.
         rows: (m,) which examples to take; all when None.
         with_information: about the labels, too.
 
     Returns:
-        One `Evaluation` a model.
+        An `Evaluation` for each model and kind.
     """
-    mean = inputs.mean
-    num_classes = network.num_classes
-    device = mean.device
-    losses = torch.zeros(len(models), dtype=torch.float64, device=device)
-    correct = torch.zeros(len(models), dtype=torch.int64, device=device)
-    count = len(examples.labels) if rows is None else len(rows)
-    all_logits = mean.new_empty(len(models), count, num_classes) if with_information else None
-    buffer = mean.new_empty(min(_ROWS, count), len(mean))
-    for start in range(0, count, _ROWS):
-        chunk = slice(start, min(start + _ROWS, count))
-        if rows is None:
-            images, labels = examples.images[chunk], examples.labels[chunk]
-        else:
-            images = examples.images.index_select(0, rows[chunk])
-            labels = examples.labels.index_select(0, rows[chunk])
-        x = inputs.of(images, out=buffer[: len(labels)])
-        for i, parameters in enumerate(models):
-            logits = network.logits(parameters, x)
-            losses[i] += cross_entropy(logits, labels, reduction="sum")
-            correct[i] += (logits.argmax(-1) == labels).sum()
-            if all_logits is not None:
-                all_logits[i, chunk] = logits
-    known: list[Information | None] = [None] * len(models)
+    like, shape = inputs[0].mean, (len(models), len(models[0][0]))
+    losses = torch.zeros(shape, dtype=torch.float64, device=like.device)
+    correct = torch.zeros(shape, dtype=torch.int64, device=like.device)
+    labels = examples.labels if rows is None else examples.labels.index_select(0, rows)
+    count = len(labels)
+    all_logits = like.new_empty(*shape, count, network.num_classes) if with_information else None
+    scores = [_scores(network, *of_model) for of_model in zip(models, inputs, strict=True)]
+    for chunk, images in _chunks(network, examples.images, rows, like):
+        logits = torch.stack([of_model(images) for of_model in scores])
+        of_chunk = labels[chunk].expand(*shape, 1, -1)
+        log_p = logits.log_softmax(2).gather(2, of_chunk)
+        losses -= log_p.sum((2, 3), dtype=torch.float64)
+        correct += (logits.max(2).indices == labels[chunk]).sum(2)
+        if all_logits is not None:
+            all_logits[..., chunk, :] = logits.mT
+    known: list[Information | None] = [None] * losses.numel()
     if all_logits is not None:
-        of_rows = examples.labels if rows is None else examples.labels.index_select(0, rows)
         known = [
-            information(of_model, of_rows.cpu().numpy(), num_classes)
-            for of_model in all_logits.cpu().numpy()
+            information(of_kind, labels.cpu().numpy(), network.num_classes)
+            for of_kind in all_logits.flatten(0, 1).cpu().numpy()
         ]
+    found = iter(known)
     return [
-        _evaluation(loss / count, hits / count, of_model)
-        for loss, hits, of_model in zip(losses.tolist(), correct.tolist(), known, strict=True)
+        [
+            _evaluation(loss / count, hits / count, next(found))
+            for loss, hits in zip(*of_model, strict=True)
+        ]
+        for of_model in zip(losses.tolist(), correct.tolist(), strict=True)
     ]
+
+
+def _chunks(
+    network: Network, images: Tensor, rows: Tensor | None, like: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Some of the images at a time, as numbers of the dtype of `like`; the next overwrite them."""
+    count = len(images) if rows is None else len(rows)
+    length = min(count, _ROWS, _BYTES // (network.num_activations * like.element_size()))
+    length = max(1, length)
+    # Memory that is asked for anew comes in pages that the first to write has to wait for.
+    numbers = like.new_empty(length, images.shape[1])
+    pixels = images.new_empty(numbers.shape)
+    for start in range(0, count, length):
+        chunk = slice(start, min(start + length, count))
+        if rows is None:
+            chosen = images[chunk]
+        else:
+            # index_select copies whole rows, which plain indexing does element by element.
+            chosen = pixels[: chunk.stop - start]
+            torch.index_select(images, 0, rows[chunk], out=chosen)
+        yield chunk, numbers[: len(chosen)].copy_(chosen)
+
+
+def _scores(
+    network: Network, parameters: Sequence[Tensor], inputs: Inputs
+) -> Callable[[Tensor], Tensor]:
+    """A function from images (n, pixels), in floating point, to logits (kinds, classes, n).
+
+    Classes come before examples, since a softmax over the last axis is slow where it is short.
+    """
+    if isinstance(network, MLP):
+        return _scores_of_mlp(network, parameters, inputs)
+    kinds = [[block[k] for block in parameters] for k in range(len(parameters[0]))]
+
+    def scores(images: Tensor) -> Tensor:
+        x = inputs.of(images)
+        return torch.stack([network.logits(of_kind, x) for of_kind in kinds]).mT
+
+    return scores
+
+
+def _scores_of_mlp(
+    network: MLP, parameters: Sequence[Tensor], inputs: Inputs
+) -> Callable[[Tensor], Tensor]:
+    """Scores whose first layers are one matmul, with mean and factor in its weights and bias.
+
+    factor · (x - mean) W + b = x (factor · W) + (b - mean (factor · W))
+    """
+    num_pixels, num_kinds = network.num_pixels, len(parameters[0])
+    weight = parameters[0][:, :num_pixels] * inputs.factor
+    shift = inputs.mean.double() @ weight.double()
+    first_bias = (parameters[0][:, num_pixels] - shift).to(weight.dtype).flatten()
+    first = weight.transpose(0, 1).reshape(num_pixels, -1)
+    later = [
+        (block[:, :fan_in].mT, block[:, fan_in, :, None])
+        for block, fan_in in zip(parameters[1:], network.sizes[1:], strict=False)
+    ]
+
+    def scores(images: Tensor) -> Tensor:
+        h = torch.addmm(first_bias, images, first).view(len(images), num_kinds, -1).permute(1, 2, 0)
+        for weight, bias in later:
+            h = torch.baddbmm(bias, weight, activate(h, network.activation))
+        return h
+
+    return scores
 
 
 @torch.inference_mode()
@@ -142,7 +201,7 @@ def has_dead_layer(
         rows: (m,) which examples to take.
     """
     alive = [False] * (len(model) - 1)
-    for chunk in rows.split(_ROWS // 8):  # most models are alive for one of the first few
+    for chunk in rows.split(_ROWS // 3):  # most models are alive for one of the first few
         h = inputs.of(examples.images.index_select(0, chunk))
         for layer, weight in enumerate(model[:-1]):
             h = MLP.affine(weight, h).relu_()

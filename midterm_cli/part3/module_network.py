@@ -12,7 +12,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,6 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from midterm_cli.errors import UserError
-from midterm_cli.text import printable, shortened
 
 # The random numbers of PyTorch are those of the process, and groups may share one.
 _RANDOM = threading.Lock()
@@ -31,6 +30,7 @@ _RANDOM = threading.Lock()
 _MODULE_STREAM = 5
 
 Gradient = Callable[[Tensor, Tensor, Tensor], None]
+Trying = Callable[[str], AbstractContextManager[None]]
 Streams = MutableMapping[int, Tensor]
 """By model, the state of the generator that its random numbers come from."""
 
@@ -45,6 +45,7 @@ class ModuleNetwork:
         num_classes: that it must tell apart.
         dtype: of the arithmetic.
         device: of it.
+        trying: a context for calling code of the user's, told what is done.
 
     Attributes:
         how: `loop`, or `vmap` over the models of an ensemble.
@@ -62,18 +63,21 @@ class ModuleNetwork:
         num_classes: int,
         dtype: torch.dtype,
         device: torch.device,
+        trying: Trying | None = None,
     ) -> None:
         self._make, self.name = make, name
+        self._trying = trying or _our_own
         self._device, self._dtype = device, dtype
         self.in_shape, self.num_classes = in_shape, num_classes
         probe = self._fresh(0)
         _refuse_unusual_parameters(probe, name)
         _refuse_running_statistics(probe, name)
-        self.draws = _try(probe, name, in_shape, num_classes)
+        self.draws = _try(probe, name, in_shape, num_classes, self._trying)
         self.macs, self.num_activations = _count(probe, in_shape)
         self._names = [parameter_name for parameter_name, _ in probe.named_parameters()]
         self.shapes = [tuple(parameter.shape) for parameter in probe.parameters()]
         self._module = probe.to(device, dtype).eval()
+        self._in_use = threading.Lock()
         can_map = device.type == "cuda" and not self.draws and self._can_be_mapped()
         self.how: Literal["loop", "vmap"] = "vmap" if can_map else "loop"
 
@@ -107,7 +111,9 @@ class ModuleNetwork:
     def logits(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
         """Logits of one model, in evaluation."""
         named = dict(zip(self._names, parameters, strict=True))
-        output: Tensor = functional_call(self._module, named, (x.view(-1, *self.in_shape),))
+        # While it is called the module holds these parameters, and threads may share it.
+        with self._in_use, self._trying("evaluating it"):
+            output: Tensor = functional_call(self._module, named, (x.view(-1, *self.in_shape),))
         return output
 
     def module(self) -> nn.Module:
@@ -172,7 +178,7 @@ class ModuleNetwork:
         shape = (-1, *self.in_shape)
 
         def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
-            with torch.enable_grad():
+            with torch.enable_grad(), self._trying("training it"):
                 for k, (model, module, parameters, blocks) in enumerate(each):
                     with self._drawing_from(streams, model):
                         loss = cross_entropy(module(x[k].view(shape)), targets[k])
@@ -228,6 +234,11 @@ class ModuleNetwork:
             streams[model] = generator.get_state()
 
 
+def _our_own(doing: str) -> AbstractContextManager[None]:
+    """What goes wrong in layers of ours is a bug."""
+    return nullcontext()
+
+
 # ---- what an ensemble cannot hold
 
 
@@ -263,7 +274,9 @@ def _refuse_running_statistics(module: nn.Module, name: str) -> None:
             )
 
 
-def _try(module: nn.Module, name: str, in_shape: tuple[int, int, int], num_classes: int) -> bool:
+def _try(
+    module: nn.Module, name: str, in_shape: tuple[int, int, int], num_classes: int, trying: Trying
+) -> bool:
     """Run a module on two images in training and in evaluation; whether it draws random numbers.
 
     Raises:
@@ -273,18 +286,13 @@ def _try(module: nn.Module, name: str, in_shape: tuple[int, int, int], num_class
     with _RANDOM, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         x = torch.randn(2, *in_shape)
-        for mode in (module.train(), module.eval()):
-            before, state = torch.get_rng_state(), _state(mode)
-            try:
-                output: Any = mode(x)
-            # The code is the user's: whatever it raises is told with its name.
-            except Exception as error:
-                text = shortened(printable(f"{type(error).__name__}: {error}".splitlines()[0]), 200)
-                raise UserError(
-                    f"{name} cannot take images of shape {(2, *in_shape)}: {text}"
-                ) from None
+        for training in (True, False):
+            module.train(training)
+            before, state = torch.get_rng_state(), _state(module)
+            with trying(f"called with images of shape {(2, *in_shape)}, it"):
+                output: Any = module(x)
             drew = drew or not torch.equal(before, torch.get_rng_state())
-            if changed := _changed(state, _state(mode)):
+            if changed := _changed(state, _state(module)):
                 raise UserError(
                     f"{name} changes its own state when it is called: {changed}\n"
                     "an ensemble cannot hold that: compute from the input and the parameters alone"
@@ -305,8 +313,8 @@ def _state(module: nn.Module) -> dict[str, Any]:
     """What a module keeps, by dotted names: buffers and attributes, but no parameters."""
     state: dict[str, Any] = {}
     for of, part in module.named_modules():
-        for key, value in vars(part).items():
-            if key not in ("_parameters", "_modules", "training"):
+        for key, value in {**vars(part), **part._buffers}.items():
+            if key not in ("_parameters", "_modules", "_buffers", "training"):
                 with suppress(TypeError):  # what cannot be copied, such as a lock
                     state[f"{of}.{key}".lstrip(".")] = copy.deepcopy(value)
     return state
@@ -316,7 +324,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """The name of what differs; empty if nothing does."""
     for key in sorted(before.keys() | after.keys()):
         if key not in before or key not in after or not _equal(before[key], after[key]):
-            return key.replace("_buffers", "a buffer")
+            return f"'{key}'"
     return ""
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from midterm_cli.part3 import host
 from midterm_cli.part3.schema import Activation
 
 ALIGNMENT = 16
@@ -98,6 +99,26 @@ def stack(
     models = [network.initial(seed) for seed in seeds]
     blocks = [torch.stack(block).flatten() for block in zip(*models, strict=True)]
     return torch.cat(blocks).to(device=device, dtype=dtype)
+
+
+def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float:
+    """How far a network is from its initial weights: ‖w - w₀‖ / ‖w₀‖ of the layer that moved most.
+
+    Args:
+        weights: one tensor a layer.
+        initial: the same at the start.
+
+    Returns:
+        NaN where a weight is NaN or infinite.
+    """
+    pairs = [(w.double(), start.double()) for w, start in zip(weights, initial, strict=True)]
+    norms = [norm for w, start in pairs for norm in ((w - start).norm(), start.norm())]
+    moves, starts = host.read_all(norms).reshape(-1, 2).T
+    if not np.isfinite(moves).all():
+        return math.nan
+    # A layer that begins at 0, such as one of biases, has no such ratio.
+    has_norm = starts > 0
+    return float((moves[has_norm] / starts[has_norm]).max(initial=0.0))
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from midterm_cli.part3.schema import Outcome
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from midterm_cli.part3.information import Information
 
 SEVERITY: tuple[Outcome, ...] = ("trained", "degraded", "untrained", "collapsed", "non_finite")
@@ -67,27 +65,6 @@ def constant_guess_loss(class_counts: Sequence[int]) -> float:
     total = sum(class_counts)
     shares = [count / total for count in class_counts if count]
     return -sum(share * math.log(share) for share in shares)
-
-
-def relative_move(weights: Sequence[Tensor], initial: Sequence[Tensor]) -> float:
-    """How far a network is from its initial weights: ‖w - w₀‖ / ‖w₀‖ of the layer that moved most.
-
-    Args:
-        weights: one tensor a layer.
-        initial: the same at the start.
-
-    Returns:
-        NaN where a weight is NaN or infinite.
-    """
-    moves = []
-    for layer, before in zip(weights, initial, strict=True):
-        start = before.double()
-        # A layer that begins at 0, such as one of biases, has no such ratio.
-        if (norm := float(start.norm())) > 0:
-            moves.append(float((layer.double() - start).norm()) / norm)
-        elif not layer.isfinite().all():
-            moves.append(math.nan)
-    return max(moves, default=0.0) if all(map(math.isfinite, moves)) else math.nan
 
 
 def classify(

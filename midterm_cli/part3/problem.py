@@ -16,14 +16,14 @@ from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
 from midterm_cli.layers.build import sequential
-from midterm_cli.layers.user import Source, factory, read
+from midterm_cli.layers.user import Source, executing, factory, read
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
 from midterm_cli.part3.evaluate import Evaluation, Examples, Inputs, evaluate, has_dead_layer
 from midterm_cli.part3.information import Information
 from midterm_cli.part3.module_network import ModuleNetwork
-from midterm_cli.part3.network import MLP, Network, split, stack
+from midterm_cli.part3.network import MLP, Network, relative_move, split, stack
 from midterm_cli.part3.optimizer import Rule
-from midterm_cli.part3.outcome import classify, relative_move
+from midterm_cli.part3.outcome import classify
 from midterm_cli.part3.sampling import Subset, draw_subset, num_updates, subset_size
 from midterm_cli.part3.schedule import Schedule
 from midterm_cli.part3.schema import Outcome, ProblemConfig, ScheduleConfig
@@ -87,25 +87,14 @@ class Problem:
         self.source = source
         if source is None and config.source_file is not None:
             self.source = read(str(config.network))
-        self.network = self._make_network(context.device)
+        self.in_shape = (1, *self.dataset.train.images.shape[1:])
+        self.network = make_network(
+            config, self.source, self.in_shape, self.dataset.num_classes, self.dtype, context.device
+        )
         _check_size(self.network, config.batch_size)
         self._subsets: dict[int, Subset] = {}
         kept = min(_STARTS_KEPT, _MAX_PARAMETERS // self.network.num_parameters)
         self._start = lru_cache(maxsize=max(1, kept))(self._measure_start)
-
-    def _make_network(self, device: torch.device) -> Network:
-        height, width = self.dataset.train.images.shape[1:]
-        in_shape, num_classes = (1, height, width), self.dataset.num_classes
-        network = self.config.network
-        if network == "mlp":
-            sizes = (height * width, *self.config.hidden_sizes, num_classes)
-            return MLP(sizes, self.config.activation)
-        if self.source is not None:
-            name, make = str(self.source), factory(self.source, in_shape, num_classes)
-        else:
-            assert isinstance(network, list)
-            name, make = "the network", partial(sequential, network, in_shape)
-        return ModuleNetwork(make, name, in_shape, num_classes, self.dtype, device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the config, the data and the code alone: everything else follows from them."""
@@ -282,33 +271,41 @@ class Problem:
         Returns:
             For each model, kind of weights (γ; None for the raw ones) and set, what was found.
         """
-        num = len(state.models)
-        stacks = {gamma: split(flat, self.network, num) for gamma, flat in state.by_gamma().items()}
-        evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {
-            model: {gamma: {} for gamma in stacks} for model in state.models
-        }
-        # Models of one seed see the same inputs, which are gathered and centred once for all.
-        for seed in dict.fromkeys(seeds[model] for model in state.models):
-            kinds = [
-                (position, model, gamma)
-                for position, model in enumerate(state.models)
-                if seeds[model] == seed
-                for gamma in stacks
+        kinds = state.by_gamma()
+        stacks = [split(flat, self.network, len(state.models)) for flat in kinds.values()]
+        weights = {
+            model: [
+                torch.stack([block[i] for block in of_kinds])
+                for of_kinds in zip(*stacks, strict=True)
             ]
-            weights = [[block[i] for block in stacks[gamma]] for i, _, gamma in kinds]
-            inputs, subset_rows = self._inputs(seed)
-            for name in sets:
-                examples, rows = (self.train, subset_rows) if name == "train" else (self.test, None)
-                found = evaluate(
-                    self.network,
-                    weights,
-                    examples,
-                    inputs,
-                    rows,
-                    with_information=name in information_on,
-                )
-                for (_, model, gamma), evaluation in zip(kinds, found, strict=True):
+            for i, model in enumerate(state.models)
+        }
+        evaluations: dict[int, dict[float | None, dict[SetName, Evaluation]]] = {
+            model: {gamma: {} for gamma in kinds} for model in state.models
+        }
+
+        def add(name: SetName, models: Sequence[int], rows: Tensor | None) -> None:
+            found = evaluate(
+                self.network,
+                [weights[model] for model in models],
+                self.train if name == "train" else self.test,
+                [self._inputs(seeds[model])[0] for model in models],
+                rows,
+                with_information=name in information_on,
+            )
+            for model, of_kinds in zip(models, found, strict=True):
+                for gamma, evaluation in zip(kinds, of_kinds, strict=True):
                     evaluations[model][gamma][name] = evaluation
+
+        # What an image is before it is centred is the same for all models that see it.
+        by_seed: dict[int, list[int]] = {}
+        for model in state.models:
+            by_seed.setdefault(seeds[model], []).append(model)
+        if "train" in sets:
+            for seed, models in by_seed.items():
+                add("train", models, self._inputs(seed)[1])
+        if "test" in sets and state.models:
+            add("test", state.models, None)
         return evaluations
 
     def outcomes(
@@ -342,24 +339,28 @@ class Problem:
     def _measure_start(self, seed: int) -> _Start:
         inputs, rows = self._inputs(seed)
         flat = stack(self.network, [seed], self.dtype, inputs.mean.device)
-        parameters = [block[0] for block in split(flat, self.network, 1)]
+        blocks = split(flat, self.network, 1)
         some = rows[:: max(1, len(rows) // _EXAMPLES_AT_START)]
-        [found] = evaluate(
-            self.network, [parameters], self.train, inputs, some, with_information=True
+        [[found]] = evaluate(
+            self.network, [blocks], self.train, [inputs], some, with_information=True
         )
         if found.information is None:
             raise UserError(
                 f"the outputs of the network with the initial weights of seed {seed} are not finite"
                 "\nscale its inputs (--normalize unit), or its weights"
             )
-        return _Start(self._layers(parameters), found.information)
+        return _Start(self._layers([block[0] for block in blocks]), found.information)
 
     @property
-    def can_die(self) -> bool:
-        """Whether a model may come to a point where no gradient reaches a layer, for good."""
+    def looks_for_the_dead(self) -> bool:
+        """Whether models that no gradient reaches any more are taken out of training.
+
+        Only those of ReLUs come to this, and only without momentum and weight decay, which move
+        weights without a gradient. On a GPU the question would wait for all queued work, and they
+        cost nothing beside others.
+        """
         is_relu = isinstance(self.network, MLP) and self.network.activation == "relu"
-        # Momentum and weight decay move weights without a gradient.
-        return is_relu and self.rule.is_plain
+        return is_relu and self.rule.is_plain and self.train.images.device.type == "cpu"
 
     def has_dead_layer(self, seed: int, model: Sequence[Tensor]) -> bool:
         """Whether an MLP of ReLUs is dead for every example that its seed sees in training."""
@@ -371,6 +372,45 @@ class Problem:
         subset, device = self.subset(seed), self.train.images.device
         mean = torch.from_numpy(subset.mean).to(device, self.dtype)
         return Inputs(mean, subset.factor), torch.from_numpy(subset.rows).to(device)
+
+
+def make_network(
+    config: ProblemConfig,
+    source: Source | None,
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Network:
+    """The network that a config names.
+
+    Args:
+        config: of an experiment.
+        source: the code that it names, if it does.
+        in_shape: channels, height and width of an image.
+        num_classes: of the output.
+        dtype: of the arithmetic.
+        device: of it.
+
+    Raises:
+        UserError: it cannot be made, or not be trained in an ensemble.
+    """
+    if config.network == "mlp":
+        sizes = (math.prod(in_shape), *config.hidden_sizes, num_classes)
+        return MLP(sizes, config.activation)
+    if source is None:
+        assert isinstance(config.network, list)
+        make = partial(sequential, config.network, in_shape)
+        return ModuleNetwork(make, "the network", in_shape, num_classes, dtype, device)
+    return ModuleNetwork(
+        factory(source, in_shape, num_classes),
+        str(source),
+        in_shape,
+        num_classes,
+        dtype,
+        device,
+        partial(executing, source),
+    )
 
 
 def _examples(split: datasets.Split, device: torch.device) -> Examples:

@@ -131,16 +131,17 @@ def windows_of(
 
 
 def reached_by_gradient(
-    size: int, windows: Sequence[Window], outputs: Sequence[int], position: int
+    size: int, windows: Sequence[Window | None], outputs: Sequence[int], position: int
 ) -> list[int]:
     """Inputs along one axis that one output depends on: those where its gradient is not zero.
 
-    Each layer is a sum over its windows. Between layers a gradient is replaced by 1 where it is
-    above 0, so that none can overflow or vanish, however many layers there are.
+    Each layer is a sum over its windows, or PyTorch's own normalisation. Between layers a gradient
+    is replaced by 1 where it is not 0, so that none can overflow or vanish, however many layers
+    there are.
 
     Args:
         size: of the input.
-        windows: one for each layer, from the input on.
+        windows: one for each layer, from the input on; None for a norm over all inputs.
         outputs: of each layer.
         position: of the output of the last layer.
     """
@@ -148,6 +149,9 @@ def reached_by_gradient(
     reached = torch.zeros(sizes[-1], dtype=torch.float64)
     reached[position] = 1
     for n, count, window in reversed(list(zip(sizes, outputs, windows, strict=False))):
+        if window is None:
+            reached = _reached_through_norm(reached)
+            continue
         x = torch.ones(n, dtype=torch.float64, requires_grad=True)
         missing = (count - 1) * window.stride + window.span - n - window.padding
         padded = functional.pad(x, (window.padding, missing))
@@ -159,3 +163,18 @@ def reached_by_gradient(
         reached = (gradient > 0).double()
     positions: list[int] = reached.nonzero().flatten().tolist()
     return positions
+
+
+def _reached_through_norm(reached: Tensor) -> Tensor:
+    """1 where the gradient of these outputs of a norm is not 0.
+
+    Over several channels, since a single value has no variance, and with random numbers: where all
+    are alike, their parts of the gradient cancel.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 4, len(reached), dtype=torch.float64, generator=generator)
+    x.requires_grad_()
+    y = functional.layer_norm(x, x.shape)
+    (gradient,) = torch.autograd.grad(y, x, weight * reached)
+    reached_below: Tensor = (gradient != 0).any(0).double()
+    return reached_below

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from midterm_cli import figure, files, source, terminal
-from midterm_cli.config import resolve
+from midterm_cli.config import resolve, yaml
 from midterm_cli.config.resolve import Resolved
 from midterm_cli.data import datasets
 from midterm_cli.data.datasets import data_dir as find_data
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, ExperimentConfig, Output
+from midterm_cli.experiment import Context, ExperimentConfig, Output, Parent
 from midterm_cli.launch.launcher import launcher
 from midterm_cli.launch.options import Cluster
 from midterm_cli.registry import Experiment
@@ -69,6 +72,9 @@ def make(
             if not force:
                 raise
             terminal.say(f"{str(error).splitlines()[0]}: computed again")
+    parent = _parent(folder, resolved, data_dir) if resume else None
+    if parent and not stage.is_begun(folder):
+        terminal.say(f"Goes on from the end of {printable(parent.folder)}")
     # Mistakes are told before torch is imported.
     stage.require_free(folder, force)
     if not (force or resume):
@@ -107,6 +113,7 @@ def make(
                         launch=launched,
                         workers=launched.workers,
                         remote=launched.remote,
+                        parent=parent,
                     )
                     found = experiment.run(config, context)
                     if launched.forked:
@@ -162,6 +169,12 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
     """
     run = document.read(folder)
     if changes := _changes(run, resolved, data):
+        asked = resolved.config.model_copy(update={"device": run.config.device})
+        if run.experiment == resolved.experiment and asked.continues(run.config):
+            raise UserError(
+                f"{run.name} is finished, made with {changes}\n"
+                "choose another --output beside it: --resume then goes on from its end"
+            )
         raise UserError(
             f"{run.name} was made with {changes}\n"
             "give the same settings, choose another --output, or add --force to replace it"
@@ -169,6 +182,25 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
     terminal.say_all(f"Warning: {note}" for note in run.notes)
     stage.drop_leftovers(run)
     return run
+
+
+def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
+    """The finished run beside a run folder from whose end it can go on: the longest there is."""
+    found: list[Run] = []
+    for beside in sorted(folder.parent.glob("*/config.yaml")):
+        with suppress(UserError, ValidationError):  # what is no run of today is no parent
+            values = yaml.load_file(beside)
+            earlier = type(resolved.config).model_validate(values, strict=True)
+            asked = resolved.config.model_copy(update={"device": earlier.device})
+            if matches(resolved.config.device, earlier.device) and asked.continues(earlier):
+                run = document.read(beside.parent)
+                changed = _changes(run, replace(resolved, config=run.config), data)
+                found += [run] if run.experiment == resolved.experiment and not changed else []
+    longest = found[0] if found else None
+    for run in found:
+        if longest is not None and run.config.continues(longest.config):
+            longest = run
+    return None if longest is None else Parent(longest.folder, longest.results)
 
 
 def _changes(run: Run, resolved: Resolved, data: Path) -> str:

@@ -125,6 +125,8 @@ def test_main_is_not_run() -> None:
         ("net:Net", "net:Net is not FILE.py:NAME, with a class or a function"),
         ("nets.py:Net", "cannot read nets.py: No such file or directory: did you mean 'net.py'?"),
         ("no/\x1b.py:Net", r"cannot read no/\x1b.py: No such file or directory"),
+        (f"{'n' * 300}/net.py:Net", f"cannot read {'n' * 300}/net.py: File name too long"),
+        ("net.py/net.py:Net", "cannot read net.py/net.py: Not a directory"),
         ("folder.py:Net", "folder.py is not a file: name a Python file, as FILE.py:NAME"),
         ("pipe.py:Net", "pipe.py is not a file: name a Python file, as FILE.py:NAME"),
         ("latin.py:Net", "latin.py is not UTF-8: save it as UTF-8"),

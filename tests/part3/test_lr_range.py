@@ -51,9 +51,8 @@ def config_of(*assignments: str) -> Config:
     return made
 
 
-def recorded(*assignments: str, workers: int = 1) -> Results:
-    context = Context(torch.device("cpu"), launch=Threads(workers), workers=workers)
-    found = lr_range.run(config_of(*TINY, *assignments), context).results
+def recorded(*assignments: str) -> Results:
+    found = lr_range.run(config_of(*TINY, *assignments), Context(torch.device("cpu"))).results
     assert isinstance(found, Results)
     return found
 
@@ -267,10 +266,15 @@ def test_each_loss_is_that_of_plain_torch_before_the_update(
         assert record.losses == pytest.approx(by_plain_torch(config, record.seed), rel=1e-9)
 
 
-@pytest.mark.parametrize("activation", ["relu", "identity"])
-def test_the_groups_change_nothing(activation: str) -> None:
-    keys = ("num_seeds=5", "num_updates=120", f"activation={activation}", "end_lr=1000.0")
-    assert recorded(*keys) == recorded(*keys, workers=3)
+@pytest.mark.parametrize(
+    "network", ["activation=relu", "activation=identity", "network=conv_stack"]
+)
+def test_the_groups_change_nothing(network: str) -> None:
+    keys = ("num_seeds=5", "num_updates=60", network, "end_lr=1000.0")
+    context = Context(torch.device("cpu"), launch=Threads(3), workers=3)
+    config = config_of("dataset=synthetic", "train_fraction=0.3", "device=cpu", *keys)
+    found = [lr_range.run(config, each).results for each in (Context(context.device), context)]
+    assert found[0] == found[1]
 
 
 def test_a_network_that_becomes_nan_is_used_up_to_there() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from midterm_cli.part3.information import Information, information
+from midterm_cli.part3.network import relative_move
 from midterm_cli.part3.outcome import (
     Attempt,
     best_lr,
@@ -15,7 +16,6 @@ from midterm_cli.part3.outcome import (
     constant_guess_loss,
     is_overconfident,
     judge_sweep,
-    relative_move,
     worst,
 )
 from midterm_cli.part3.schema import Outcome

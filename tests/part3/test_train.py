@@ -15,10 +15,11 @@ import torch
 from midterm_cli.config import resolve
 from midterm_cli.config.presets import expected_file
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Event, Job, Output
+from midterm_cli.experiment import Context, Event, Job, Output, Parent
 from midterm_cli.launch.local import Threads
 from midterm_cli.part3.averaging import half_life
 from midterm_cli.part3.problem import Problem
+from midterm_cli.part3.sampling import draw_minibatches
 from midterm_cli.part3.schema import METRICS
 from midterm_cli.part3.statistics import prediction_interval
 from midterm_cli.part3.train import run as train
@@ -217,7 +218,7 @@ def tensors(
     for name, value in nested.items():
         if isinstance(value, torch.Tensor):
             yield (*path, name), value
-        else:
+        elif isinstance(value, Mapping):
             yield from tensors(value, (*path, name))
 
 
@@ -461,6 +462,111 @@ def test_the_checkpoint_is_the_model() -> None:
             h = h.relu() if layer < 2 else h
         loss = torch.nn.functional.cross_entropy(h, problem.test.labels)
         assert loss.item() == pytest.approx(row.test_loss, rel=1e-5)
+
+
+# ---- going on, and starting from other weights
+
+
+@pytest.mark.parametrize("changes", [(), ("optimizer=adam", "lr=1e-3"), ("network=conv_stack",)])
+def test_a_run_that_goes_on_from_a_finished_one_is_the_run_that_never_stopped(
+    changes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Two of the four seeds of the first case diverge on the way."""
+    layers = ("dataset=synthetic", "train_fraction=0.002", "normalize=unit", "num_seeds=2")
+    base = layers if "network=conv_stack" in changes else DIVERGING
+    keys = (*base, *changes, "log_every=7")
+    straight = run(config_of(*keys, "epochs=4"))
+    first = run(config_of(*keys, "epochs=2"))
+    assert first.checkpoint is not None
+    torch.save(dict(first.checkpoint), tmp_path / "checkpoint.pt")
+    config = config_of(*keys, "epochs=4")
+    assert config.continues(config_of(*keys, "epochs=2"))
+    resumed = run(config, parent=Parent(tmp_path, first.results))
+    assert_same(resumed, straight)
+    assert resumed.provenance["parent"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["epochs=2", "lr=0.1", "schedule=linear", "log_every=1"])
+def test_another_run_is_not_gone_on_from(change: str) -> None:
+    earlier = config_of(*SMALL, "epochs=3")
+    assert not config_of(*SMALL, "epochs=6", change).continues(earlier)
+    assert config_of(*SMALL, "epochs=6").continues(earlier)
+
+
+def test_each_seed_starts_from_its_raw_weights_of_the_other_run(tmp_path: Path) -> None:
+    first = run(config_of(*SMALL))
+    assert first.checkpoint is not None
+    torch.save(dict(first.checkpoint), tmp_path / "checkpoint.pt")
+    second = results(run(config_of(*SMALL, f"init_from={tmp_path}", "gradients=autograd")))
+    ends = {row.seed: metrics(row) for row in rows(results(first), epoch=3, gamma=None)}
+    for row in rows(second, epoch=0):  # raw weights and averages
+        assert metrics(row) == ends[row.seed]
+
+
+def test_weights_of_another_network_or_seed_are_refused(tmp_path: Path) -> None:
+    first = run(config_of(*SMALL))
+    assert first.checkpoint is not None
+    torch.save(dict(first.checkpoint), tmp_path / "checkpoint.pt")
+    init = f"init_from={tmp_path}"
+    for change, words in (
+        ("hidden_sizes=[7]", "those of another network: 0.weight"),
+        ("num_seeds=4", "no seed 3"),
+        ("hidden_sizes=[16, 8, 8]", "those of another network: 4.weight"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(config_of(*SMALL, init, change))
+    (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="no checkpoint, or damaged"):
+        run(config_of(*SMALL, init))
+
+
+# ---- the log of the updates
+
+
+def test_the_log_is_the_loss_and_its_gradient_of_each_minibatch() -> None:
+    config = config_of(*SMALL, "log_every=5", "schedule=linear", "warmup=1")
+    found = results(run(config))
+    problem = Problem(config, Context(CPU))
+    assert found.log is not None
+    total = 3 * problem.num_updates
+    updates = list(range(0, total, 5))
+    assert [(row.seed, row.update) for row in found.log] == [
+        (seed, update) for seed in config.seeds for update in updates
+    ]
+    # The first minibatch, at the initial weights.
+    seed = config.seed
+    net = problem.network.module().double()
+    start = [block.double()[None] for block in problem.network.initial(seed)]
+    net.load_state_dict({name: t[0] for name, t in problem.network.to_state(start).items()})
+    subset = problem.subset(seed)
+    batch = subset.rows[draw_minibatches(len(subset.rows), 8, "replacement", seed, 1)[0]]
+    images = problem.train.images[batch].double()
+    loss = torch.nn.functional.cross_entropy(
+        net(images - torch.from_numpy(subset.mean)), problem.train.labels[batch]
+    )
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+    assert found.log[0].loss == pytest.approx(loss.item(), rel=1e-5)
+    assert found.log[0].gradient_norm == pytest.approx(norm, rel=1e-5)
+    # The rate rises over the first epoch to lr, then falls to 0.
+    rates = [row.lr for row in found.log if row.seed == seed]
+    per_epoch = problem.num_updates
+    expected = [
+        config.lr * min(1, (u + 1) / per_epoch) * min(1, (total - u) / (total - per_epoch))
+        for u in updates
+    ]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_log_changes_nothing_else() -> None:
+    plain, logged = (results(run(config_of(*SMALL, f"log_every={n}"))) for n in (0, 4))
+    assert plain.log is None
+    assert logged.model_copy(update={"log": None}) == plain
+
+
+def test_a_log_that_no_file_should_hold_is_refused() -> None:
+    with pytest.raises(UserError, match="raise it to"):
+        run(config_of(*SMALL, "log_every=1", "epochs=10000"))
 
 
 # ---- the figure

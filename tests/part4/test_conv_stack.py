@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Table
-from midterm_cli.layers.arithmetic import Window
+from midterm_cli.layers.arithmetic import Operations, Window
 from midterm_cli.part4.conv_stack import run as stack_run
 from midterm_cli.part4.conv_stack.show import draw, summarize
 
@@ -53,7 +54,8 @@ def test_the_packaged_network_is_lenet(folder: Path, midterm: Midterm) -> None:
     assert results["parameters"] == 61_706
     assert results["macs"] == 117_600 + 240_000 + 48_000 + 10_080 + 840
     comparisons = 4704 + 1176 * 3 + 1600 + 400 * 3 + 120 + 84
-    assert results["operations"] == {"comparisons": comparisons, "additions": 0, "divisions": 0}
+    others = {"additions": 0, "divisions": 0, "multiplications": 0, "functions": 0}
+    assert results["operations"] == {"comparisons": comparisons, **others}
     assert [row["receptive_field"] for row in results["layers"][5:8]] == [[16, 16]] * 2 + [[32, 32]]
     assert [row["jump"] for row in results["layers"][5:8]] == [[4, 4], [4, 4], None]
     assert (folder / "outputs/conv_stack/default/conv_stack.png").is_file()
@@ -137,6 +139,101 @@ def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
         assert not output.failed, output.warnings
         divisions = output.results.layers[1].values
         assert output.results.operations.divisions == divisions
+
+
+NORMS = [{"type": "group_norm", "num_groups": 2}, {"type": "layer_norm", "affine": False}]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_between_windows_lets_all_of_the_input_through(norm: dict[str, Any]) -> None:
+    """As the gradient of PyTorch's own network does; without it the output sees its windows."""
+    for size in ([12], [7, 9]):
+        of_normed, plain = (
+            run(
+                "conv_stack",
+                size=size,
+                layers=[CONV, *between, CONV | {"stride": 2}, {"type": "tanh"}],
+            )
+            for between in ([norm], [])
+        )
+        assert not of_normed.failed
+        levels = of_normed.results.trace.levels
+        assert levels[0].positions == [list(range(n)) for n in size]
+        assert [level.jump for level in levels] == [[n] * len(size) for n in (1, 1, 0, 0)]
+        assert levels[3].positions == plain.results.trace.levels[2].positions
+        # Outputs stand over the same place, and where every stride is 1 all is reached too.
+        for axis in range(len(size)):
+            places = of_normed.results.trace.places(axis)
+            assert [*places[:2], places[3]] == plain.results.trace.places(axis)
+        ours, others = of_normed.results.stride_one, plain.results.stride_one
+        assert ours.position == others.position
+        assert ours.levels[0].positions == levels[0].positions
+
+
+def test_behind_a_norm_an_output_of_padding_alone_sees_nothing() -> None:
+    outside = {**CONV, "padding": 5, "kernel_size": 2}
+    output = run("conv_stack", size=[6], layers=[CONV, NORMS[0], outside], position=0)
+    assert not output.failed
+    assert output.results.trace.levels[0].positions == [[]]
+
+
+def test_layers_of_each_value_are_counted_and_agree_with_pytorch() -> None:
+    kinds = ["relu", "leaky_relu", "tanh", "sigmoid", "gelu", "identity"]
+    layers = [
+        CONV,
+        *NORMS,
+        *({"type": kind} for kind in kinds),
+        {"type": "dropout", "p": 0.5},
+        FLAT,
+        NORMS[1],
+        {"type": "linear", "out_features": 3},
+    ]
+    output = run("conv_stack", size=6, layers=layers)
+    assert not output.failed, output.warnings
+    results = output.results
+    n = 4 * 4 * 4
+    done = [row.operations.model_dump(exclude_defaults=True) for row in results.layers]
+    assert done[3:10] == [
+        {"comparisons": n},
+        {"comparisons": n, "multiplications": n},
+        {"functions": n},
+        {"functions": n},
+        {"functions": n, "multiplications": n},
+        {},
+        {},
+    ]
+    scaled = {"additions": 2 * (3 * 32 - 1) + n, "multiplications": 3 * n, "divisions": 6}
+    assert done[1] == {**scaled, "functions": 2}
+    unscaled = {"additions": 3 * n - 1, "multiplications": 2 * n, "divisions": 3, "functions": 1}
+    assert done[2] == done[11] == unscaled
+    for kind in Operations.model_fields:
+        of_layers = (getattr(row.operations, kind) for row in results.layers)
+        assert getattr(results.operations, kind) == sum(of_layers)
+    assert [row.parameters for row in results.layers[:3]] == [40, 8, 0]
+    assert "dropout is nothing, as in evaluation" in results.counted
+    names = [row.description for row in results.layers]
+    assert names[1:5] == ["group norm, 2 groups", "layer norm", "relu", "leaky relu 0.01"]
+    assert names[9] == "dropout 0.5"
+
+
+def test_what_is_counted_is_said_of_the_layers_that_are_there() -> None:
+    always = "biases in parameters, not in MACs; FLOPs are two a MAC"
+    assert run("conv_stack", layers=[CONV]).results.counted == always
+    results = run("conv_stack", layers=[CONV, {"type": "tanh"}]).results
+    assert results.counted == f"{always}; a tanh is a function"
+
+
+def test_a_norm_is_a_band_in_the_cone() -> None:
+    changes: dict[str, Any] = {"size": [9], "layers": [CONV, NORMS[0], CONV | {"stride": 2}]}
+    results = run("conv_stack", **changes).results
+    _, axes = draw(config("conv_stack", **changes), results)["conv_stack"].axes
+    (band,) = axes.patches
+    assert 1 < band.get_extents().transformed(axes.transData.inverted()).y0 < 2
+    # A norm's outputs stand over those below them, each with a line of its own.
+    ends = [np.asarray(path.vertices) for lines in axes.collections for path in lines.get_paths()]
+    between = [end for end in ends if (end[0][1], end[1][1]) == (1, 2)]
+    assert len(between) == 7
+    assert all(below == above for (below, _), (above, _) in between)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +368,20 @@ def test_fields_are_drawn_on_the_image_and_a_long_sequence_is_not_drawn() -> Non
     assert [bar.get_width() for bar in macs.patches] == [row.macs for row in rows]  # type: ignore[attr-defined]
     long = run("conv_stack", size=[65], layers=[CONV])
     assert draw(config("conv_stack", size=[65], layers=[CONV]), long.results) == {}
+
+
+def test_as_many_layers_as_may_be_have_room_in_the_figure() -> None:
+    layers = [CONV | {"padding": 1}, {"type": "relu"}] * 32
+    results = run("conv_stack", size=8, layers=layers).results
+    figure = draw(config("conv_stack", size=8, layers=layers), results)["conv_stack"]
+    figure.draw_without_rendering()
+    fields, parameters, _ = figure.axes
+    legend = fields.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 > 0
+    names = [label.get_window_extent() for label in parameters.get_yticklabels()]
+    assert len(names) == 64
+    assert all(above.y0 > below.y1 for above, below in pairwise(names))
 
 
 def test_a_sequence_that_only_padding_makes_long_is_not_drawn() -> None:

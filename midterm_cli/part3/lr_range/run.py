@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from midterm_cli.experiment import Context, Job, Output
+from midterm_cli.part3 import host
 from midterm_cli.part3.lr_range.schema import (
     MAX_RECORDS,
     Config,
@@ -105,7 +106,7 @@ def _record(problem: Problem, config: Config, seeds: Sequence[int]) -> Iterator[
             yield min(before + done, config.num_updates)
             if before + done > last:
                 break
-    yield losses.cpu().double().numpy()
+    yield host.read(losses.double())
 
 
 def learning_rates(config: Config) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midterm_cli.experiment import Table
+from midterm_cli.part3.curves import network_label, optimizer_label
 from midterm_cli.part3.lr_range.schema import Config, Method, Results
 from midterm_cli.part3.statistics import quartiles
 from midterm_cli.text import printable, shortened
@@ -90,23 +91,13 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     axis.set_ylabel("smoothed loss of the minibatch (nats)")
     axis.grid(alpha=0.3)
     seeds = "one seed" if len(results.seeds) == 1 else f"{len(results.seeds)} seeds"
+    problem = f"{shortened(config.dataset, 40)}, {shortened(network_label(config), 40)}"
     figure.suptitle(
-        f"Learning rate range test: {shortened(config.dataset, 40)}, {_network(config)}, "
-        f"{config.optimizer}, {seeds}",
+        f"Learning rate range test of {optimizer_label(config)} on {problem} ({seeds})",
         parse_math=False,  # a $ in the name of a folder is a $
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return {"lr_range": figure}
-
-
-def _network(config: Config) -> str:
-    if isinstance(config.network, list):
-        return f"a network of {len(config.network)} layers"
-    if config.network != "mlp":
-        return shortened(printable(config.network), 40)
-    if not config.hidden_sizes:
-        return "no hidden layer"
-    return shortened(f"{config.activation} {'-'.join(map(str, config.hidden_sizes))}", 40)
 
 
 def _draw_losses(axis: Axes, config: Config, results: Results) -> None:

@@ -189,11 +189,11 @@ def _run_group(
     """Train fresh models; yields None while at work, in the end a trial for each model."""
     seeds = [seed for _, seed in models]
     ensemble = problem.ensemble(seeds, [lr for lr, _ in models])
-    before = _first_layers(ensemble)
+    before = _first_layers(ensemble) if problem.looks_for_the_dead else None
     for epoch in range(1, config.epochs + 1):
         for done in ensemble.train(epoch):
             yield None
-            if done % ensemble.check_every == 0 and problem.can_die:
+            if before is not None and done % ensemble.check_every == 0:
                 ensemble.freeze(_dead(problem, ensemble, before))
                 before = _first_layers(ensemble)
     trials: dict[int, Trial] = {}
@@ -240,7 +240,6 @@ def _dead(
     layers = ensemble.parameters()
     models, earlier = before
     still_there = [models.index(model) for model in ensemble.models]
-    # One comparison for all models: on a GPU each would wait for the queued work.
     is_still = (layers[0] == earlier[still_there]).flatten(1).all(1).tolist()
     return [
         position

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter
 
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Job, Output
+from midterm_cli.experiment import Context, Job, Output, Parent
 from midterm_cli.part3.averaging import averaging_effects, final_metrics
-from midterm_cli.part3.ensemble import EnsembleState
+from midterm_cli.part3.checkpoint import Checkpoint, State, read, stacked
+from midterm_cli.part3.ensemble import Ensemble, EnsembleState, Watch
 from midterm_cli.part3.evaluate import Evaluation
-from midterm_cli.part3.network import split
 from midterm_cli.part3.outcome import is_overconfident, worst
 from midterm_cli.part3.problem import Problem, SetName, arithmetic, computed_by
 from midterm_cli.part3.statistics import mean_and_sd
-from midterm_cli.part3.train.schema import Config, Final, HistoryRow, Results, SeedOutcome
+from midterm_cli.part3.train.schema import (
+    Config,
+    Final,
+    HistoryRow,
+    LoggedUpdate,
+    Results,
+    SeedOutcome,
+)
+from midterm_cli.part3.watch import loss_and_gradient_norm
 
 _SAVE_EVERY_SECONDS = 1.0
+_MAX_LOG = 100_000  # rows, about 15 MB of JSON
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class _Group:
         outcomes: by seed, after the last epoch.
         history: rows by epoch. An event of a job has those of one epoch, its result those of all
             epochs of the job.
+        log: of the minibatches, in the same way.
         worker: who trained it; None for this process.
     """
 
@@ -48,6 +59,7 @@ class _Group:
     frozen: Mapping[int, EnsembleState] = field(default_factory=dict)
     outcomes: dict[int, SeedOutcome] = field(default_factory=dict)
     history: dict[int, list[HistoryRow]] = field(default_factory=dict)
+    log: dict[int, list[LoggedUpdate]] = field(default_factory=dict)
     worker: Mapping[str, str] | None = None
 
     @property
@@ -67,19 +79,23 @@ def run(config: Config, context: Context) -> Output:
         UserError: the data is missing or damaged, or not that of the run that is resumed.
     """
     problem = Problem(config, context)
-    groups = _saved_groups(problem, context) or [
-        _Group(seeds)
-        for seeds in problem.groups(config.seeds, context.workers, len(config.ema_gamma))
-    ]
+    _check_log(problem, config)
+    start = read(Path(config.init_from, "checkpoint.pt")) if config.init_from else None
+    groups, parent = _begun_groups(problem, config, context)
     made = [_updates(problem, group) for group in groups]
     total = config.num_seeds * config.epochs * problem.num_updates
     unfinished = [i for i, group in enumerate(groups) if group.epoch < config.epochs]
     overlap = not context.remote and len(groups) < context.workers
     jobs = [
-        Job(group.name, _train_group, problem, (config, replace(group, history={}), overlap))
+        Job(
+            group.name,
+            _train_group,
+            problem,
+            (config, replace(group, history={}, log={}), _start(problem, start, group), overlap),
+        )
         for group in (groups[i] for i in unfinished)
     ]
-    save = partial(_save, problem, context, groups)
+    save = partial(_save, problem, context, groups, parent)
     save_at = time.monotonic() + _SAVE_EVERY_SECONDS
     cores = len(groups) if context.remote else context.workers
     with arithmetic(problem.threads(len(groups), cores)) as threads:
@@ -89,9 +105,10 @@ def run(config: Config, context: Context) -> Output:
                 if isinstance(event, int):
                     made[at] += event
                 else:
-                    history = groups[at].history
+                    history, log = groups[at].history, groups[at].log
                     history.update(event.history)
-                    groups[at] = replace(event, history=history, worker=worker)
+                    log.update(event.log)
+                    groups[at] = replace(event, history=history, log=log, worker=worker)
                     made[at] = max(made[at], _updates(problem, event))
                     if time.monotonic() > save_at:
                         save_at = save()
@@ -101,7 +118,27 @@ def run(config: Config, context: Context) -> Output:
                 save()
             raise
     threads *= min(len(groups) + overlap, context.workers)
-    return _output(problem, config, groups, threads)
+    return _output(problem, config, groups, threads, parent)
+
+
+def _check_log(problem: Problem, config: Config) -> None:
+    """Refuse a log that no file should hold."""
+    if config.log_every == 0:
+        return
+    total = config.epochs * problem.num_updates
+    if (rows := config.num_seeds * -(-total // config.log_every)) > _MAX_LOG:
+        raise UserError(
+            f"log_every {config.log_every} makes {rows:,} rows, and up to {_MAX_LOG:,} are kept: "
+            f"raise it to {-(-config.num_seeds * total // _MAX_LOG):,}"
+        )
+
+
+def _start(problem: Problem, checkpoint: Checkpoint | None, group: _Group) -> torch.Tensor | None:
+    """Weights to start a group from; None for those of its seeds."""
+    if checkpoint is None or group.state is not None:
+        return None
+    flat = checkpoint.flat(checkpoint.raw, problem.network, group.seeds)
+    return flat.to(problem.train.images.device, problem.dtype)
 
 
 def _updates(problem: Problem, group: _Group) -> int:
@@ -125,14 +162,15 @@ def _progress_text(groups: Sequence[_Group], config: Config) -> str:
 
 
 def _train_group(
-    problem: Problem, config: Config, group: _Group, overlap: bool
+    problem: Problem, config: Config, group: _Group, start: torch.Tensor | None, overlap: bool
 ) -> Iterator[int | _Group]:
     """Train a group to the end.
 
     Args:
         problem: what is learned.
         config: of the run.
-        group: where to continue from, without its history.
+        group: where to continue from, without its history and log.
+        start: weights to start from; None for those of the seeds, or of the group's state.
         overlap: evaluate an epoch while the next one is trained, on a core that is idle.
 
     Yields:
@@ -140,30 +178,56 @@ def _train_group(
         with the rows of that epoch, at last with those of all epochs.
     """
     history: dict[int, list[HistoryRow]] = {}
+    log: dict[int, list[LoggedUpdate]] = {}
 
     def event(evaluated: _Group) -> _Group:
         history.update(evaluated.history)
+        log.update(evaluated.log)
         is_last = evaluated.epoch == config.epochs
-        return replace(evaluated, history=history) if is_last else evaluated
+        return replace(evaluated, history=history, log=log) if is_last else evaluated
 
-    ensemble = problem.ensemble(group.seeds, [config.lr] * len(group.seeds), config.ema_gamma)
+    lrs = [config.lr] * len(group.seeds)
+    ensemble = problem.ensemble(group.seeds, lrs, config.ema_gamma, start=start)
     if group.state is not None:
         ensemble.restore(group.state, group.frozen)
     pending: Future[_Group] | None = None
     with ThreadPoolExecutor(1) as helper:
         for epoch in range(group.epoch + 1, config.epochs + 1):
             before = 0
-            for after in ensemble.train(epoch) if epoch > 0 else ():
+            rows: list[LoggedUpdate] = []
+            watch = _logging(ensemble, rows) if config.log_every else None
+            for after in ensemble.train(epoch, watch, config.log_every) if epoch > 0 else ():
                 yield (after - before) * len(group.seeds)
                 before = after
             if pending is not None:
                 yield event(pending.result())
-            reached = replace(group, epoch=epoch, frozen=dict(ensemble.frozen))
+            logged = {epoch: rows} if rows else {}
+            reached = replace(group, epoch=epoch, frozen=dict(ensemble.frozen), log=logged)
             is_last = epoch == config.epochs
             pending = helper.submit(_evaluate, problem, ensemble.state.copied(), reached, is_last)
             if not overlap or is_last:
                 yield event(pending.result())
                 pending = None
+
+
+def _logging(ensemble: Ensemble, rows: list[LoggedUpdate]) -> Watch:
+    """A watch that writes a row for each model in training."""
+
+    def watch(update: int, x: torch.Tensor, targets: torch.Tensor) -> None:
+        found = loss_and_gradient_norm(ensemble.network, ensemble.parameters(), x, targets)
+        lrs = ensemble.rates(update)
+        for model, lr, (loss, norm) in zip(ensemble.models, lrs, found, strict=True):
+            rows.append(
+                LoggedUpdate(
+                    seed=ensemble.seeds[model],
+                    update=update,
+                    lr=float(lr),
+                    loss=loss if math.isfinite(loss) else None,
+                    gradient_norm=norm if math.isfinite(norm) else None,
+                )
+            )
+
+    return watch
 
 
 _FROZEN: dict[SetName, Evaluation] = dict.fromkeys(("train", "test"), Evaluation(None, None))
@@ -226,30 +290,86 @@ def _outcomes(
 _GROUPS = TypeAdapter(list[_Group], config=ConfigDict(arbitrary_types_allowed=True))
 
 
-def _save(problem: Problem, context: Context, groups: Sequence[_Group]) -> float:
+def _save(
+    problem: Problem, context: Context, groups: Sequence[_Group], parent: str | None
+) -> float:
     """Save how far the groups are; returns the time of the monotonic clock for doing it again."""
     begun = time.monotonic()
     plain = _GROUPS.dump_python(list(groups))
-    context.state.save({"groups": plain, "data_sha256": problem.dataset.sha256})
+    data = problem.dataset.sha256
+    context.state.save({"groups": plain, "data_sha256": data, "parent": parent})
     # A long history takes long to save: never more than a twentieth of the time.
     return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
 
 
-def _saved_groups(problem: Problem, context: Context) -> list[_Group]:
-    """The groups of the run that is resumed; none at a fresh start."""
-    saved = context.state.load()
-    if saved is None:
-        return []
-    problem.require_same_data(saved["data_sha256"])
-    return _GROUPS.validate_python(saved["groups"])
+def _begun_groups(
+    problem: Problem, config: Config, context: Context
+) -> tuple[list[_Group], str | None]:
+    """The groups of the run that is resumed or continued, or fresh ones; and the run continued."""
+    if (saved := context.state.load()) is not None:
+        problem.require_same_data(saved["data_sha256"])
+        return _GROUPS.validate_python(saved["groups"]), saved["parent"]
+    groups = [
+        _Group(seeds)
+        for seeds in problem.groups(config.seeds, context.workers, len(config.ema_gamma))
+    ]
+    if context.parent is None:
+        return groups, None
+    return [_continued(problem, group, context.parent) for group in groups], str(
+        context.parent.folder
+    )
+
+
+def _continued(problem: Problem, group: _Group, parent: Parent) -> _Group:
+    """A group at the end of a finished run."""
+    results = parent.results
+    assert isinstance(results, Results)
+    checkpoint = read(parent.folder / "checkpoint.pt")
+
+    def flat(state: State, seeds: Sequence[int]) -> torch.Tensor:
+        return checkpoint.flat(state, problem.network, seeds)
+
+    def of(models: Sequence[int]) -> EnsembleState:
+        seeds = [group.seeds[model] for model in models]
+        return EnsembleState(
+            tuple(models),
+            flat(checkpoint.raw, seeds),
+            {gamma: flat(state, seeds) for gamma, state in checkpoint.averages.items()},
+            {name: flat(state, seeds) for name, state in checkpoint.optimizer.items()},
+        )
+
+    models = range(len(group.seeds))
+    alive = [m for m in models if flat(checkpoint.raw, [group.seeds[m]]).isfinite().all()]
+    history: dict[int, list[HistoryRow]] = {}
+    for row in results.history:
+        if row.seed in group.seeds:
+            # It is measured after the last epoch alone, which is another now.
+            known = row.model_copy(update={"information": None})
+            history.setdefault(row.epoch, []).append(known)
+    log: dict[int, list[LoggedUpdate]] = {}
+    for logged in results.log or ():
+        if logged.seed in group.seeds:
+            log.setdefault(1 + logged.update // problem.num_updates, []).append(logged)
+    return replace(
+        group,
+        epoch=results.final.epoch,
+        state=of(alive),
+        frozen={model: of([model]) for model in models if model not in alive},
+        history=history,
+        log=log,
+    )
 
 
 # ---- what a run gives
 
 
-def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads: int) -> Output:
+def _output(
+    problem: Problem, config: Config, groups: Sequence[_Group], threads: int, parent: str | None
+) -> Output:
     history = [row for group in groups for rows in group.history.values() for row in rows]
     history.sort(key=lambda row: (row.seed, row.epoch))  # stable: raw, then the averages
+    log = [row for group in groups for rows in group.log.values() for row in rows]
+    log.sort(key=lambda row: (row.seed, row.update))
     num_updates = problem.num_updates * config.epochs
     outcomes = sorted(
         (entry for group in groups for entry in group.outcomes.values()),
@@ -265,6 +385,7 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
         comparison=averaging_effects(history, config.ema_gamma, config.first_epoch_shown),
         outcome=worst([entry.outcome for entry in outcomes]),
         outcomes=outcomes,
+        log=log if config.log_every else None,
         num_updates=problem.num_updates,
         num_parameters=problem.network.num_parameters,
     )
@@ -275,9 +396,10 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
     ]
     return Output(
         results,
-        checkpoint=_checkpoint(problem, groups),
+        checkpoint=_checkpoint(problem, groups).plain(),
         provenance=problem.provenance
         | {"threads": threads}
+        | ({"parent": parent} if parent else {})
         | computed_by("seeds", ((group.worker, group.seeds) for group in groups)),
         failed=bool(failed),
         warnings=warnings if failed else (),
@@ -285,42 +407,30 @@ def _output(problem: Problem, config: Config, groups: Sequence[_Group], threads:
     )
 
 
-def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> dict[str, Any]:
-    """All that is needed to use the models and to train them further, stacked over seeds.
+def _checkpoint(problem: Problem, groups: Sequence[_Group]) -> Checkpoint:
+    all_states = [(group, state) for group in groups for state in group.states() if state.models]
+    seeds = [group.seeds[model] for group, state in all_states for model in state.models]
+    states = [state for _, state in all_states]
+    order = np.argsort(seeds).tolist()
+    subsets = [problem.subset(seed) for seed in sorted(seeds)]
+    nums = [len(state.models) for state in states]
 
-    All on the CPU: `seeds`; the mean image, (seeds, pixels), which is to be subtracted from every
-    input, and the factor, (seeds,), by which it is then to be multiplied; under `raw`, under
-    `averages` for each γ, and under `optimizer` for each of its buffers, tensors named and laid out
-    as the network's state_dict has them, (seeds, …).
-    """
-    states = [
-        ([group.seeds[model] for model in state.models], state.copied(torch.device("cpu")))
-        for group in groups
-        for state in group.states()
-    ]
-    order = np.argsort([seed for seeds, _ in states for seed in seeds]).tolist()
-    seeds = sorted(seed for seeds, _ in states for seed in seeds)
+    def together(flats: Sequence[torch.Tensor]) -> State:
+        return stacked(problem.network, list(zip(nums, flats, strict=True)), order)
 
-    def stacked(flats: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        parts = [
-            problem.network.to_state(split(flat, problem.network, len(state.models)))
-            for flat, (_, state) in zip(flats, states, strict=True)
-        ]
-        return {name: torch.cat([part[name].cpu() for part in parts])[order] for name in parts[0]}
-
-    subsets = [problem.subset(seed) for seed in seeds]
-    first = states[0][1]
-    return {
-        "seeds": torch.tensor(seeds),
-        "mean": torch.from_numpy(np.stack([subset.mean for subset in subsets])),
-        "factor": torch.tensor([subset.factor for subset in subsets], dtype=torch.float64),
-        "raw": stacked([state.raw for _, state in states]),
-        "averages": {
-            gamma: stacked([state.averages[gamma] for _, state in states])
-            for gamma in first.averages
+    return Checkpoint(
+        seeds=torch.tensor(sorted(seeds)),
+        mean=torch.from_numpy(np.stack([subset.mean for subset in subsets])),
+        factor=torch.tensor([subset.factor for subset in subsets], dtype=torch.float64),
+        in_shape=problem.in_shape,
+        num_classes=problem.dataset.num_classes,
+        raw=together([state.raw for state in states]),
+        averages={
+            gamma: together([state.averages[gamma] for state in states])
+            for gamma in states[0].averages
         },
-        "optimizer": {
-            name: stacked([state.optimizer[name] for _, state in states])
-            for name in first.optimizer
+        optimizer={
+            name: together([state.optimizer[name] for state in states])
+            for name in states[0].optimizer
         },
-    }
+    )

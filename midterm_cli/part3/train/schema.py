@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -24,6 +25,13 @@ class Config(ScheduleConfig):
         description="weight of the new value in each average of the weights, in (0, 1]",
     )
     skip_passes: int = Field(ge=0, description="epochs that the figure leaves out at the start")
+    log_every: int = Field(
+        ge=0, description="updates between two records of the minibatch's loss; 0 for none"
+    )
+    init_from: str | None = Field(
+        min_length=1,
+        description="a training run whose raw weights each seed starts from; null for random ones",
+    )
 
     @field_validator("ema_gamma", mode="before")
     @classmethod
@@ -36,6 +44,17 @@ class Config(ScheduleConfig):
         if len(set(value)) < len(value):
             raise ValueError(f"has a value twice: {', '.join(f'{gamma:g}' for gamma in value)}")
         return value
+
+    @property
+    def input_files(self) -> list[Path]:
+        """The file of the network, and the weights to start from."""
+        weights = [Path(self.init_from, "checkpoint.pt")] if self.init_from else []
+        return [*super().input_files, *weights]
+
+    def continues(self, earlier: Self) -> bool:
+        """Whether it has more epochs, and no schedule that ends with them."""
+        same = self.model_copy(update={"epochs": earlier.epochs})
+        return self.schedule == "constant" and earlier.epochs < self.epochs and same == earlier
 
     @property
     def first_epoch_shown(self) -> int:
@@ -59,6 +78,16 @@ class HistoryRow(Record):
         description="about the labels of the training subset, in nats, at most their entropy; "
         "measured after the last epoch alone",
     )
+
+
+class LoggedUpdate(Record):
+    """A minibatch of one seed before an update; null where a number is not finite."""
+
+    seed: Count
+    update: Count = Field(description="made before it, over the run")
+    lr: NotNegative = Field(description="of the update")
+    loss: NotNegative | None = Field(description="of the minibatch, in evaluation, in nats")
+    gradient_norm: NotNegative | None = Field(description="of that loss, over all parameters")
 
 
 class OverSeeds(Record):
@@ -132,6 +161,9 @@ class Results(experiment.Results):
     comparison: list[AveragingEffect] = Field([], description="for each average and metric")
     outcome: Outcome = Field(description="the worst of all seeds")
     outcomes: list[SeedOutcome] = Field([], description="of each seed")
+    log: list[LoggedUpdate] | None = Field(
+        None, description="a row for each seed and each update that log_every asks for"
+    )
     num_updates: int | None = Field(None, ge=1, description="in one epoch")
     num_parameters: int | None = Field(None, ge=1)
 

@@ -9,9 +9,15 @@ import numpy as np
 
 from midterm_cli.experiment import Table
 from midterm_cli.part3.averaging import better_from, select
-from midterm_cli.part3.curves import panels, weights_label
+from midterm_cli.part3.curves import network_label, optimizer_label, panels, weights_label
 from midterm_cli.part3.schema import METRICS, Interval, Metric
-from midterm_cli.part3.train.schema import Config, HistoryRow, OverSeeds, Results
+from midterm_cli.part3.train.schema import (
+    Config,
+    HistoryRow,
+    LoggedUpdate,
+    OverSeeds,
+    Results,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,8 +118,8 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     num_seeds = len({row.seed for row in results.history})
     seeds = f"{num_seeds} seeds: mean and range" if num_seeds > 1 else "one seed"
     figure, axes = panels(
-        f"SGD with averaged weights on {config.dataset}, {config.activation}, "
-        f"lr = {config.lr:g} ({seeds})",
+        f"{optimizer_label(config)} with averaged weights on {config.dataset}, "
+        f"{network_label(config)}, lr = {config.lr:g} ({seeds})",
         height=7,
     )
     for metric, axis in axes.items():
@@ -123,7 +129,39 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
         first.legend()
     else:
         figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return {"curves": figure}
+    return {"curves": figure, **({"updates": _draw_log(results.log)} if results.log else {})}
+
+
+def _draw_log(log: Sequence[LoggedUpdate]) -> Figure:
+    """Loss, gradient norm and learning rate against the updates: a line a seed, and the median."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+    updates = sorted({row.update for row in log})
+    seeds = sorted({row.seed for row in log})
+    labels = ("minibatch loss (nats)", "norm of its gradient", "learning rate")
+    keys = ("loss", "gradient_norm", "lr")
+    for axis, key, label in zip(axes, keys, labels, strict=True):
+        values = np.full((len(seeds), len(updates)), np.nan)
+        for row in log:
+            value = getattr(row, key)
+            values[seeds.index(row.seed), np.searchsorted(updates, row.update)] = (
+                np.nan if value is None else value
+            )
+        if key != "lr":
+            axis.plot(updates, values.T, color=_COLOURS[0], lw=0.6, alpha=0.4)
+            if (values > 0).any():
+                axis.set_yscale("log")
+        known = np.isfinite(values).any(0)
+        median = np.nanmedian(values[:, known], axis=0)
+        axis.plot(np.array(updates)[known], median, color=_COLOURS[1], label="median over seeds")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    axes[-1].set_xlabel("updates made")
+    figure.suptitle(f"{len(seeds)} seeds, each a thin line" if len(seeds) > 1 else "one seed")
+    return figure
 
 
 def _draw_metric(axis: Axes, config: Config, history: Sequence[HistoryRow], metric: Metric) -> None:

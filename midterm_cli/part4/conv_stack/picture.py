@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from midterm_cli.layers.arithmetic import Window, reads
-from midterm_cli.part4.conv_stack.schema import Level, Results, Trace
+from midterm_cli.part4.conv_stack.schema import Results, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def draw_cones(results: Results) -> Figure | None:
         bottom = (row * height + below) / (height * len(traces))
         room = (left / width, bottom, 1 - (left + 0.2) / width, tall / (height * len(traces)))
         axes = figure.add_axes(room)
-        _draw_cone(axes, traced.levels, words)
+        _draw_cone(axes, traced, words)
         axes.set_title(f"{title}: output {traced.position[0]} depends on {_share(traced)}")
     return figure
 
@@ -62,19 +62,24 @@ def _share(traced: Trace) -> str:
     return f"{len(bottom.positions[0])} of {bottom.sizes[0]} {unit}"
 
 
-def _draw_cone(axes: Axes, levels: Sequence[Level], words: Sequence[str]) -> None:
-    """Outputs stand above the middle of what they see; a line leads to each input they read."""
+def _draw_cone(axes: Axes, traced: Trace, words: Sequence[str]) -> None:
+    """Outputs stand above the middle of their windows; a line leads to each input they read.
+
+    A norm, whose outputs read all of the map, is a band between the two.
+    """
     from matplotlib.collections import LineCollection
 
+    levels, places = traced.levels, traced.places(0)
     lines: dict[bool, list[list[tuple[float, float]]]] = {False: [], True: []}
     for height, (below, level) in enumerate(pairwise(levels), 1):
-        kernel_size, stride, padding, dilation = level.windows[0]
-        window = Window(kernel_size, stride, padding, dilation)
+        window = level.window(0)
+        if window is None:
+            axes.axhspan(height - 0.75, height - 0.25, color=_LIGHT, linewidth=0)
         for output in range(level.sizes[0]):
-            top = (level.place(0, output), float(height))
+            top = (places[height].middle(output), float(height))
             lines[output in level.positions[0]] += [
-                [(below.place(0, read), height - 1.0), top]
-                for read in reads(output, below.sizes[0], window)
+                [(places[height - 1].middle(read), height - 1.0), top]
+                for read in reads(output, below.sizes[0], window or Window(1))
             ]
     axes.add_collection(LineCollection(lines[False], color=_LIGHT, linewidth=0.7))
     axes.add_collection(LineCollection(lines[True], color=_DARK, linewidth=1.6))
@@ -83,7 +88,7 @@ def _draw_cone(axes: Axes, levels: Sequence[Level], words: Sequence[str]) -> Non
         others = set(range(level.sizes[0])) - reached
         for outputs, face, edge in ((others, "white", "0.5"), (reached, _DARK, _DARK)):
             axes.plot(
-                [level.place(0, output) for output in sorted(outputs)],
+                [places[height].middle(output) for output in sorted(outputs)],
                 [height] * len(outputs),
                 linestyle="none",
                 marker="o" if height else "s",
@@ -115,11 +120,17 @@ def draw_fields(results: Results) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.4))
-    _draw_nested(figure.add_axes((0.05, 0.36, 0.33, 0.58)), results.trace)
     rows = results.layers
+    # In inches: room for a line a level in the legend, and for a bar a layer.
+    image, legend, bars = 3.45, 0.6 + 0.2 * len(results.trace.levels), 0.2 * len(rows)
+    height = max(5.4, image + legend, bars + 0.7)
+    figure = Figure(figsize=(11, height))
+    fields = figure.add_axes((0.05, 1 - image / height, 0.33, 3.1 / height))
+    _draw_nested(fields, results.trace)
     names = [f"{row.layer} {row.description}" for row in rows]
-    parameters, macs = (figure.add_axes((left, 0.04, 0.2, 0.88)) for left in (0.57, 0.79))
+    parameters, macs = (
+        figure.add_axes((left, 0.2 / height, 0.2, 1 - 0.65 / height)) for left in (0.57, 0.79)
+    )
     _draw_counts(parameters, [row.parameters for row in rows], names)
     parameters.set_title(f"parameters: {_short(results.parameters)}")
     _draw_counts(macs, [row.macs for row in rows], [""] * len(rows))
@@ -135,7 +146,7 @@ def _draw_counts(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> Non
     axes.set_yticks(range(len(counts)), names)
     axes.invert_yaxis()
     axes.set(xticks=[])
-    axes.margins(x=0.3)
+    axes.margins(x=0.45)
     axes.tick_params(length=0)
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
@@ -151,7 +162,8 @@ def _draw_nested(axes: Axes, traced: Trace) -> None:
     from matplotlib.patches import Rectangle
 
     levels = traced.levels
-    middle = [levels[-1].place(axis, traced.position[axis]) for axis in (0, 1)]
+    places = [traced.places(axis) for axis in (0, 1)]
+    middle = [places[axis][-1].middle(traced.position[axis]) for axis in (0, 1)]
     height, width = levels[0].sizes
     axes.add_patch(
         Rectangle((-0.5, -0.5), width, height, facecolor="0.95", edgecolor="0.5", label="image")
@@ -160,9 +172,8 @@ def _draw_nested(axes: Axes, traced: Trace) -> None:
     for index, level in enumerate(levels[1:]):
         corner, size = [], []
         for axis in (1, 0):
-            output = round((middle[axis] - level.centre[axis]) / level.jump[axis])
-            output = min(max(output, 0), level.sizes[axis] - 1)
-            corner.append(level.place(axis, output) - level.receptive_field[axis] / 2)
+            output = places[axis][index + 1].nearest(middle[axis], level.sizes[axis])
+            corner.append(level.middle(axis, output) - level.receptive_field[axis] / 2)
             size.append(level.receptive_field[axis])
         axes.add_patch(
             Rectangle(

@@ -11,15 +11,27 @@ import numpy as np
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.layers import build
-from midterm_cli.layers.arithmetic import AXES, Operations, ReceptiveField, Window, crossed
-from midterm_cli.layers.schema import Conv, Linear, Pool
+from midterm_cli.layers.arithmetic import AXES, Operations, ReceptiveField, Window, crossed, places
+from midterm_cli.layers.schema import (
+    Conv,
+    Dropout,
+    Gelu,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    Linear,
+    Norm,
+    Pool,
+    Relu,
+    Sigmoid,
+    Tanh,
+)
 from midterm_cli.layers.sizes import per_axis
 from midterm_cli.layers.walk import FeatureMap, LayerCost, walk
 from midterm_cli.part4 import by_torch
 from midterm_cli.part4.conv_stack.schema import Config, LayerRow, Level, Results, Trace
 from midterm_cli.part4.schema import Counts, TorchCheck
-
-MAX_WORDS = 40
 
 
 def run(config: Config, context: Context) -> Output:
@@ -28,7 +40,7 @@ def run(config: Config, context: Context) -> Output:
     Raises:
         UserError: a layer is impossible, or the input or the position is not there.
     """
-    sizes, words = _read_input(config)
+    sizes, words = config.sizes, config.words
     costs = walk(config.layers, config.channels, sizes)
     maps = _maps(costs)
     position = _position(config, maps[-1].after.sizes if maps else sizes)
@@ -46,10 +58,10 @@ def run(config: Config, context: Context) -> Output:
         macs=macs,
         flops=2 * macs,
         operations=_total([cost.operations for cost in costs]),
-        counted="biases in parameters, not in MACs; FLOPs are two a MAC; a ReLU is a comparison",
+        counted=_counted(config.layers),
         layers=[_row(number, cost) for number, cost in enumerate(costs, 1)],
         trace=Trace(position=list(position), levels=levels, words=_reached(words, levels)),
-        stride_one=_with_stride_one(config, sizes, words, levels),
+        stride_one=_with_stride_one(config, sizes, words, maps, position),
         steps=[
             f"layer {number} ({cost.layer.type}), {formula}"
             for number, cost in enumerate(costs, 1)
@@ -64,31 +76,35 @@ def run(config: Config, context: Context) -> Output:
     return Output(results, failed=bool(wrong), warnings=wrong)
 
 
-def _read_input(config: Config) -> tuple[tuple[int, ...], list[str] | None]:
-    """Size along each axis, and the words where it is a sentence."""
-    if (config.size is None) == (config.sentence is None):
-        given = "neither is given" if config.size is None else "both are given"
-        raise UserError(f"size and sentence: {given}\ngive one of them, and null for the other")
-    if config.sentence is None:
-        assert config.size is not None
-        one_axis = not isinstance(config.size, int) and len(config.size) == 1
-        return per_axis("size", config.size, 1 if one_axis else 2), None
-    words = config.sentence.split()
-    if not 1 <= len(words) <= MAX_WORDS:
-        raise UserError(f"sentence has {len(words)} words: give 1 to {MAX_WORDS}")
-    return (len(words),), words
-
-
 def _maps(costs: Sequence[LayerCost]) -> list[LayerCost]:
-    """The layers with windows: a prefix of the network, but for activations between them."""
-    return [cost for cost in takewhile(lambda cost: cost.after.sizes, costs) if cost.windows]
+    """The layers of a map in which an output reads more than one input: windows, and norms."""
+    of_maps = takewhile(lambda cost: cost.after.sizes, costs)
+    return [cost for cost in of_maps if cost.windows or isinstance(cost.layer, Norm)]
 
 
 def _total(operations: Sequence[Operations]) -> Operations:
-    return Operations(
-        comparisons=sum(of_layer.comparisons for of_layer in operations),
-        additions=sum(of_layer.additions for of_layer in operations),
-        divisions=sum(of_layer.divisions for of_layer in operations),
+    kinds = Operations.model_fields
+    return Operations(**{kind: sum(getattr(one, kind) for one in operations) for kind in kinds})
+
+
+# What stands in the results on the operations of a layer.
+_COUNTED = {
+    Relu: "a ReLU is a comparison",
+    LeakyRelu: "a leaky ReLU is a comparison and a multiplication",
+    Tanh: "a tanh is a function",
+    Sigmoid: "a sigmoid is a function",
+    Gelu: "a GELU is a function and a multiplication",
+    GroupNorm: "a norm is its mean, variance, scale and shift, its square roots functions",
+    LayerNorm: "a norm is its mean, variance, scale and shift, its square roots functions",
+    Dropout: "dropout is nothing, as in evaluation",
+}
+
+
+def _counted(layers: Sequence[Layer]) -> str:
+    kinds = {type(layer) for layer in layers}
+    always = ("biases in parameters, not in MACs", "FLOPs are two a MAC")
+    return "; ".join(
+        dict.fromkeys((*always, *(text for kind, text in _COUNTED.items() if kind in kinds)))
     )
 
 
@@ -112,7 +128,7 @@ def trace(maps: Sequence[LayerCost], sizes: Sequence[int], position: Sequence[in
     """Follow one output back to the inputs that it depends on.
 
     Args:
-        maps: the layers with windows, from the input on.
+        maps: the layers with windows and the norms, from the input on.
         sizes: of the input along each axis.
         position: of an output of the last of them.
 
@@ -123,10 +139,18 @@ def trace(maps: Sequence[LayerCost], sizes: Sequence[int], position: Sequence[in
     levels = []
     for cost in reversed(maps):
         levels.append(_level(describe(cost), cost.after, positions, cost.windows))
-        positions = [
-            reads_of_all(along, size, window)
-            for along, size, window in zip(positions, cost.before.sizes, cost.windows, strict=True)
-        ]
+        if cost.windows:
+            positions = [
+                reads_of_all(along, size, window)
+                for along, size, window in zip(
+                    positions, cost.before.sizes, cost.windows, strict=True
+                )
+            ]
+        else:  # a norm reads all of the map, if any of its outputs counts
+            positions = [
+                list(range(size)) if along else []
+                for along, size in zip(positions, cost.before.sizes, strict=True)
+            ]
     start = FeatureMap(1, tuple(sizes), tuple(ReceptiveField() for _ in sizes))
     levels.append(_level("input", start, positions, ()))
     return levels[::-1]
@@ -169,7 +193,11 @@ def _reached(words: Sequence[str] | None, levels: Sequence[Level]) -> list[str] 
 
 
 def _with_stride_one(
-    config: Config, sizes: tuple[int, ...], words: Sequence[str] | None, levels: Sequence[Level]
+    config: Config,
+    sizes: tuple[int, ...],
+    words: Sequence[str] | None,
+    maps: Sequence[LayerCost],
+    position: Sequence[int],
 ) -> Trace | None:
     """The same network with every stride 1, its output over the same place.
 
@@ -179,20 +207,25 @@ def _with_stride_one(
         layer.model_copy(update={"stride": 1}) if isinstance(layer, Conv | Pool) else layer
         for layer in takewhile(lambda layer: layer.type != "flatten", config.layers)
     ]
-    top = levels[-1]
-    if len(levels) == 1 or top.jump == [1] * len(sizes):
+    strides = [window.stride for cost in maps for window in cost.windows]
+    if max(strides, default=1) == 1:
         return None
     try:
-        maps = _maps(walk(layers, config.channels, sizes))
+        plain = _maps(walk(layers, config.channels, sizes))
     except UserError:
         return None
-    last = maps[-1].after
-    position = []
-    for axis, field in enumerate(last.fields):
-        nearest = round((top.place(axis, top.positions[axis][0]) - field.centre) / field.jump)
-        position.append(min(max(nearest, 0), last.sizes[axis] - 1))
-    plain = trace(maps, sizes, position)
-    return Trace(position=position, levels=plain, words=_reached(words, plain))
+    over = [places(_along(maps, axis))[-1].middle(position[axis]) for axis in range(len(sizes))]
+    nearest = [
+        places(_along(plain, axis))[-1].nearest(place, plain[-1].after.sizes[axis])
+        for axis, place in enumerate(over)
+    ]
+    levels = trace(plain, sizes, nearest)
+    return Trace(position=nearest, levels=levels, words=_reached(words, levels))
+
+
+def _along(maps: Sequence[LayerCost], axis: int) -> list[Window | None]:
+    """The window of each layer along an axis; None for a norm."""
+    return [cost.windows[axis] if cost.windows else None for cost in maps]
 
 
 # The layers
@@ -219,10 +252,18 @@ def _row(number: int, cost: LayerCost) -> LayerRow:
 def describe(cost: LayerCost) -> str:
     """A layer in a few words: conv 5×5, stride 2."""
     layer = cost.layer
-    if isinstance(layer, Linear):
-        return f"linear {layer.out_features}"
+    name = layer.type.replace("_", " ")
+    match layer:
+        case Linear():
+            return f"linear {layer.out_features}"
+        case GroupNorm():
+            return f"{name}, {layer.num_groups} groups"
+        case Dropout():
+            return f"{name} {layer.p:g}"
+        case LeakyRelu():
+            return f"{name} {layer.negative_slope:g}"
     if not isinstance(layer, Conv | Pool):
-        return layer.type
+        return name
     name = "conv" if isinstance(layer, Conv) else f"{layer.kind} pool"
     parts = [f"{name} {'×'.join(str(window.kernel_size) for window in cost.windows)}"]
     ones = [1] * len(cost.windows)
@@ -267,7 +308,7 @@ def _compare_trace(
     for index, axis in enumerate(AXES[len(sizes)]):
         reached = by_torch.reached_by_gradient(
             sizes[index],
-            [cost.windows[index] for cost in maps],
+            _along(maps, index),
             [cost.after.sizes[index] for cost in maps],
             levels[-1].positions[index][0],
         )

@@ -8,11 +8,14 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from midterm_cli import experiment
+from midterm_cli.errors import UserError
 from midterm_cli.experiment import Count, ExperimentConfig, Record, require_lengths
-from midterm_cli.layers.arithmetic import Operations
-from midterm_cli.layers.schema import Layer
-from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis
+from midterm_cli.layers.arithmetic import Operations, ReceptiveField, Window, places
+from midterm_cli.layers.schema import MAX_LAYERS, Layer
+from midterm_cli.layers.sizes import AtLeast0, AtLeast1, Channels, PerAxis, per_axis
 from midterm_cli.part4.schema import AtLeastOne, Shape, Steps, TorchCheck
+
+MAX_WORDS = 40
 
 
 def _require_window(numbers: list[int]) -> list[int]:
@@ -43,7 +46,39 @@ class Config(ExperimentConfig):
         description="of the output that is traced to its inputs, in the last map; null for the "
         "middle"
     )
-    layers: list[Layer] = Field(min_length=1, max_length=32, description="from the input on")
+    layers: list[Layer] = Field(
+        min_length=1, max_length=MAX_LAYERS, description="from the input on"
+    )
+
+    @property
+    def words(self) -> list[str] | None:
+        """Of the sentence; None for an image.
+
+        Raises:
+            UserError: both or neither of size and sentence are given, or it has too many words.
+        """
+        if (self.size is None) == (self.sentence is None):
+            given = "neither is given" if self.size is None else "both are given"
+            raise UserError(f"size and sentence: {given}\ngive one of them, and null for the other")
+        if self.sentence is None:
+            return None
+        words = self.sentence.split()
+        if not 1 <= len(words) <= MAX_WORDS:
+            raise UserError(f"sentence has {len(words)} words: give 1 to {MAX_WORDS}")
+        return words
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the input along each axis.
+
+        Raises:
+            UserError: as `words`.
+        """
+        if self.words is not None:
+            return (len(self.words),)
+        assert self.size is not None
+        one_axis = not isinstance(self.size, int) and len(self.size) == 1
+        return per_axis("size", self.size, 1 if one_axis else 2)
 
 
 class LayerRow(Record):
@@ -74,13 +109,16 @@ class Level(Record):
     name: str
     sizes: list[AtLeastOne]
     centre: list[float] = Field(description="of the first output's field, in inputs")
-    jump: list[AtLeastOne] = Field(description="from an output's field to the next one's")
+    jump: list[Count] = Field(
+        description="from an output's field to the next one's; 0 where all outputs see the same"
+    )
     receptive_field: list[AtLeastOne]
     shared: list[Count] = Field(description="inputs that two neighbouring outputs both see")
     positions: list[list[Count]] = Field(description="along each axis: what reaches the output")
     windows: list[WindowNumbers] = Field(
         default=[],
-        description="along each axis [kernel_size, stride, padding, dilation]; none at the input",
+        description="along each axis [kernel_size, stride, padding, dilation]; none at the input, "
+        "and of a norm, which reads all of the map",
     )
 
     @model_validator(mode="after")
@@ -96,8 +134,15 @@ class Level(Record):
         require_lengths(len(self.sizes), lists)
         return self
 
-    def place(self, axis: int, output: int) -> float:
-        """The middle of what an output sees along an axis, in inputs of the network."""
+    def window(self, axis: int) -> Window | None:
+        """Along an axis; None for the input and for a norm."""
+        if not self.windows:
+            return None
+        kernel_size, stride, padding, dilation = self.windows[axis]
+        return Window(kernel_size, stride, padding, dilation)
+
+    def middle(self, axis: int, output: int) -> float:
+        """Of what an output sees along an axis, in inputs of the network."""
         return self.centre[axis] + output * self.jump[axis]
 
 
@@ -112,11 +157,15 @@ class Trace(Record):
     def _one_for_each_axis(self) -> Self:
         axes = len(self.position)
         for i, level in enumerate(self.levels):
-            windows = level.windows if i else None  # the input has none
+            windows = level.windows or None
             require_lengths(
                 axes, {f"levels[{i}].sizes": level.sizes, f"levels[{i}].windows": windows}
             )
         return self
+
+    def places(self, axis: int) -> list[ReceptiveField]:
+        """Where the outputs of each level stand along an axis."""
+        return places(level.window(axis) for level in self.levels[1:])
 
 
 class Results(experiment.Results):

@@ -79,7 +79,7 @@ def _traces(results: Results) -> list[Table | str]:
                 level.name,
                 _times(level.sizes),
                 _times(level.receptive_field),
-                _times(level.jump),
+                _times(level.jump) if any(level.jump) else "–",
                 _times(level.shared),
                 " × ".join(_ranges(along) for along in level.positions),
             ]

@@ -83,6 +83,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         _row("part2.module", "midterm module grad"),
         _row("part3.train", "midterm train", "reference"),
         _row("part3.lr_sweep", "midterm lr-sweep", "reference"),
+        _row("part3.lr_range", "midterm lr-range-test"),
         _row("part4.conv", "midterm conv shape"),
         _row("part4.conv_stride", "midterm conv stride"),
         _row("part4.conv_stack", "midterm conv stack", "text"),

@@ -582,6 +582,7 @@ def test_version(midterm: Midterm) -> None:
 SMALLEST = {
     "train": ["--dataset", "synthetic", "--seeds", "1", "--epochs", "1"],
     "lr_sweep": ["--dataset", "synthetic", "--seeds", "2", "--max-rates", "2"],
+    "lr_range": ["--dataset", "synthetic", "--seeds", "2", "--updates", "20"],
     "conv_stride": ["--dataset", "synthetic", "--size", "16", "--repeats", "1"],
 }
 

@@ -26,7 +26,7 @@ from midterm_cli.text import printable
 if TYPE_CHECKING:
     from midterm_cli.config.resolve import Layer
     from midterm_cli.experiment import ExperimentConfig
-    from midterm_cli.runs.lr_from import Recommendation
+    from midterm_cli.runs.lr_from import Taken
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def _run_experiment(
     """Run an experiment, print its result, return the exit code.
 
     The keyword parameters are the options that every experiment has. `own` holds the values of
-    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, format,
-    network_file or the four that say where to compute.
+    those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, sweep,
+    format, network_file or the four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
     `rows` says what is printed instead of the folder; None where there is no such thing.
     """
@@ -96,16 +96,16 @@ def _run_experiment(
     network = values.pop("network_file", None)
     where = ("launcher", "address", "scheduler_file", "retries")
     cluster = launch.choose(*(values.pop(name, None) for name in where))
-    recommendation = _recommendation(values)
+    taken = _taken(values)
     options = _layers(ctx, values | {"device": device, "seed": seed}, implied)
-    options += [recommendation.layer()] if recommendation else []
+    options += [taken.layer] if taken else []
     resolved = resolve(experiment, config, assignments or (), options)
     if network is not None:
         options.append(_network_layers(network, resolved.config))
         resolved = resolve(experiment, config, assignments or (), options)
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
-    if recommendation:
-        _warn_of_another_problem(recommendation, resolved.config)
+    if taken:
+        _warn_of_another_problem(taken, resolved.config)
     if rows and getattr(resolved.config, rows.key) is None:
         if row_format is not None:
             raise UserError(f"--format is of the rows of --{rows.key}: give a file of them as well")
@@ -138,16 +138,18 @@ def _run_experiment(
     return FAILED if fail_on_failure and run.failed else DONE
 
 
-def _recommendation(values: dict[str, Any]) -> Recommendation | None:
-    """Take lr_from out of the values of the options, and read what it names."""
-    sweep = values.pop("lr_from", None)
-    if sweep is None:
+def _taken(values: dict[str, Any]) -> Taken | None:
+    """Take lr_from or sweep out of the values of the options, and read what it names."""
+    recommending, comparing = values.pop("lr_from", None), values.pop("sweep", None)
+    if recommending is None and comparing is None:
         return None
     from midterm_cli.runs import lr_from
 
+    if comparing is not None:
+        return lr_from.to_compare(comparing)
     if values["lr"] is not None:
         raise UserError("--lr and --lr-from both set the learning rate: leave one of them out")
-    return lr_from.read(sweep)
+    return lr_from.read(recommending)
 
 
 def _network_layers(network: str, config: ExperimentConfig) -> Layer:
@@ -164,13 +166,13 @@ def _network_layers(network: str, config: ExperimentConfig) -> Layer:
     return Layer("--network", {"layers": [layer.model_dump() for layer in layers]})
 
 
-def _warn_of_another_problem(recommendation: Recommendation, config: ExperimentConfig) -> None:
+def _warn_of_another_problem(taken: Taken, config: ExperimentConfig) -> None:
     from midterm_cli import terminal
 
-    terminal.say_all(f"Warning: {note}" for note in recommendation.notes)
-    changes = recommendation.other_problem(config)
+    terminal.say_all(f"Warning: {note}" for note in taken.notes)
+    changes = taken.other_problem(config)
     if changes:
-        terminal.say(f"Warning: the sweep {recommendation.name} was made with {changes}")
+        terminal.say(f"Warning: the sweep {taken.name} was made with {changes}")
 
 
 def _layers(

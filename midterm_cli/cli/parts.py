@@ -234,6 +234,41 @@ def lr_sweep(
         )
 
 
+@experiment_command("lr_range", name="lr-range-test")
+def lr_range(
+    start_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the first update.")] = None,
+    end_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the last update.")] = None,
+    num_updates: Annotated[
+        int | None, typed("N", "Updates, over which the rate grows exponentially.", "--updates")
+    ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Compare with where training fails in this sweep."),
+    ] = None,
+    num_seeds: Annotated[
+        int | None, typed("N", "Number of seeds, tested side by side.", "--seeds")
+    ] = None,
+    batch_size: BatchSize = None,
+    network: Network = None,
+    hidden_sizes: HiddenSizes = None,
+    activation: Activation = None,
+    normalize: Normalize = None,
+    optimizer: Optimizer = None,
+    momentum: Momentum = None,
+    nesterov: Nesterov = None,
+    weight_decay: WeightDecay = None,
+    dataset: Dataset = None,
+    gradients: Gradients = None,
+    data_dir: DataDir = None,
+    launcher: LauncherName = None,
+    address: Address = None,
+    scheduler_file: SchedulerFile = None,
+    retries: Retries = None,
+    fail_on_failure: Annotated[bool, fail_when("no seed has a suggestion")] = False,
+) -> None:
+    """Suggest learning rates by Smith's range test, over seeds (Part 3 B)."""
+
+
 # Part 4. A size is one number, or two: 20x30, [20, 30].
 
 _Size = Annotated[str | None, typed("HxW", "Size of the input: 28, or 28x20.")]

@@ -77,6 +77,7 @@ class ModuleNetwork:
         self._names = [parameter_name for parameter_name, _ in probe.named_parameters()]
         self.shapes = [tuple(parameter.shape) for parameter in probe.parameters()]
         self._module = probe.to(device, dtype).eval()
+        self._in_use = threading.Lock()
         can_map = device.type == "cuda" and not self.draws and self._can_be_mapped()
         self.how: Literal["loop", "vmap"] = "vmap" if can_map else "loop"
 
@@ -110,7 +111,8 @@ class ModuleNetwork:
     def logits(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
         """Logits of one model, in evaluation."""
         named = dict(zip(self._names, parameters, strict=True))
-        with self._trying("evaluating it"):
+        # While it is called the module holds these parameters, and threads may share it.
+        with self._in_use, self._trying("evaluating it"):
             output: Tensor = functional_call(self._module, named, (x.view(-1, *self.in_shape),))
         return output
 

@@ -247,6 +247,7 @@ def test_each_reader_refuses_a_newer_version_and_reads_an_older_one(
 _TINY = ("--dataset", "synthetic", "--set", "train_fraction=0.05", "--set", "hidden_sizes=[4]")
 _TRAIN = ("train", *_TINY, "--epochs", "1")
 _SWEEP = ("lr-sweep", *_TINY, "--seeds", "2")
+_RANGE = ("lr-range-test", *_TINY, "--updates", "100")
 
 # Every experiment, small, and the turns that its results can take.
 RUNS: dict[str, list[tuple[str, ...]]] = {
@@ -270,6 +271,10 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
         (*_SWEEP, "--max-rates", "2"),
         (*_SWEEP, "--activation", "identity", "--start-lr", "1000", "--max-rates", "2"),
     ],
+    "lr_range": [
+        (*_RANGE, "--seeds", "2"),
+        (*_RANGE, "--seeds", "1", "--activation", "identity", "--set", "end_lr=1e6"),
+    ],
     "conv": [("conv", "shape"), ("conv", "shape", "--set", "size=[500, 700]")],
     "conv_stride": [
         ("conv", "stride", "--set", "dataset=synthetic", "--set", "size=8", "--set", "repeats=1")
@@ -292,6 +297,7 @@ CONTRACT: dict[str, set[str]] = {
         *("trials", "rates", "last_stable_lr", "first_divergent_lr", "threshold_lr"),
         "recommended_lr",
     },
+    "lr_range": {"suggestions", "seeds", "curve", "records", "sweep"},
     "conv": {"output_shape", "values", "macs", "steps"},
     "conv_stride": set(),
     "conv_stack": set(),

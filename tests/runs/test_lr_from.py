@@ -22,8 +22,9 @@ def test_it_is_read_by_the_run_s_folder_or_its_file(tmp_path: Path) -> None:
 
     found = lr_from.read(sweep)
 
-    assert (found.lr, found.name) == (THRESHOLDS["recommended_lr"], str(sweep))
-    assert lr_from.read(sweep / "metrics.json").lr == found.lr
+    assert found.layer.values == {"lr": THRESHOLDS["recommended_lr"]}
+    assert found.name == str(sweep)
+    assert lr_from.read(sweep / "metrics.json").layer.values == found.layer.values
 
 
 def test_a_sweep_that_recommends_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Smith's learning rate range test, over seeds."""

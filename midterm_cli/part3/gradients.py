@@ -57,7 +57,7 @@ def make_gradient(
     if method == "autograd":
         return _autograd(weights, into, network, batch_size)
     compute = closed_form(weights, into, network, batch_size, keep=0.0)
-    scale = weights[0].new_tensor(1 / batch_size)  # a number costs a tensor at each call
+    scale = weights[0].new_full((), 1 / batch_size)  # a number costs a tensor at each call
     return lambda x, x_transposed, targets: compute(x, x_transposed, targets, scale)
 
 

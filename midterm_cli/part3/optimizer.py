@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from midterm_cli.part3.gradients import closed_form, make_gradient
-from midterm_cli.part3.module_network import Streams
+from midterm_cli.part3.module_network import ModuleNetwork, Streams
 from midterm_cli.part3.network import MLP, Network, split
 from midterm_cli.part3.schema import GradientMethod, OptimizerName
 
@@ -128,6 +128,11 @@ def make_step(
         if rule.optimizer == "sgd" and rule.momentum and not rule.nesterov:
             momentum = split(buffers["momentum_buffer"], network, num_models)
             return _heavy_ball(network, rule, weights, momentum, batch_size), 1.0
+    if isinstance(network, ModuleNetwork) and network.how == "loop" and rule.is_plain:
+        move_all = network.make_descent(weights, models, streams)
+        return lambda x, _, targets, coefficients: move_all(
+            x, targets, coefficients[0][0].flatten()
+        ), 1.0
     gradient = torch.zeros_like(raw)
     into = split(gradient, network, num_models)
     compute = make_gradient(network, method, weights, into, batch_size, models, streams)
@@ -156,7 +161,7 @@ def _heavy_ball(
 ) -> Step:
     """SGD with momentum: the gradient is added to the buffer as it is computed."""
     accumulate = closed_form(weights, momentum, network, batch_size, keep=rule.momentum)
-    scale = weights[0].new_tensor(1 / batch_size)
+    scale = weights[0].new_full((), 1 / batch_size)
 
     def step(x: Tensor, xt: Tensor, targets: Tensor, coefficients: Coefficients) -> None:
         accumulate(x, xt, targets, scale)

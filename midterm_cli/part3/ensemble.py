@@ -253,6 +253,7 @@ class Ensemble:
                 state.optimizer,
                 batch_size,
                 state.models,
+                [self.lrs[model] for model in state.models],
                 self._streams,
             )
             num_coefficients = len(self.rule.coefficients(self._rates(0, 1), 1))

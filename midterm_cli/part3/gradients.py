@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def make_gradient(
     if method == "autograd":
         return _autograd(weights, into, network, batch_size)
     compute = closed_form(weights, into, network, batch_size, keep=0.0)
-    scale = 1 / batch_size
+    scale = weights[0].new_full((), 1 / batch_size)  # a number costs a tensor at each call
     return lambda x, x_transposed, targets: compute(x, x_transposed, targets, scale)
 
 
@@ -83,7 +84,7 @@ def closed_form(
     network: MLP,
     batch_size: int,
     keep: float,
-) -> Callable[[Tensor, Tensor, Tensor, Tensor | float], None]:
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], None]:
     """A function that adds a multiple of the gradient of the summed loss to something.
 
     Args:
@@ -95,7 +96,7 @@ def closed_form(
 
     Returns:
         run(x, x_transposed, targets, scale): into ← keep · into + scale · ∇(sum of the losses),
-        where scale is a number, or (K, 1, 1). x has its column of ones and its padding. To be
+        where scale is (), or (K, 1, 1). x has its column of ones and its padding. To be
         called in torch.inference_mode().
     """
     num_models = len(weights[0])
@@ -121,22 +122,20 @@ def closed_form(
     activate, differentiate = _activation_into(network.activation)
     by_input = network.activation == "gelu"
 
-    # For each layer, first to last: what the step needs of it, views made once.
+    # For each layer, first to last: what the step needs of it, views and methods looked up once. A
+    # keyword costs a call as much as its arithmetic does, at K = 1.
+    adders: list[Callable[[Tensor, Tensor], object]] = [
+        block.baddbmm_ if keep == 1 else partial(block.baddbmm_, beta=keep) for block in into
+    ]
     up = list(zip(weights, deltas, hidden_values, hidden, slope_values, strict=False))
     down = [
-        (
-            into[i],
-            weights[i][:, :size].mT,
-            hidden[i - 1].mT,
-            deltas[i - 1],
-            slope_values[i - 1],
-        )
+        (adders[i], weights[i][:, :size].mT, hidden[i - 1].mT, deltas[i - 1], slope_values[i - 1])
         for i, size in reversed(list(enumerate(network.sizes[:-1])))
         if i > 0
     ]
-    bmm, softmax = torch.bmm, torch.softmax
+    bmm, softmax, add_first = torch.bmm, torch.softmax, adders[0]
 
-    def run(x: Tensor, x_transposed: Tensor, targets: Tensor, scale: Tensor | float) -> None:
+    def run(x: Tensor, x_transposed: Tensor, targets: Tensor, scale: Tensor) -> None:
         h = x
         for weight, z, values, h_next, slope in up:
             bmm(h, weight, out=z)
@@ -150,13 +149,13 @@ def closed_form(
         delta = last.sub_(targets).mul_(scale)
         if differentiate is not None and not by_input:
             differentiate(activations, slopes)
-        for block, transposed, inputs, delta_below, slope in down:
+        for add, transposed, inputs, delta_below, slope in down:
             bmm(delta, transposed, out=delta_below)
             if differentiate is not None:
                 delta_below.mul_(slope)
-            block.baddbmm_(inputs, delta, beta=keep)
+            add(inputs, delta)
             delta = delta_below
-        into[0].baddbmm_(x_transposed, delta, beta=keep)
+        add_first(x_transposed, delta)
 
     return run
 

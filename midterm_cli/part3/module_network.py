@@ -152,7 +152,40 @@ class ModuleNetwork:
         """
         if self.how == "vmap":
             return self._mapped(weights, into)
-        return self._looped(weights, into, models, streams)
+        compute = self._looped(weights, models, streams)
+        blocks = _of_each(into, len(models))
+
+        def copy(k: int, found: Sequence[Tensor]) -> None:
+            torch._foreach_copy_(blocks[k], list(found))
+
+        return lambda x, x_transposed, targets: compute(x, targets, copy)
+
+    def make_descent(
+        self, weights: Sequence[Tensor], models: Sequence[int], streams: Streams
+    ) -> Callable[[Tensor, Tensor, Tensor], None]:
+        """Plain SGD in a loop: each model moves while its gradient is in the cache.
+
+        Args:
+            weights: (K, *shape) a parameter; changed in place.
+            models: keys of the K models in `streams`.
+            streams: where their random numbers come from, if they draw any.
+
+        Returns:
+            descend(x, targets, factors): with (K,) factors, which multiply the gradients.
+        """
+        compute = self._looped(weights, models, streams)
+        each = _of_each(weights, len(models))
+
+        def descend(x: Tensor, targets: Tensor, factors: Tensor) -> None:
+            of_models = factors.unbind()
+
+            def move(k: int, found: Sequence[Tensor]) -> None:
+                for weight, gradient in zip(each[k], found, strict=True):
+                    weight.addcmul_(gradient, of_models[k])
+
+            compute(x, targets, move)
+
+        return descend
 
     def stream(self, seed: int, epoch: int) -> Tensor:
         """The state of a generator from which a model draws its random numbers of an epoch."""
@@ -162,31 +195,29 @@ class ModuleNetwork:
         return state
 
     def _looped(
-        self,
-        weights: Sequence[Tensor],
-        into: Sequence[Tensor],
-        models: Sequence[int],
-        streams: Streams,
-    ) -> Gradient:
-        each = []
-        for k, model in enumerate(models):
+        self, weights: Sequence[Tensor], models: Sequence[int], streams: Streams
+    ) -> Callable[[Tensor, Tensor, Callable[[int, Sequence[Tensor]], None]], None]:
+        """compute(x, targets, use): calls use(k, gradient) for one model after the other."""
+        modules = []
+        for of_model in _of_each(weights, len(models)):
             module = self._fresh(0).to(self._device, self._dtype).train()
-            parameters = list(module.parameters())
-            for parameter, weight in zip(parameters, weights, strict=True):
-                parameter.data = weight[k]
-            each.append((model, module, parameters, [block[k] for block in into]))
-        shape = (-1, *self.in_shape)
+            for parameter, weight in zip(module.parameters(), of_model, strict=True):
+                parameter.data = weight
+            modules.append((module, list(module.parameters())))
+        nothing = nullcontext()
 
-        def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
+        def compute(
+            x: Tensor, targets: Tensor, use: Callable[[int, Sequence[Tensor]], None]
+        ) -> None:
+            images = x.view(*x.shape[:2], *self.in_shape).unbind()
+            labels = targets.argmax(-1).unbind()  # fewer operations than for one-hot rows
             with torch.enable_grad(), self._trying("training it"):
-                for k, (model, module, parameters, blocks) in enumerate(each):
-                    with self._drawing_from(streams, model):
-                        loss = cross_entropy(module(x[k].view(shape)), targets[k])
-                    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
-                    with torch.no_grad():
-                        torch._foreach_copy_(blocks, list(found))
+                for k, (module, parameters) in enumerate(modules):
+                    with self._drawing_from(streams, models[k]) if self.draws else nothing:
+                        loss = cross_entropy(module(images[k]), labels[k])
+                    use(k, torch.autograd.grad(loss, parameters, materialize_grads=True))
 
-        return gradient
+        return compute
 
     def _mapped(self, weights: Sequence[Tensor], into: Sequence[Tensor]) -> Gradient:
         of_all = vmap(grad(self._loss))
@@ -218,9 +249,6 @@ class ModuleNetwork:
     @contextmanager
     def _drawing_from(self, streams: Streams, model: int) -> Iterator[None]:
         """Draw random numbers from the stream of a model, and from no other's."""
-        if not self.draws:
-            yield
-            return
         on_cuda = self._device.type == "cuda"
         devices = [self._device] if on_cuda else []
         with _RANDOM, torch.random.fork_rng(devices=devices):
@@ -232,6 +260,11 @@ class ModuleNetwork:
             generator.set_state(streams[model])
             yield
             streams[model] = generator.get_state()
+
+
+def _of_each(blocks: Sequence[Tensor], num_models: int) -> list[list[Tensor]]:
+    """Views, model by model."""
+    return [[block[k] for block in blocks] for k in range(num_models)]
 
 
 def _our_own(doing: str) -> AbstractContextManager[None]:

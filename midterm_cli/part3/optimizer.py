@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from midterm_cli.part3.gradients import closed_form, make_gradient
-from midterm_cli.part3.module_network import Streams
+from midterm_cli.part3.module_network import ModuleNetwork, Streams
 from midterm_cli.part3.network import MLP, Network, split
 from midterm_cli.part3.schema import GradientMethod, OptimizerName
 
@@ -98,6 +98,7 @@ def make_step(
     buffers: Mapping[str, Tensor],
     batch_size: int,
     models: Sequence[int],
+    lrs: Sequence[float],
     streams: Streams,
 ) -> tuple[Step, float]:
     """A function that moves `raw` by one update, and by what its first coefficient is divided.
@@ -110,37 +111,130 @@ def make_step(
         buffers: of the optimiser, laid out alike; changed in place.
         batch_size: rows of a minibatch.
         models: keys of the K models in `streams`.
+        lrs: of the K models, at the peak of the schedule.
         streams: where their random numbers come from, if they draw any.
     """
     num_models = len(models)
     weights = split(raw, network, num_models)
-    fused = method == "closed_form" and isinstance(network, MLP)
-    if fused and rule.is_plain:
-        assert isinstance(network, MLP)
-        # The gradient of a layer and its update are a single `baddbmm_`.
-        descend = closed_form(weights, weights, network, batch_size, keep=1.0)
+    if method == "closed_form" and isinstance(network, MLP):
+        if rule.is_plain:
+            # The gradient of a layer and its update are a single `baddbmm_`.
+            descend = closed_form(weights, weights, network, batch_size, keep=1.0)
 
-        def plain(x: Tensor, xt: Tensor, targets: Tensor, coefficients: Coefficients) -> None:
-            descend(x, xt, targets, coefficients[0][0])
+            def plain(x: Tensor, xt: Tensor, targets: Tensor, coefficients: Coefficients) -> None:
+                descend(x, xt, targets, coefficients[0][0])
 
-        return plain, float(batch_size)
+            return plain, float(batch_size)
+        if rule.optimizer == "sgd" and rule.momentum and not rule.nesterov:
+            momentum = split(buffers["momentum_buffer"], network, num_models)
+            return _heavy_ball(network, rule, weights, momentum, batch_size), 1.0
+    if isinstance(network, ModuleNetwork) and network.how == "loop" and rule.is_plain:
+        move_all = network.make_descent(weights, models, streams)
+        return lambda x, _, targets, coefficients: move_all(
+            x, targets, coefficients[0][0].flatten()
+        ), 1.0
     gradient = torch.zeros_like(raw)
     into = split(gradient, network, num_models)
     compute = make_gradient(network, method, weights, into, batch_size, models, streams)
-    turn, direction = _direction(rule, raw, gradient, buffers)
-    blocks = split(direction, network, num_models)
     decay = rule.optimizer == "adamw" and rule.weight_decay > 0
+    if rule.changes_rates and isinstance(network, MLP) and raw.device.type == "cpu":
+        move = _fused_adam(rule, network, lrs, raw, gradient, buffers)
+    else:
+        move = _by_direction(rule, network, raw, gradient, buffers, num_models)
 
     def step(x: Tensor, xt: Tensor, targets: Tensor, coefficients: Coefficients) -> None:
         compute(x, xt, targets)
         if decay:
             for weight, factor in zip(weights, coefficients[2], strict=True):
                 weight.mul_(factor)
+        move(coefficients)
+
+    return step, 1.0
+
+
+def _heavy_ball(
+    network: MLP,
+    rule: Rule,
+    weights: Sequence[Tensor],
+    momentum: Sequence[Tensor],
+    batch_size: int,
+) -> Step:
+    """SGD with momentum: the gradient is added to the buffer as it is computed."""
+    accumulate = closed_form(weights, momentum, network, batch_size, keep=rule.momentum)
+    scale = weights[0].new_full((), 1 / batch_size)
+
+    def step(x: Tensor, xt: Tensor, targets: Tensor, coefficients: Coefficients) -> None:
+        accumulate(x, xt, targets, scale)
+        for weight, block, factor in zip(weights, momentum, coefficients[0], strict=True):
+            if rule.weight_decay:
+                block.add_(weight, alpha=rule.weight_decay)
+            weight.addcmul_(block, factor)
+
+    return step
+
+
+def _fused_adam(
+    rule: Rule,
+    network: MLP,
+    lrs: Sequence[float],
+    raw: Tensor,
+    gradient: Tensor,
+    buffers: Mapping[str, Tensor],
+) -> Callable[[Coefficients], None]:
+    """Adam by the kernel of torch.optim, which reads and writes every number once.
+
+    It takes one learning rate a call: a call moves all models, or one where their rates differ.
+    """
+    flats = [raw, gradient, buffers["exp_avg"], buffers["exp_avg_sq"]]
+    if len(set(lrs)) == 1:
+        calls = [[[flat] for flat in flats]]
+    else:
+        blocks = [split(flat, network, len(lrs)) for flat in flats]
+        calls = [[[block[k] for block in of_flat] for of_flat in blocks] for k in range(len(lrs))]
+    decay = rule.weight_decay if rule.optimizer == "adam" else 0.0
+    # The coefficients correct the bias of the averages: to the kernel all updates are late ones.
+    late = [torch.tensor(1e30)] * len(calls[0][0])
+
+    def move(coefficients: Coefficients) -> None:
+        rates, eps = (coefficient[0].flatten().tolist() for coefficient in coefficients[:2])
+        for (weights, gradients, means, squares), rate in zip(calls, rates, strict=False):
+            torch._fused_adam_(
+                weights,
+                gradients,
+                means,
+                squares,
+                [],
+                late,
+                lr=-rate,
+                beta1=rule.betas[0],
+                beta2=rule.betas[1],
+                weight_decay=decay,
+                eps=eps[0],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    return move
+
+
+def _by_direction(
+    rule: Rule,
+    network: Network,
+    raw: Tensor,
+    gradient: Tensor,
+    buffers: Mapping[str, Tensor],
+    num_models: int,
+) -> Callable[[Coefficients], None]:
+    """The gradient becomes a direction, in which each parameter then moves."""
+    turn, direction = _direction(rule, raw, gradient, buffers)
+    weights, blocks = split(raw, network, num_models), split(direction, network, num_models)
+
+    def move(coefficients: Coefficients) -> None:
         turn(coefficients)
         for weight, block, factor in zip(weights, blocks, coefficients[0], strict=True):
             weight.addcmul_(block, factor)
 
-    return step, 1.0
+    return move
 
 
 def _direction(

@@ -13,6 +13,7 @@ from midterm_cli.part3.evaluate import Examples
 from midterm_cli.part3.module_network import ModuleNetwork
 from midterm_cli.part3.network import MLP, Network
 from midterm_cli.part3.optimizer import Rule
+from midterm_cli.part3.problem import arithmetic
 from midterm_cli.part3.sampling import draw_minibatches, draw_subset
 from midterm_cli.part3.schedule import Schedule
 
@@ -192,3 +193,31 @@ def test_a_model_that_is_taken_out_takes_its_buffers_along() -> None:
     for name, tensor in remaining.items():
         assert torch.allclose(tensor, all_three[name][[0, 2]], rtol=0, atol=1e-13)
     assert set(ensemble.frozen[1].optimizer) == {"exp_avg", "exp_avg_sq"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_model_is_the_same_bit_for_bit_beside_others_of_the_same_rate_and_of_any(
+    rule: str,
+) -> None:
+    def weights(seeds: tuple[int, ...], lrs: tuple[float, ...]) -> list[Tensor]:
+        """Of the model of seed 4."""
+        ensemble = Ensemble(
+            NETWORKS["mlp"](),
+            seeds,
+            lrs,
+            (),
+            EXAMPLES,
+            [draw_subset(IMAGES, 0.5, seed) for seed in seeds],
+            batch_size=4,
+            sampling="replacement",
+            method="closed_form",
+            dtype=torch.float32,
+            rule=RULES[rule][0],
+        )
+        with arithmetic(1):
+            train(ensemble, range(1, 3))
+        return [value[seeds.index(4)] for value in states(ensemble).values()]
+
+    alone = weights((4,), (1e-3,))
+    for lrs in ((1e-3, 1e-3, 1e-3), (1e-2, 1e-3, 1e-4)):
+        assert all(map(torch.equal, alone, weights((2, 4, 6), lrs)))

@@ -9,7 +9,6 @@ import typer
 
 from midterm_cli import terminal
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
-from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
 
@@ -50,15 +49,15 @@ def compare(
         typer.Option(
             "--output",
             metavar="PNG",
-            help="The figure's file; it is replaced. Without it, for runs of train: "
-            "outputs/compare/curves.png.",
+            help="The figure's file; it is replaced. Without it: outputs/compare/curves.png for "
+            "runs of train, outputs/compare/sweeps.png for sweeps.",
         ),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """Put finished runs side by side: a table, and the curves of training in one figure.
+    """Put finished runs side by side: a table, and their curves in one figure.
 
     The table and then the figure's path are printed; means are over seeds, ± standard deviation.
     """
@@ -66,20 +65,18 @@ def compare(
     from midterm_cli.files import replace_file
     from midterm_cli.run.document import to_json
     from midterm_cli.runs import compare as comparing
-    from midterm_cli.runs.compare_figure import draw
+    from midterm_cli.runs import compare_figure, compare_sweeps
 
     comparison = comparing.compare(runs, by)
     terminal.say_all(f"Warning: {note}" for run in comparison.runs for note in run.notes)
-    if comparison.trainings:
-        output = output or Path("outputs/compare/curves.png")
-        require_png(output)
-    elif output is not None:
-        raise UserError("--output is for the curves of runs of train, and here are none")
+    are_trainings = bool(comparison.trainings)
+    output = output or Path("outputs/compare", "curves.png" if are_trainings else "sweeps.png")
+    require_png(output)
     print_out(to_json(comparison.document()) if json else comparison.table())
-    if output is not None:
-        replace_file(output, to_png(draw(comparison)))
-        if not json:
-            print_path(output)
+    draw = compare_figure.draw if are_trainings else compare_sweeps.draw
+    replace_file(output, to_png(draw(comparison)))
+    if not json:
+        print_path(output)
 
 
 @app.command("export")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from midterm_cli.text import did_you_mean, printable, shown
+from midterm_cli.text import did_you_mean, printable, shortened, shown
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -91,7 +91,8 @@ def _sentence(
     if kind == "missing":
         line = f"{key} is missing"
     elif kind == "extra_forbidden":
-        line = f"unknown key '{key}'{where}: {did_you_mean(keys[-1], model.model_fields)}"
+        meant = did_you_mean(keys[-1], model.model_fields)
+        line = f"unknown key '{shortened(key, 60)}'{where}: {meant}"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
         line = (message if message.startswith(key) else f"{key} {message}") + where

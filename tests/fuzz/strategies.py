@@ -197,7 +197,16 @@ PATHS = [
 ]
 # Options and arguments that name a place; and options that would leave this machine.
 PLACES = {
-    *("--output", "--data-dir", "--source", "--lr-from", "--expected", "--config", "--runs"),
+    *(
+        "--output",
+        "--data-dir",
+        "--source",
+        "--lr-from",
+        "--sweep",
+        "--expected",
+        "--config",
+        "--runs",
+    ),
     *("--scheduler-file", "runs", "run", "destination", "file"),
 }
 NEVER = {"--launcher", "--address"}

@@ -19,6 +19,7 @@ from midterm_cli.config import yaml
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Output
 from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.registry import EXPERIMENTS as TABLE
 from midterm_cli.registry import Experiment
 from midterm_cli.run import document
 
@@ -294,17 +295,28 @@ RATES = [1e-12, 1e-3, 1, 1e6]
 OWN: dict[str, dict[str, list[Any]]] = {
     "train": {"lr": RATES, "ema_gamma": [[], [1], [1e-3, 5e-324]], "skip_passes": [0, 1, 10**9]},
     "lr_sweep": {"start_lr": RATES, "tolerance": [1e-3, 1], "max_rates": [2, 5]},
+    "lr_range": {
+        "start_lr": RATES,
+        "end_lr": RATES,
+        "num_updates": [2, 3, 10, 11, 50],
+        "smoothing": [0, 0.98, 1 - 1e-16],
+        "stop_factor": [1 + 1e-15, 1e6],
+    },
 }
 
 
 @st.composite
 def training_lines(draw: st.DrawFn) -> list[str]:
     experiment = draw(st.sampled_from(sorted(OWN)))
-    words = [experiment.replace("_", "-"), "--json", "--quiet"]
+    words = [*TABLE[experiment].command.split()[1:], "--json", "--quiet"]
     keys = TRAINING | OWN[experiment]
-    chosen: dict[str, Any] = {"epochs": 1, "num_seeds": 1, "hidden_sizes": [2], "train_fraction": 1}
+    chosen: dict[str, Any] = {"num_seeds": 1, "hidden_sizes": [2], "train_fraction": 1}
     if experiment == "lr_sweep":
         chosen["max_rates"] = 3
+    if experiment == "lr_range":
+        del keys["epochs"]
+    else:
+        chosen["epochs"] = 1
     for key in draw(st.lists(st.sampled_from(sorted(keys)), max_size=5)):
         chosen[key] = draw(st.sampled_from(keys[key]))
     for key, value in chosen.items():
@@ -335,6 +347,7 @@ def documents(images: Path, sandbox: Path) -> dict[str, Any]:
         "module": "module grad --dimension 2",
         "train": f"train --epochs 3 {learn}",
         "lr_sweep": f"lr-sweep --max-rates 4 {learn}",
+        "lr_range": f"lr-range-test --updates 12 {learn}",
         "conv": "conv shape",
     }
     found = {}
@@ -356,6 +369,7 @@ def test_damaged_runs(fuzzed: Fuzzed, documents: dict[str, Any]) -> None:
             midterm("compare", "run", "whole", "--json")
         if name == "lr_sweep":
             midterm("train", "--lr-from", "run", "--set", "dataset=missing")
+            midterm("lr-range-test", "--sweep", "run", "--set", "dataset=missing")
         midterm("check", "run")
 
     cases = st.sampled_from(sorted(documents)).flatmap(

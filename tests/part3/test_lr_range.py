@@ -37,7 +37,6 @@ from midterm_cli.part3.sampling import draw_minibatches
 
 Midterm = Callable[..., Answer]
 
-NOISE = np.random.default_rng(0)
 LRS = np.geomspace(1e-6, 1, 601)  # 100 updates a decade
 DECADES = np.log10(LRS)
 
@@ -61,6 +60,11 @@ def suggested(losses: np.ndarray, lrs: np.ndarray = LRS, beta: float = 0.0) -> A
     return suggest(lrs, losses, smooth(losses, beta), beta, 4.0)
 
 
+def noise() -> np.random.Generator:
+    """The same numbers in every test, whichever ran before."""
+    return np.random.default_rng(0)
+
+
 def of_methods(found: Any) -> list[float | None]:
     return [getattr(found, method) for method in get_args(Method)]
 
@@ -70,7 +74,7 @@ def of_methods(found: Any) -> list[float | None]:
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.98])
 def test_smoothing_is_the_weighted_mean_of_all_losses_so_far(beta: float) -> None:
-    losses = NOISE.exponential(size=(3, 40))
+    losses = noise().exponential(size=(3, 40))
     ages = np.subtract.outer(np.arange(40), np.arange(40))
     weights = np.where(ages >= 0, beta ** np.maximum(ages, 0.0), 0.0)
     np.testing.assert_allclose(
@@ -83,8 +87,10 @@ def test_it_has_diverged_where_it_is_above_the_factor_times_its_lowest_so_far() 
     assert divergence(losses, losses, 4.0) == 4
     assert divergence(losses, losses, 4.3) is None
     for value in (math.nan, math.inf):
-        losses = np.array([1.0, 1.0, value, 1.0])
-        assert divergence(losses, smooth(losses, 0.9), 4.0) == 2
+        for at in (0, 2):
+            losses = np.ones(4)
+            losses[at] = value
+            assert divergence(losses, smooth(losses, 0.9), 4.0) == at
 
 
 # ---- the suggestions of known curves
@@ -105,6 +111,11 @@ def test_it_is_steepest_against_the_logarithm_of_the_rate(span: int) -> None:
     assert found == pytest.approx(0.5, rel=0.05)
 
 
+def test_a_fall_shorter_than_the_span_is_taken_whole() -> None:
+    assert steepest(LRS[:5], np.array([3.0, 2.0, 1.0, 5.0, 6.0]), 4) == LRS[1]
+    assert steepest(LRS[:3], np.array([3.0, 2.0, 9.0]), 4) == LRS[0]
+
+
 def test_a_tenth_of_the_minimum_of_a_parabola() -> None:
     assert tenth_of_minimum(LRS, (DECADES + 2.5) ** 2) == pytest.approx(10**-3.5)
 
@@ -119,7 +130,8 @@ def longest_fall(losses: np.ndarray) -> tuple[int, int]:
 
 @pytest.mark.parametrize("size", range(2, 42))
 def test_valley_is_the_rule_of_fastai(size: int) -> None:
-    for losses in (NOISE.normal(size=size), NOISE.integers(4, size=size).astype(float)):
+    rng = np.random.default_rng(size)
+    for losses in (rng.normal(size=size), rng.integers(4, size=size).astype(float)):
         length, end = longest_fall(losses)
         sections = length / 3
         at = end - length + int(sections) + int(sections / 2)
@@ -178,7 +190,7 @@ def test_what_falls_after_the_minimum_changes_nothing() -> None:
 @pytest.mark.parametrize("diverged", [None, 0, 1, 2])
 def test_too_few_points_have_no_suggestion_and_a_reason(num: int, diverged: int | None) -> None:
     """Lightning #10557: None without a reason, or the gradient of one point."""
-    losses = NOISE.normal(10, 1, size=num)
+    losses = noise().normal(10, 1, size=num)
     if diverged is not None and diverged < num:
         losses[diverged:] = math.nan
     found = suggested(losses, LRS[:num], 0.98)
@@ -189,7 +201,10 @@ def test_too_few_points_have_no_suggestion_and_a_reason(num: int, diverged: int 
 def test_the_reason_says_how_it_failed() -> None:
     explodes = np.geomspace(1, 1e30, 601)
     assert suggested(explodes).reason == "diverges_at_once"
-    assert suggested(np.full(601, math.nan)).reason == "not_finite"
+    for first in (0, 60, 61):  # the first tenth is 60
+        losses = np.ones(601)
+        losses[first:] = math.nan
+        assert suggested(losses).reason == "not_finite"
     assert suggested(np.full(601, 2.3)).reason == "does_not_fall"
     still = suggested(2 - DECADES)
     assert (still.reason, still.tenth_of_minimum) == ("still_falls", None)
@@ -198,7 +213,7 @@ def test_the_reason_says_how_it_failed() -> None:
 
 @pytest.mark.parametrize("num", [20, 100, 1000])
 def test_noise_alone_suggests_nothing(num: int) -> None:
-    losses = NOISE.normal(3, 1, size=(100, num))
+    losses = noise().normal(3, 1, size=(100, num))
     smoothed = smooth(losses, 0.98)
     rows = zip(losses, smoothed, strict=True)
     assert sum(falls(row, averaged, num // 10, 0.98) for row, averaged in rows) <= 2
@@ -206,8 +221,8 @@ def test_noise_alone_suggests_nothing(num: int) -> None:
 
 def test_a_fall_in_noise_is_found_where_it_is() -> None:
     curve = 4 - np.tanh(3 * (DECADES + 3)) + 3 * np.maximum(0, DECADES + 1)
-    found = [suggested(curve + NOISE.normal(0, 0.5, 601), beta=0.95) for _ in range(20)]
-    for one in found:
+    for record in curve + noise().normal(0, 0.5, (20, 601)):
+        one = suggested(record, beta=0.95)
         # The average of β = 0.95 is late by 19 updates.
         assert math.log10(one.steepest) == pytest.approx(-2.8, abs=0.25)
         # It is flat from 10^-2.2 to 10^-1.
@@ -215,7 +230,7 @@ def test_a_fall_in_noise_is_found_where_it_is() -> None:
 
 
 def test_suggestions_follow_the_units_of_loss_and_rate() -> None:
-    losses = FALLS_AND_RISES + NOISE.normal(0, 0.01, 601)
+    losses = FALLS_AND_RISES + noise().normal(0, 0.01, 601)
     found = of_methods(suggested(losses))
     assert of_methods(suggested(8 * losses)) == found
     assert of_methods(suggested(losses, LRS * 4)) == [4 * lr for lr in found if lr]
@@ -286,6 +301,16 @@ def test_a_network_that_becomes_nan_is_used_up_to_there() -> None:
     for entry, record in zip(found.seeds, found.records, strict=True):
         assert found.curve[len(record.losses)].lr == entry.diverged_lr
         assert all(lr is not None and lr < entry.diverged_lr for lr in of_methods(entry))
+
+
+def test_progress_is_in_updates_of_all_seeds() -> None:
+    told: list[tuple[int, int]] = []
+    context = Context(
+        torch.device("cpu"), progress=lambda done, total, text: told.append((done, total))
+    )
+    lr_range.run(config_of(*TINY, "num_seeds=2", "num_updates=260", "end_lr=0.01"), context)
+    assert told == sorted(told)
+    assert told[-1] == (520, 520)
 
 
 def test_one_seed_is_its_own_quartiles() -> None:

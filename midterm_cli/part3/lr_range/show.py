@@ -9,7 +9,7 @@ import numpy as np
 
 from midterm_cli.experiment import Table
 from midterm_cli.part3.curves import network_label, optimizer_label
-from midterm_cli.part3.lr_range.schema import Config, Method, Results
+from midterm_cli.part3.lr_range.schema import MAX_RECORDS, Config, Method, Results
 from midterm_cli.part3.statistics import quartiles
 from midterm_cli.text import printable, shortened
 
@@ -106,6 +106,7 @@ def _draw_losses(axis: Axes, config: Config, results: Results) -> None:
         [math.nan if value is None else value for value in values]
         for values in zip(*((p.lower, p.median, p.upper) for p in results.curve), strict=True)
     )
+    some = f" of the first {MAX_RECORDS}" if len(results.seeds) > MAX_RECORDS else ""
     for i, record in enumerate(results.records):
         num = len(record.losses)
         axis.plot(
@@ -115,7 +116,7 @@ def _draw_losses(axis: Axes, config: Config, results: Results) -> None:
             lw=0.5 if len(results.seeds) > 1 else 1.5,
             marker="x" if 0 < num < len(lrs) else "",
             markevery=[num - 1],
-            label="one seed, until it diverges (×)" if i == 0 else None,
+            label=f"one seed{some}, until it diverges (×)" if i == 0 else None,
         )
     if len(results.seeds) > 1:
         label = "quartiles over the seeds, until a quarter has diverged"
@@ -146,7 +147,7 @@ def _draw_sweep(axis: Axes, results: Results) -> None:
     axis.axvline(threshold.estimate, color="#D55E00", lw=2.5, label=label)
     if recommended is not None:
         label = f"the sweep: recommended ({recommended:.3g})"
-        axis.axvline(recommended, color="#CC79A7", lw=2.5, label=label)
+        axis.axvline(recommended, color="#CC79A7", lw=1.2, label=label)
 
 
 def _draw_suggestions(axis: Axes, results: Results) -> None:

@@ -87,9 +87,16 @@ class Unusable(NamedTuple):
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a folder: the answers by preset, and those that could not be read."""
+    """The runs of a folder.
+
+    Attributes:
+        answers: by preset.
+        others: those that answer no question of the exercise.
+        unusable: those that could not be read.
+    """
 
     answers: Mapping[str, Answer]
+    others: Sequence[document.Run]
     unusable: Sequence[Unusable]
 
     def found(self, *presets: str) -> list[Answer]:
@@ -119,8 +126,9 @@ def find(folder: Path) -> Runs:
             f"no folder {printable(folder)}: make runs first (make all), or choose another --runs"
         )
     answers: dict[str, Answer] = {}
+    others: list[document.Run] = []
     unusable: list[Unusable] = []
-    for experiment in dict.fromkeys(map(experiment_of, PRESETS)):
+    for experiment in EXPERIMENTS:
         finished = []
         for path in _finished(folder / experiment):
             try:
@@ -129,11 +137,15 @@ def find(folder: Path) -> Runs:
                 unusable.append(Unusable(path, str(error).partition("\n")[0]))
         wanted = {p: _preset_config(p) for p in PRESETS if experiment_of(p) == experiment}
         tolerated = _TOLERATED - _telling_apart(list(wanted.values()))
-        for preset, config in wanted.items():
-            if answer := _choose(preset, config, tolerated, finished):
-                answers[preset] = answer
+        candidates = {
+            preset: _candidates(preset, config, tolerated, finished)
+            for preset, config in wanted.items()
+        }
+        answers |= {p: max(found, key=_preference) for p, found in candidates.items() if found}
+        answering = {answer.folder for found in candidates.values() for answer in found}
+        others += [run for run in finished if run.folder not in answering]
     ordered = {preset: answers[preset] for preset in PRESETS if preset in answers}
-    return Runs(ordered, unusable)
+    return Runs(ordered, others, unusable)
 
 
 def _finished(folder: Path) -> Iterator[Path]:
@@ -154,10 +166,10 @@ def _read(path: Path, experiment: str) -> document.Run:
     return run
 
 
-def _choose(
+def _candidates(
     preset: str, wanted: Mapping[str, Any], tolerated: Set[str], finished: Sequence[document.Run]
-) -> Answer | None:
-    """The run with the fewest surprises: exact, or else on the exercise's data; then the newest."""
+) -> list[Answer]:
+    """The runs that answer the question of a preset."""
     candidates = []
     for run in finished:
         found = plain(run.config)
@@ -169,10 +181,11 @@ def _choose(
         if {change.key for change in changes} <= tolerated:
             known = {field.name: getattr(run, field.name) for field in fields(run)}
             candidates.append(Answer(**known, preset=preset, changes=changes))
-    return max(candidates, key=_preference, default=None)
+    return candidates
 
 
 def _preference(answer: Answer) -> tuple[bool, bool, str, str]:
+    """The fewest surprises: exact, or else on the exercise's data; then the newest."""
     own_data = all(change.key != "dataset" for change in answer.changes)
     return not answer.changes, own_data, answer.provenance.started_at, answer.folder.name
 
@@ -183,5 +196,7 @@ def _preset_config(preset: str) -> dict[str, Any]:
 
 def _telling_apart(presets: Sequence[Mapping[str, Any]]) -> set[str]:
     """Keys in which the presets of an experiment differ: they make it another question."""
+    if not presets:
+        return set()
     first, *others = presets
     return {key for key in first if any(other[key] != first[key] for other in others)}

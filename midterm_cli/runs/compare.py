@@ -80,7 +80,9 @@ class Comparison:
         """A label for each run: what sets its config apart, or else its folder."""
         settings = [
             ", ".join(
-                f"{printable(key)} = {_value(value)}" for key, value in self._settings(run).items()
+                f"{printable(key)} = {_value(value)}"
+                for key, value in self._settings(run).items()
+                if key not in run.config.idle()
             )
             for run in self.runs
         ]

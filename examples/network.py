@@ -18,6 +18,7 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([nn.GroupNorm(4, channels), nn.GroupNorm(4, channels)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps of the same shape."""
         h = self.norms[0](self.first(x)).relu()
         return (x + self.norms[1](self.second(h))).relu()
 
@@ -32,4 +33,5 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(8, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes) of images (n, channels, height, width)."""
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))

@@ -1,4 +1,4 @@
-"""examples/lr_loop.sh, once with midterm itself and often with a stand-in that exits as told."""
+"""The loops of examples/ in a shell, once with midterm itself and often with a stand-in that exits as told."""
 
 import os
 import signal
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "lr_loop.sh"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPT = EXAMPLES / "lr_loop.sh"
 
 # Writes down how it was called; prints a run folder named after the rate; exits with the code that
 # is in a file of the rate's name, and 130 at an interrupt while a file named `slow` is there.
@@ -141,3 +142,24 @@ def test_the_real_loop_twice(folder: Path) -> None:
     again = loop(env, *arguments)
     assert (again.returncode, again.stdout) == (0, first.stdout)
     assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+# ---- examples/optimizers.sh
+
+
+@pytest.mark.slow
+def test_the_loop_over_optimizers_ends_in_one_figure(folder: Path) -> None:
+    env = environment(Path(sys.executable).parent)
+    options = ["--dataset", "synthetic", "--set", "train_fraction=0.02", "--hidden-sizes", "8"]
+    done = subprocess.run(
+        [EXAMPLES / "optimizers.sh", *options, "--seeds", "3", "--max-rates", "4", "--quiet"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    header, *rows, figure = done.stdout.splitlines()
+    assert header.split()[:2] == ["optimizer", "momentum"]
+    assert [row.split()[:2] for row in rows] == [["sgd", "0.0"], ["sgd", "0.9"], ["adam", "0.0"]]
+    assert Path(figure).read_bytes().startswith(b"\x89PNG")

@@ -8,6 +8,7 @@ from sample_runs import edit, make_run, small_presets
 
 from midterm_cli.config.presets import presets
 from midterm_cli.errors import UserError
+from midterm_cli.report import markdown
 from midterm_cli.report.runs import PRESETS, Change, command, find
 
 
@@ -51,6 +52,20 @@ def test_the_data_of_the_exercise_win_over_newer_others(tmp_path: Path) -> None:
     edit(other, lambda document: document["config"].update(dataset="elsewhere"))
     set_time(own, "2020-01-01T00:00:00+00:00")
     assert find(tmp_path).answers["conv_stride"].folder == own
+
+
+def test_a_run_that_answers_no_question_is_another_run(tmp_path: Path) -> None:
+    own = make_run("train", tmp_path)
+    seeded = make_run("train", tmp_path / "other", "seed=5")
+    shutil.move(seeded, tmp_path / "train" / "seed=5")
+    beyond = make_run("train", tmp_path / "beyond", "optimizer=adam")
+    shutil.move(beyond, tmp_path / "train" / "adam")
+    found = find(tmp_path)
+    assert found.answers["train"].folder == own
+    assert [run.folder.name for run in found.others] == ["adam"]
+    text, _ = markdown.render(found, tmp_path)
+    assert "## Other runs" in text
+    assert "`" + str(tmp_path / "train" / "adam")[:20] in text
 
 
 def test_the_newest_of_equals_wins(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loops of examples/ in a shell, once with midterm itself and often with a stand-in that exits as told."""
+"""The loops of examples/, once with midterm itself and often with a stand-in that exits as told."""
 
 import os
 import signal

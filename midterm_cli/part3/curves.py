@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midterm_cli.part3.schema import METRICS, Metric, ProblemConfig
+from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,15 +27,20 @@ def optimizer_label(config: ProblemConfig) -> str:
     names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
     name = names[config.optimizer]
     if config.momentum:
-        name += f", {'Nesterov ' if config.nesterov else ''}momentum {config.momentum:g},"
+        name += f" with {'Nesterov ' if config.nesterov else ''}momentum {config.momentum:g}"
     return name
 
 
 def network_label(config: ProblemConfig) -> str:
-    """What people read for the network: the activation of an MLP, the layers or the name else."""
+    """What people read for the network: an MLP by its activation and sizes, others by name."""
     if isinstance(config.network, list):
         return f"{len(config.network)} layers"
-    return config.activation if config.network == "mlp" else config.network
+    if config.network != "mlp":
+        return config.network.rpartition(":")[2]
+    if not config.hidden_sizes:
+        return "no hidden layer"
+    sizes = "-".join(map(str, config.hidden_sizes))
+    return shortened(f"{config.activation} {sizes}", 40)
 
 
 def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:

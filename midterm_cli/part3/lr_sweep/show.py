@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midterm_cli.experiment import Table
+from midterm_cli.part3.curves import network_label, optimizer_label
 from midterm_cli.part3.lr_sweep.schema import (
     Config,
     FailureRate,
@@ -21,7 +22,6 @@ from midterm_cli.part3.schema import Outcome
 from midterm_cli.part3.search import Rates
 from midterm_cli.part3.statistics import quartiles
 from midterm_cli.part3.threshold import FEWEST_SEEDS, monotone_shares
-from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,11 +227,9 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     failures.xaxis.set_minor_formatter(NullFormatter())
     failures.set_xlabel("learning rate")
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
-    network = "no hidden layer"
-    if config.hidden_sizes:
-        network = f"{config.activation} {'-'.join(map(str, config.hidden_sizes))}"
     figure.suptitle(
-        f"Where training fails: {config.dataset}, {shortened(network, 40)}, {epochs}, "
+        f"Where training fails: {config.dataset}, {network_label(config)}, "
+        f"{optimizer_label(config)}, {epochs}, "
         f"{len({trial.seed for trial in results.trials})} seeds a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )

@@ -118,7 +118,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     num_seeds = len({row.seed for row in results.history})
     seeds = f"{num_seeds} seeds: mean and range" if num_seeds > 1 else "one seed"
     figure, axes = panels(
-        f"{optimizer_label(config)} with averaged weights on {config.dataset}, "
+        f"{optimizer_label(config)}, averaged weights, on {config.dataset}, "
         f"{network_label(config)}, lr = {config.lr:g} ({seeds})",
         height=7,
     )

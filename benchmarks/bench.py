@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plain import notebook_loop, optimizer_loop
+from benchmarks.by_jax import jax_loop
+from benchmarks.plain import make_net, notebook_loop, optimizer_loop
 from midterm_cli.config import resolve
 from midterm_cli.data.datasets import data_dir
 from midterm_cli.experiment import Context, Job
@@ -116,12 +118,12 @@ def our_steps(ensemble: Ensemble, num: int) -> Contestant:
     return steps
 
 
-def plain_steps(steps: Callable[[int], object], num: int) -> Contestant:
+def plain_steps(steps: Callable[[int], object], num: int, num_models: int = 1) -> Contestant:
     """So many steps of a plain loop."""
 
     def run() -> int:
         steps(num)
-        return num
+        return num * num_models
 
     return run
 
@@ -141,6 +143,7 @@ def plain_data(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
     subset = problem.subset(0)
     rows = torch.from_numpy(subset.rows)
     x = problem.train.images[rows].float() - torch.from_numpy(subset.mean).float()
+    x *= subset.factor
     return x, problem.train.labels[rows]
 
 
@@ -159,7 +162,7 @@ def race_steps(launch: Launcher, rounds: int) -> Rows:
     for text, gamma in (("with an average", 1e-3), ("without", None)):
         gammas = () if gamma is None else (gamma,)
         for name, loop in (("notebook loop", notebook_loop), ("torch.optim.SGD", optimizer_loop)):
-            steps = loop(x, y, sizes, 1e-3, gamma, 8)
+            steps = loop(x, y, make_net(sizes), 1e-3, gamma, 8)
             contestants[f"{name}, {text}"] = on_threads(CORES, plain_steps(steps, 400))
         for num in (1, 4, 16):
             ensemble = problem.ensemble(range(num), [1e-3] * num, gammas)
@@ -235,6 +238,91 @@ def large_matmuls(problem: Problem) -> Iterator[None]:
     yield None
 
 
+OPTIMIZERS: dict[str, tuple[list[str], Callable[..., torch.optim.Optimizer]]] = {
+    "sgd": ([], torch.optim.SGD),
+    "momentum": (["momentum=0.9"], partial(torch.optim.SGD, momentum=0.9)),
+    "adam": (["optimizer=adam"], torch.optim.Adam),
+}
+
+
+def bench_optimizers(rounds: int) -> Rows:
+    """One step of a model under each optimiser, without average, on one core."""
+    problem = make_problem()
+    x, y = plain_data(problem)
+    contestants: dict[str, Contestant] = {}
+    for name, (keys, make_optimizer) in OPTIMIZERS.items():
+        net = make_net(sizes_of(problem))
+        loop = optimizer_loop(x, y, net, 1e-4, None, 8, make_optimizer)
+        contestants[f"{name}, torch.optim"] = plain_steps(loop, 400)
+        for num in (1, 16):
+            ensemble = make_problem(*keys).ensemble(range(num), [1e-4] * num)
+            contestants[f"{name}, ours, K = {num}"] = our_steps(ensemble, 1600 // num)
+    with arithmetic(1):
+        seconds = race(contestants, rounds)
+    rows = compared(seconds, "sgd, torch.optim")
+    for row in rows:
+        name, _, who = row["name"].partition(", ")
+        own, plain = seconds[row["name"]], seconds[f"sgd, {who}"]
+        loop_of_it = seconds[f"{name}, torch.optim"]
+        row["times_faster"] = spread([b / a for a, b in zip(own, loop_of_it, strict=True)])
+        row["times_sgd"] = spread([a / b for a, b in zip(own, plain, strict=True)])
+    return rows
+
+
+def bench_modules(rounds: int) -> Rows:
+    """One step of LeNet and of a user's module, without average, on one core."""
+    rows: Rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "residual.py"
+        file.write_text(_RESIDUAL, encoding="utf-8")
+        for name, network in (("LeNet", "conv_stack"), ("a user's module", f"{file}:Residual")):
+            problem = make_problem(f"network={network}", "normalize=unit")
+            x, y = plain_data(problem)
+            x = x.view(-1, 1, *problem.dataset.train.images.shape[1:])
+            contestants: dict[str, Contestant] = {}
+            for text, loop in (("notebook loop", notebook_loop), ("torch.optim", optimizer_loop)):
+                steps = loop(x, y, problem.network.module().train(), 1e-3, None, 8)
+                contestants[f"{name}, {text}"] = plain_steps(steps, 100)
+            for num in (1, 16):
+                ensemble = problem.ensemble(range(num), [1e-3] * num)
+                contestants[f"{name}, ours, K = {num}"] = our_steps(ensemble, max(8, 100 // num))
+            with arithmetic(1):
+                rows += compared(race(contestants, rounds), f"{name}, notebook loop")
+    return rows
+
+
+_RESIDUAL = """
+from torch import nn
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = nn.Linear(784, 64), nn.Linear(64, 64)
+        self.norm, self.last = nn.LayerNorm(64), nn.Linear(64, 10)
+
+    def forward(self, images):
+        h = self.first(images.flatten(1)).relu()
+        return self.last(h + self.inner(self.norm(h)).relu())
+"""
+
+
+def bench_jax(rounds: int) -> Rows:
+    """One step of a model with an average against JAX, where it is installed, on one core."""
+    problem = make_problem()
+    x, y = plain_data(problem)
+    contestants: dict[str, Contestant] = {}
+    for num in (1, 16):
+        try:
+            loop = jax_loop(x, y, sizes_of(problem), 1e-3, 1e-3, 8, num)
+        except ModuleNotFoundError:
+            return []
+        contestants[f"JAX, K = {num}"] = plain_steps(loop, 1600 // num, num)
+        ensemble = problem.ensemble(range(num), [1e-3] * num, (1e-3,))
+        contestants[f"ours, K = {num}"] = our_steps(ensemble, 1600 // num)
+    with arithmetic(1):
+        return compared(race(contestants, rounds), "JAX, K = 1")
+
+
 def bench_growth(rounds: int) -> Rows:
     """One model without average against torch.optim.SGD, as data and width grow."""
     rows: Rows = []
@@ -247,7 +335,7 @@ def bench_growth(rounds: int) -> Rows:
         num = 400 if problem.network.num_parameters < 200_000 else 60
         ensemble = problem.ensemble([0], [1e-4])
         with arithmetic(problem.threads(1, CORES)) as threads:
-            loop = optimizer_loop(x, y, sizes_of(problem), 1e-4, None, 8)
+            loop = optimizer_loop(x, y, make_net(sizes_of(problem)), 1e-4, None, 8)
             contestants = {
                 "torch.optim.SGD": on_threads(CORES, plain_steps(loop, num)),
                 "ours": on_threads(threads, our_steps(ensemble, num)),
@@ -284,6 +372,28 @@ def bench_evaluation(rounds: int) -> Rows:
     return compared(race(contestants, rounds), "training alone, an epoch")
 
 
+def bench_evaluation_alone(rounds: int) -> Rows:
+    """Raw and averaged weights of five seeds on both sets, one core, a model's image."""
+    problem, seeds = make_problem(), range(5)
+    ensemble = problem.ensemble(seeds, [1e-3] * len(seeds), (1e-3,))
+    num_images = len(seeds) * (len(problem.test.labels) + len(problem.subset(0).rows))
+    sizes = sizes_of(problem)
+    flops = 2 * 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
+
+    def evaluation() -> int:
+        problem.evaluate(ensemble.state, seeds, ("train", "test"))
+        return num_images
+
+    def bound() -> int:
+        for _ in large_matmuls(problem):
+            pass
+        return round(REPEATS * 2 * SIDE**3 / flops)
+
+    contestants = {"its multiplications, as large matmuls": bound, "evaluation": evaluation}
+    with arithmetic(1):
+        return compared(race(contestants, rounds), "its multiplications, as large matmuls")
+
+
 def bench_sweep(rounds: int) -> Rows:
     """The default lr-sweep against three single runs of one epoch of the notebook loop."""
     config = cast(SweepConfig, resolve.resolve("lr_sweep").config)
@@ -292,7 +402,7 @@ def bench_sweep(rounds: int) -> Rows:
 
     def three_runs() -> int:
         for lr in (1e-3, 2e-3, 4e-3):
-            loop = notebook_loop(x, y, sizes_of(problem), lr, None, 8)
+            loop = notebook_loop(x, y, make_net(sizes_of(problem)), lr, None, 8)
             loop(problem.num_updates)
         return 1
 
@@ -399,11 +509,15 @@ def pss(pid: int) -> int:
 
 SECTIONS: dict[str, Callable[[int], Rows]] = {
     "step": bench_step,
+    "optimizers": bench_optimizers,
+    "modules": bench_modules,
     "evaluation": bench_evaluation,
+    "evaluation_alone": bench_evaluation_alone,
     "growth": bench_growth,
     "sweep": bench_sweep,
     "memory": bench_memory,
     "command": bench_command,
+    "jax": bench_jax,  # last, since it starts threads that other sections would fork
 }
 
 

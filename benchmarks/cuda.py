@@ -17,7 +17,7 @@ from typing import cast
 
 import torch
 
-from benchmarks.plain import notebook_loop
+from benchmarks.plain import make_net, notebook_loop
 from midterm_cli.config import resolve
 from midterm_cli.data.datasets import data_dir
 from midterm_cli.experiment import Context
@@ -72,7 +72,9 @@ def main() -> None:
     rows = torch.from_numpy(subset.rows).to(device)
     x = problem.train.images[rows].float() - torch.from_numpy(subset.mean).float().to(device)
     with torch.device(device):
-        loop = notebook_loop(x, problem.train.labels[rows], problem.network.sizes, 1e-3, 1e-3, 8)
+        loop = notebook_loop(
+            x, problem.train.labels[rows], make_net(problem.network.sizes), 1e-3, 1e-3, 8
+        )
 
     def notebook() -> float:
         wait(device)

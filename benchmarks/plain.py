@@ -20,14 +20,13 @@ def make_net(sizes: tuple[int, ...]) -> nn.Sequential:
 
 
 def notebook_loop(
-    x: Tensor, y: Tensor, sizes: tuple[int, ...], lr: float, gamma: float | None, batch_size: int
-) -> Callable[[int], nn.Sequential]:
+    x: Tensor, y: Tensor, net: nn.Module, lr: float, gamma: float | None, batch_size: int
+) -> Callable[[int], nn.Module]:
     """A function that makes so many steps: autograd.grad, then in-place updates one by one."""
-    net = make_net(sizes)
     weights = list(net.parameters())
     averages = [weight.detach().clone() for weight in weights]
 
-    def steps(num: int) -> nn.Sequential:
+    def steps(num: int) -> nn.Module:
         for _ in range(num):
             batch = torch.randint(len(x), (batch_size,))
             loss = cross_entropy(net(x[batch]), y[batch])
@@ -44,16 +43,21 @@ def notebook_loop(
 
 
 def optimizer_loop(
-    x: Tensor, y: Tensor, sizes: tuple[int, ...], lr: float, gamma: float | None, batch_size: int
-) -> Callable[[int], nn.Sequential]:
-    """The same with torch.optim.SGD and, for averages, torch's AveragedModel."""
-    net = make_net(sizes)
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    x: Tensor,
+    y: Tensor,
+    net: nn.Module,
+    lr: float,
+    gamma: float | None,
+    batch_size: int,
+    make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+) -> Callable[[int], nn.Module]:
+    """The same with an optimiser of torch.optim and, for averages, torch's AveragedModel."""
+    optimizer = make_optimizer(net.parameters(), lr=lr)
     average = None
     if gamma is not None:
         average = AveragedModel(net, avg_fn=lambda old, new, _: (1 - gamma) * old + gamma * new)
 
-    def steps(num: int) -> nn.Sequential:
+    def steps(num: int) -> nn.Module:
         for _ in range(num):
             batch = torch.randint(len(x), (batch_size,))
             loss = cross_entropy(net(x[batch]), y[batch])

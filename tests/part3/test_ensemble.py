@@ -213,8 +213,8 @@ def test_a_model_is_the_same_bit_for_bit_whichever_share_its_ensemble(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("hidden", [(), (7,), (30, 10)])
-@pytest.mark.parametrize("batch_size", [1, 3, 5, 7])
+@pytest.mark.parametrize("hidden", [(), (7,), (30, 10), (100, 90)])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 7, 80])
 def test_so_it_is_for_any_sizes_and_batch(
     batch_size: int, hidden: tuple[int, ...], dtype: torch.dtype
 ) -> None:

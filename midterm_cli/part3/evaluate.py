@@ -18,7 +18,7 @@ from midterm_cli.part3.information import Information, information
 from midterm_cli.part3.network import MLP, Network, activate
 
 # Images at once: enough for the BLAS, and so few that what a network makes of them fits the cache.
-_ROWS, _BYTES = 750, 8 * 2**20
+_ROWS, _BYTES = 750, 4 * 2**20
 
 
 @dataclass(frozen=True)

@@ -431,15 +431,15 @@ def test_compare_prints_a_table_and_the_path_of_the_figure(folder: Path, midterm
     assert Path("new/a.png").exists()
 
 
-def test_compare_of_sweeps_has_no_figure(folder: Path, midterm: Midterm) -> None:
+def test_compare_of_sweeps_draws_them(folder: Path, midterm: Midterm) -> None:
     write_sweep(Path("a"))
 
     code, out, err = midterm("compare", "a")
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split()[0] == "last_stable_lr"
     assert out.splitlines()[1].split()[-1] == "a"
-    is_told(midterm("compare", "a", "--output", "a.png"), "--output")
-    assert set(folder.iterdir()) == {folder / "a"}
+    assert out.splitlines()[-1] == "outputs/compare/sweeps.png"
+    assert Path("outputs/compare/sweeps.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_train_on_a_truncated_file_names_it(folder: Path, midterm: Midterm) -> None:

@@ -74,7 +74,7 @@ GROUPS: Mapping[str, list[tuple[list[str], int]]] = {
     "schema": [(["schema"], 0)],
     "resumed": [(resumed(name), 0) for name in EXPERIMENTS],
     "finished runs": [
-        (["compare", "lr_sweep", "--json"], 0),
+        (["compare", "softt"], 2),
         (["check", "softt", "conv"], 0),
         (["check", "train"], 2),
         (["train", "--lr-from", "lr_sweep", "--epochs", "0"], 2),
@@ -106,9 +106,10 @@ def test_what_draws_imports_no_torch(folder: Path) -> None:
     shutil.copytree(EARLIER, folder / "outputs")
 
     draw = [["draw", f"outputs/{name}"] for name in EXPERIMENTS]
-    found = answers(*draw, ["compare", "outputs/train"], ["report"])
+    compare = [["compare", "outputs/train"], ["compare", "outputs/lr_sweep"]]
+    found = answers(*draw, *compare, ["report"])
 
-    assert [code for code, _ in found] == [0] * (len(EXPERIMENTS) + 2)
+    assert [code for code, _ in found] == [0] * (len(EXPERIMENTS) + 3)
     assert [
         line[-1] for line, (_, libraries) in zip(draw, found, strict=False) if "torch" in libraries
     ] == []

@@ -20,6 +20,8 @@ from midterm_cli.config import resolve
 from midterm_cli.experiment import Context
 from midterm_cli.part3 import host
 from midterm_cli.part3.ensemble import Ensemble
+from midterm_cli.part3.lr_range.run import run as run_range
+from midterm_cli.part3.lr_range.schema import Config as RangeConfig
 from midterm_cli.part3.lr_sweep.run import run as run_sweep
 from midterm_cli.part3.lr_sweep.schema import Config as SweepConfig
 from midterm_cli.part3.problem import Problem
@@ -134,3 +136,10 @@ def test_a_sweep(questions: Questions) -> None:
     assert isinstance(config, SweepConfig)
     output = run_sweep(config, CUDA)
     assert len(output.results.model_dump()["trials"]) == 6
+
+
+def test_a_range_test(questions: Questions) -> None:
+    config = config_of("lr_range", "num_updates=40")
+    assert isinstance(config, RangeConfig)
+    output = run_range(config, CUDA)
+    assert len(output.results.model_dump()["curve"]) == 40

@@ -73,7 +73,7 @@ def _hurry(disturbance: Disturbance) -> None:
         vars(make)["_figures"] = lambda *_: {"figure.png": b"Software\0midterm"}
     if disturbance.stuck:
         # By setattr: mypy allows no assignment to a method.
-        setattr(ensemble.Ensemble, "_train_chunk", lambda self, rows: time.sleep(3600))  # noqa: B010
+        setattr(ensemble.Ensemble, "_make_steps", lambda self, num: time.sleep(3600))  # noqa: B010
     if disturbance.file_size is not None:
         _limit_files(disturbance.file_size)
 

@@ -431,6 +431,16 @@ def test_compare_prints_a_table_and_the_path_of_the_figure(folder: Path, midterm
     assert Path("new/a.png").exists()
 
 
+def test_an_empty_list_is_given(folder: Path, midterm: Midterm) -> None:
+    """Softmax regression has no hidden layer; and a size of no number is a mistake."""
+    small = ("--dataset", "synthetic", "--set", "train_fraction=0.01", "--epochs", "1", "--seeds=1")
+    code, out, _ = midterm("train", "--hidden-sizes", "[]", *small, "--json")
+    document = json.loads(out)
+    assert (code, document["config"]["hidden_sizes"]) == (0, [])
+    assert document["results"]["num_parameters"] == 785 * 10
+    is_told(midterm("conv", "stack", "--size", "[]"), "size")
+
+
 def test_compare_of_sweeps_draws_them(folder: Path, midterm: Midterm) -> None:
     write_sweep(Path("a"))
 

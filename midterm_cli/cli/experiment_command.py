@@ -182,7 +182,7 @@ def _layers(
     from midterm_cli.config.resolve import Layer
 
     names = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
-    given = {key: value for key, value in values.items() if value not in (None, [], ())}
+    given = {key: value for key, value in values.items() if value is not None}
     # An option of several values is a tuple to typer, and a list to a config.
     return [
         Layer(names[key], {key: list(value) if isinstance(value, tuple) else value})

@@ -171,7 +171,7 @@ def _remarks(results: Results) -> list[Table | str]:
         remarks.append(
             f"Overconfident: {overconfident} of {len(best)} seeds at {_lr(results.best_lr)}, the "
             "learning rate at which most is learned, have learned at a train loss above that of a "
-            "constant guess. The inputs are not scaled."
+            "constant guess. Scaled inputs (--normalize unit) may put that right."
         )
     if results.nan_rule_divergent_lr is None and results.first_divergent_lr is not None:
         remarks.append(

@@ -49,7 +49,7 @@ def summarize(results: Results) -> list[Table | str]:
     if overconfident := sum(entry.overconfident for entry in results.outcomes):
         tables.append(
             f"Overconfident: {overconfident} of {total} seeds have learned at a train loss above "
-            "that of a constant guess. The inputs are not scaled."
+            "that of a constant guess. Scaled inputs (--normalize unit) may put that right."
         )
     if results.comparison:
         tables.append(

@@ -266,7 +266,7 @@ def lr_range(
     retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no seed has a suggestion")] = False,
 ) -> None:
-    """Suggest learning rates by Smith's range test, over seeds (Part 3 B)."""
+    """Suggest learning rates by Smith's range test, over seeds (beyond the exercise)."""
 
 
 # Part 4. A size is one number, or two: 20x30, [20, 30].

@@ -101,7 +101,10 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write the weights of one seed as a state_dict, for load_state_dict of the plain network."""
+    """Write the weights of one seed as a state_dict, for load_state_dict of the plain network.
+
+    Its inputs are (pixels - mean) · factor, both of which are in checkpoint.pt.
+    """
     from midterm_cli.files import replace_file
     from midterm_cli.run.saved import tensor_bytes
     from midterm_cli.runs.weights import state_dict

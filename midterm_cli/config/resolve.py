@@ -154,6 +154,8 @@ def _borrowed(value: Any, wanted: str) -> Any:
     values = yaml.load_file(path)
     if wanted not in values:
         raise UserError(f"{printable(value)} has no key {wanted}: choose a config that has one")
+    if not isinstance(values[wanted], list):
+        raise UserError(f"{wanted} in {printable(value)} must be a list")
     return values[wanted]
 
 

@@ -121,7 +121,7 @@ def _sequence(network: nn.Module, calls: Sequence[_Call], x: Tensor, y: object) 
         kind = type(call.module)
         if kind not in _KNOWN:
             known = ", ".join(kind.__name__ for kind in _KNOWN)
-            raise _Other(f"{call.name} is {user.a(kind.__name__)}\nknown are {known}")
+            raise _Other(f"{call.name} is {user.with_article(kind.__name__)}\nknown are {known}")
         if len(layers) == MAX_LAYERS:
             raise _Other(f"it has {len(calls)} layers, and up to {MAX_LAYERS} are taken")
         if len(call.given) != 1 or not _same(call.given[0], x):
@@ -130,7 +130,9 @@ def _sequence(network: nn.Module, calls: Sequence[_Call], x: Tensor, y: object) 
             layers.append(_layer(call.module, x.shape[1:]))
             cost = walk(layers, channels, tuple(sizes))[-1]
         except _Other as other:
-            raise _Other(f"{call.name} is {user.a(kind.__name__)} that {other}") from None
+            raise _Other(
+                f"{call.name} is {user.with_article(kind.__name__)} that {other}"
+            ) from None
         except UserError as error:
             raise _Other(f"{call.name}: {error}") from None
         x = _applied(call, cost, x)

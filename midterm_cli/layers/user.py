@@ -8,7 +8,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
@@ -102,12 +102,15 @@ def factory(source: Source, in_shape: tuple[int, ...], num_classes: int) -> Call
 
     def build() -> nn.Module:
         nonlocal earlier
-        with executing(source, f"building {printable(source.name)}"):
+        with (
+            executing(source, f"building {printable(source.name)}"),
+            redirect_stdout(sys.stderr),
+        ):
             network = make(**arguments)
         if not isinstance(network, nn.Module):
+            kind = with_article(type(network).__name__)
             raise UserError(
-                f"{source} returns {a(type(network).__name__)}, which is no torch.nn.Module: "
-                "return the network"
+                f"{source} returns {kind}, which is no torch.nn.Module: return the network"
             )
         if earlier is not None and network is earlier():
             raise UserError(
@@ -130,7 +133,7 @@ def _execute(source: Source) -> ModuleType:
     sys.modules[module.__name__] = module
     with executing(source, "parsing it"):
         code = compile(source.text, source.file, "exec", dont_inherit=True)
-    with executing(source, "executing it"):
+    with executing(source, "executing it"), redirect_stdout(sys.stderr):
         exec(code, vars(module))
     return module
 
@@ -201,7 +204,7 @@ def _find(source: Source, module: ModuleType) -> Callable[..., Any]:
             f"{source} is a module, and each model needs one of its own: "
             f"name a function that makes it, or its class"
         )
-    what = "a class" if is_class else a(type(found).__name__)
+    what = "a class" if is_class else with_article(type(found).__name__)
     raise UserError(
         f"{source} is {what}, which makes no network: "
         "name a class of torch.nn.Module, or a function that returns one"
@@ -237,7 +240,7 @@ def _arguments(source: Source, make: Callable[..., Any], offered: dict[str, Any]
     return {name: offered[name] for name in taken}
 
 
-def a(noun: str) -> str:
+def with_article(noun: str) -> str:
     """A noun, or a class's name, with its article: an Identity, an LSTM, a GRU."""
     as_vowels = "AEFHILMNORSX" if noun[:2].isupper() else "AEIOUaeiou"
     return f"{'an' if noun[0] in as_vowels else 'a'} {noun}"

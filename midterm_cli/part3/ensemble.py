@@ -355,7 +355,9 @@ class Ensemble:
 
     def _non_finite(self) -> list[int]:
         """Positions of the models with a weight that is NaN or infinite."""
-        finite = torch.stack([block.flatten(1).isfinite().all(1) for block in self.parameters()])
+        finite = torch.stack(
+            [block.reshape(len(block), -1).isfinite().all(1) for block in self.parameters()]
+        )
         return np.flatnonzero(~host.read(finite.all(0))).tolist()
 
 

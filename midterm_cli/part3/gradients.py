@@ -20,12 +20,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from midterm_cli.part3.module_network import ModuleNetwork, Streams
+from midterm_cli.part3.module_network import Gradient, ModuleNetwork, Streams
 from midterm_cli.part3.network import ALIGNMENT, MLP, Network
 from midterm_cli.part3.schema import Activation, GradientMethod
-
-Gradient = Callable[[Tensor, Tensor, Tensor], None]
-"""gradient(x, x_transposed, targets): writes the gradient of all models where it was told to."""
 
 
 def make_gradient(

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import torch
 
+from midterm_cli.errors import UserError
+
 
 class Graphs:
     """A graph for each length of a chunk, captured when it is first needed.
@@ -43,6 +45,8 @@ class Graphs:
         try:
             with torch.cuda.graph(graph):
                 self._steps(num)
-        except RuntimeError:  # a module of the user's may ask the device for a value
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, UserError):  # a module of the user's may ask the device for a value
             return None
         return graph

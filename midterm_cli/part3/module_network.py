@@ -8,12 +8,11 @@ once, unless the module draws random numbers or cannot be mapped.
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from midterm_cli.errors import UserError
+from midterm_cli.part3.module_check import Trying, check
 
 # The random numbers of PyTorch are those of the process, and groups may share one.
 _RANDOM = threading.Lock()
@@ -30,7 +29,7 @@ _RANDOM = threading.Lock()
 _MODULE_STREAM = 5
 
 Gradient = Callable[[Tensor, Tensor, Tensor], None]
-Trying = Callable[[str], AbstractContextManager[None]]
+"""gradient(x, x_transposed, targets): writes the gradient of all models where it was told to."""
 Streams = MutableMapping[int, Tensor]
 """By model, the state of the generator that its random numbers come from."""
 
@@ -69,11 +68,10 @@ class ModuleNetwork:
         self._trying = trying or _our_own
         self._device, self._dtype = device, dtype
         self.in_shape, self.num_classes = in_shape, num_classes
-        probe = self._fresh(0)
-        _refuse_unusual_parameters(probe, name)
-        _refuse_running_statistics(probe, name)
-        self.draws = _try(probe, name, in_shape, num_classes, self._trying)
-        self.macs, self.num_activations = _count(probe, in_shape)
+        probe, twin = self._fresh(0), self._fresh(0)
+        with _RANDOM:
+            found = check(probe, twin, name, in_shape, num_classes, self._trying)
+        self.draws, self.macs, self.num_activations = found
         self._names = [parameter_name for parameter_name, _ in probe.named_parameters()]
         self.shapes = [tuple(parameter.shape) for parameter in probe.parameters()]
         self._module = probe.to(device, dtype).eval()
@@ -110,9 +108,13 @@ class ModuleNetwork:
 
     def logits(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
         """Logits of one model, in evaluation."""
+        with self._trying("evaluating it"):
+            return self._call(parameters, x)
+
+    def _call(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
         named = dict(zip(self._names, parameters, strict=True))
         # While it is called the module holds these parameters, and threads may share it.
-        with self._in_use, self._trying("evaluating it"):
+        with self._in_use:
             output: Tensor = functional_call(self._module, named, (x.view(-1, *self.in_shape),))
         return output
 
@@ -224,12 +226,13 @@ class ModuleNetwork:
         parameters = tuple(weights)
 
         def gradient(x: Tensor, x_transposed: Tensor, targets: Tensor) -> None:
-            torch._foreach_copy_(list(into), list(of_all(parameters, x, targets)))
+            with self._trying("training it"):
+                torch._foreach_copy_(list(into), list(of_all(parameters, x, targets)))
 
         return gradient
 
     def _loss(self, parameters: tuple[Tensor, ...], x: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(self.logits(parameters, x), targets)
+        return cross_entropy(self._call(parameters, x), targets)
 
     def _can_be_mapped(self) -> bool:
         parameters = tuple(p.detach()[None].clone() for p in self._module.parameters())
@@ -270,124 +273,3 @@ def _of_each(blocks: Sequence[Tensor], num_models: int) -> list[list[Tensor]]:
 def _our_own(doing: str) -> AbstractContextManager[None]:
     """What goes wrong in layers of ours is a bug."""
     return nullcontext()
-
-
-# ---- what an ensemble cannot hold
-
-
-def _refuse_unusual_parameters(module: nn.Module, name: str) -> None:
-    parameters = dict(module.named_parameters())
-    if not parameters:
-        raise UserError(f"{name} has no parameters: there is nothing to train")
-    for of, parameter in parameters.items():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise UserError(
-                f"{name}: the shape of {of} is open until the first input\n"
-                "give its layer the number of inputs in place of a Lazy one"
-            )
-        if parameter.dtype != torch.float32:
-            dtype = str(parameter.dtype).removeprefix("torch.")
-            raise UserError(
-                f"{name}: {of} is {dtype}, and networks are made in float32\n"
-                "leave its dtype out; --set dtype=float64 computes in float64"
-            )
-        if parameter.device.type != "cpu":
-            raise UserError(
-                f"{name}: {of} is on {parameter.device}: make the network on the CPU, "
-                "and choose where it is trained by --device"
-            )
-
-
-def _refuse_running_statistics(module: nn.Module, name: str) -> None:
-    for of, part in module.named_modules():
-        if getattr(part, "running_mean", None) is not None:
-            raise UserError(
-                f"{name}: '{of}' is a {type(part).__name__}, whose running statistics an ensemble "
-                "cannot hold\nuse GroupNorm, or track_running_stats=False"
-            )
-
-
-def _try(
-    module: nn.Module, name: str, in_shape: tuple[int, int, int], num_classes: int, trying: Trying
-) -> bool:
-    """Run a module on two images in training and in evaluation; whether it draws random numbers.
-
-    Raises:
-        UserError: it cannot, it changes its own state, or its output is not (2, num_classes).
-    """
-    drew = False
-    with _RANDOM, torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        x = torch.randn(2, *in_shape)
-        for training in (True, False):
-            module.train(training)
-            before, state = torch.get_rng_state(), _state(module)
-            with trying(f"called with images of shape {(2, *in_shape)}, it"):
-                output: Any = module(x)
-            drew = drew or not torch.equal(before, torch.get_rng_state())
-            if changed := _changed(state, _state(module)):
-                raise UserError(
-                    f"{name} changes its own state when it is called: {changed}\n"
-                    "an ensemble cannot hold that: compute from the input and the parameters alone"
-                )
-    if not isinstance(output, Tensor):
-        raise UserError(f"{name} must return a tensor of logits, got {type(output).__name__}")
-    if tuple(output.shape) != (2, num_classes):
-        raise UserError(
-            f"{name} gives {tuple(output.shape)} for two images, and {num_classes} classes need "
-            f"(2, {num_classes})"
-        )
-    if output.dtype != torch.float32:
-        raise UserError(f"{name} must compute in the dtype of its input, got {output.dtype}")
-    return drew
-
-
-def _state(module: nn.Module) -> dict[str, Any]:
-    """What a module keeps, by dotted names: buffers and attributes, but no parameters."""
-    state: dict[str, Any] = {}
-    for of, part in module.named_modules():
-        for key, value in {**vars(part), **part._buffers}.items():
-            if key not in ("_parameters", "_modules", "_buffers", "training"):
-                with suppress(TypeError):  # what cannot be copied, such as a lock
-                    state[f"{of}.{key}".lstrip(".")] = copy.deepcopy(value)
-    return state
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The name of what differs; empty if nothing does."""
-    for key in sorted(before.keys() | after.keys()):
-        if key not in before or key not in after or not _equal(before[key], after[key]):
-            return f"'{key}'"
-    return ""
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool(torch.equal(a, b))
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, int | float | str | None) and isinstance(b, int | float | str | None):
-        return a == b or (a != a and b != b)  # NaN is the same as NaN
-    return type(a) is type(b)
-
-
-def _count(module: nn.Module, in_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Multiplications of its matrices and kernels for one image, and values in all its layers."""
-    macs = values = 0
-
-    def add(part: nn.Module, _: Any, output: Any) -> None:
-        nonlocal macs, values
-        if isinstance(output, Tensor):
-            values += output.numel()
-            weight = getattr(part, "weight", None)
-            if isinstance(weight, Tensor) and weight.dim() > 1:
-                macs += weight.numel() * output.numel() // weight.shape[0]
-
-    hooks = [part.register_forward_hook(add) for part in module.modules()]
-    with torch.no_grad():
-        module(torch.zeros(1, *in_shape))
-    for hook in hooks:
-        hook.remove()
-    return macs, values + math.prod(in_shape)

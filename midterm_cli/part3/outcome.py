@@ -7,7 +7,8 @@ at a loss of 76 nats, and ignore its input at the loss of a constant guess.
 Even a fresh network has some information, since classes that look different give different
 outputs. So a network has learned only if it knows more than its own initial weights did, or if its
 loss tells so by itself. One that has not is still near them, where the learning rate is too low or
-the updates too few, or has left them.
+the updates too few, or has left them. Initial weights are the random ones of the seed, also where
+a run starts from other weights: the verdict is on the network, not on the last run.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context
 from midterm_cli.layers.build import sequential
 from midterm_cli.layers.user import Source, executing, factory, read
+from midterm_cli.layers.walk import walk
 from midterm_cli.part3 import host
 from midterm_cli.part3.ensemble import Ensemble, EnsembleState
 from midterm_cli.part3.evaluate import Evaluation, Examples, Inputs, evaluate, has_dead_layer
@@ -146,7 +147,7 @@ class Problem:
             return None
         schedule = Schedule(
             self.config.schedule,
-            round(self.config.warmup * self.num_updates),
+            math.ceil(self.config.warmup * self.num_updates),
             self.config.epochs * self.num_updates,
         )
         return None if schedule.is_constant else schedule.factors
@@ -401,6 +402,9 @@ def make_network(
         return MLP(sizes, config.activation)
     if source is None:
         assert isinstance(config.network, list)
+        costs = walk(config.network, in_shape[0], in_shape[1:])
+        # Before anything is built: a config may come from somebody who means harm.
+        _check_num_parameters("network is", sum(cost.parameters for cost in costs))
         make = partial(sequential, config.network, in_shape)
         return ModuleNetwork(make, "the network", in_shape, num_classes, dtype, device)
     return ModuleNetwork(
@@ -421,15 +425,18 @@ def _examples(split: datasets.Split, device: torch.device) -> Examples:
 
 def _check_size(network: Network, batch_size: int) -> None:
     name = "hidden_sizes makes" if isinstance(network, MLP) else "network is"
-    if network.num_parameters > _MAX_PARAMETERS:
-        raise UserError(
-            f"{name} a network of {network.num_parameters:,} parameters: "
-            f"at most {_MAX_PARAMETERS:,} are allowed"
-        )
+    _check_num_parameters(name, network.num_parameters)
     if (activations := batch_size * network.num_activations) > _MAX_ACTIVATIONS:
         raise UserError(
             f"batch_size and the network make {activations:,} activations in a step: "
             f"at most {_MAX_ACTIVATIONS:,} are allowed"
+        )
+
+
+def _check_num_parameters(name: str, number: int) -> None:
+    if number > _MAX_PARAMETERS:
+        raise UserError(
+            f"{name} a network of {number:,} parameters: at most {_MAX_PARAMETERS:,} are allowed"
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from midterm_cli.experiment import ExperimentConfig, Record
 from midterm_cli.layers.reference import file_of, is_reference
-from midterm_cli.layers.schema import Layer
+from midterm_cli.layers.schema import MAX_LAYERS, Layer
 
 Activation = Literal["relu", "identity", "tanh", "sigmoid", "leaky_relu", "gelu"]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
@@ -70,7 +70,7 @@ class ProblemConfig(ExperimentConfig):
     )
     network: Annotated[
         Annotated[str, Tag("name")]
-        | Annotated[list[Layer], Field(min_length=1, max_length=64), Tag("layers")],
+        | Annotated[list[Layer], Field(min_length=1, max_length=MAX_LAYERS), Tag("layers")],
         Discriminator(_which),
     ] = Field(
         description="mlp; layers as those of midterm conv stack, or the name of a packaged config "
@@ -116,7 +116,7 @@ class ProblemConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         return self
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from midterm_cli.part3 import host
 from midterm_cli.part3.ensemble import Ensemble
 from midterm_cli.part3.lr_sweep.schema import Sharpness, SharpnessPoint
 from midterm_cli.part3.network import Network
@@ -204,8 +205,10 @@ def _power_iteration(
     for _ in range(num_iterations):
         v = v / v.norm()
         product = hvp(v)
-        value, magnitude = float(v @ product), float(product.norm())
-        converged = float((product - value * v).norm()) <= tolerance * abs(value)
+        quotient = v @ product
+        numbers = (quotient, product.norm(), (product - quotient * v).norm())
+        value, magnitude, residual = host.read_all(numbers).tolist()
+        converged = residual <= tolerance * abs(value)
         if converged or not math.isfinite(value):
             break
         v = product + shift * v

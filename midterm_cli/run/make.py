@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# Keys in which a run may differ from the one that it goes on from: epochs, and the device.
+_CAN_DIFFER = 2
+
+
 def make(
     resolved: Resolved,
     *,
@@ -89,9 +93,11 @@ def make(
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})
     facts = provenance(config, device, command)
+    inputs_sha256 = _inputs_sha256(config)
     identity = {
         "code": source.code_sha256(experiment.package),
         "data": data_sha256,
+        "inputs": inputs_sha256,
         "experiment": experiment.name,
         **resolve.plain(config),
     }
@@ -122,7 +128,7 @@ def make(
                     "started_at": staged.saved.started_at,
                     "wall_time_s": round(staged.saved.wall_time(), 3),
                     "code_sha256": source.code_sha256(experiment.package),
-                    "inputs_sha256": _inputs_sha256(config),
+                    "inputs_sha256": inputs_sha256,
                     **found.provenance,
                 }
                 run = document.make(
@@ -186,10 +192,15 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
 
 def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
     """The finished run beside a run folder from whose end it can go on: the longest there is."""
+    if type(resolved.config).continues is ExperimentConfig.continues:
+        return None
+    ours = set(resolve.dump(resolved.config).splitlines())
     found: list[Run] = []
     for beside in sorted(folder.parent.glob("*/config.yaml")):
         with suppress(UserError, ValidationError):  # what is no run of today is no parent
             values = yaml.load_file(beside)
+            if len(set(yaml.dump(values).splitlines()) - ours) > _CAN_DIFFER:
+                continue
             earlier = type(resolved.config).model_validate(values, strict=True)
             asked = resolved.config.model_copy(update={"device": earlier.device})
             if matches(resolved.config.device, earlier.device) and asked.continues(earlier):

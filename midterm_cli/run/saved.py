@@ -33,7 +33,7 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 _REMEDY = "make room there and continue with --resume, or choose another --output"
 _AFRESH = "give --force in place of --resume to start again"
 
-_DIGESTS = {"code": "other code", "data": "other data"}
+_DIGESTS = {"code": "other code", "data": "other data", "inputs": "other input files"}
 """Keys of an identity that are digests: what is said where one differs."""
 
 # The seconds of work on a run are noted no more often than this: a killed process loses as many.

@@ -126,7 +126,7 @@ def _source(config: train.Config, run: Path, network: str | None) -> user.Source
             f"\nif you trust it, give network='{printable(kept)}:{printable(name)}'"
         )
     source = user.read(network)
-    if source.text.encode() != kept.read_bytes():
+    if source.text != user.read(f"{kept}:{name}").text:
         raise UserError(
             f"{printable(network)} is not the code that {printable(run)} trained, which is kept in "
             f"{printable(kept)}"

@@ -1,7 +1,9 @@
 """A torch.nn.Module in an ensemble against the same module trained by hand; what is refused."""
 
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -100,7 +102,8 @@ def test_a_model_is_the_same_bit_for_bit_whichever_share_its_ensemble(p: float, 
     network = network_of(lambda: Net(p))
     together = train(make_ensemble(network, [5, 6, 7], [0.1, 0.2, 0.05], rule))
     alone = train(make_ensemble(network, [6], [0.2], rule))
-    for flat, among in ((alone.state.raw, together.state.raw),):
+    for gamma, flat in alone.state.by_gamma().items():
+        among = together.state.by_gamma()[gamma]
         mine, theirs = split(flat, network, 1), split(among, network, 3)
         assert all(torch.equal(a[0], b[1]) for a, b in zip(mine, theirs, strict=True))
 
@@ -139,7 +142,6 @@ def test_dropout_has_no_part_in_an_evaluation() -> None:
     inputs = Inputs(torch.zeros(30))
     [[once]], [[twice]] = (evaluate(network, [model], EXAMPLES, [inputs]) for _ in range(2))
     assert once == twice
-    torch.manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Net(0.9).eval()
@@ -196,6 +198,27 @@ class Remembering(Net):
         return super().forward(x)
 
 
+class Forgetful(Net):
+    """Its dropout does not ask whether it is in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5)
+
+
+class Foreign(Net):
+    """Its weights are drawn by another generator than that of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second.bias.data = torch.from_numpy(np.random.default_rng().random(4, np.float32))
+
+
+class Frozen(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.weight.requires_grad_(False)
+
+
 def flat(features: int, **changes: Any) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Flatten(), nn.Linear(30, features, **changes))
 
@@ -210,6 +233,9 @@ def flat(features: int, **changes: Any) -> Callable[[], nn.Module]:
         (flat(4, dtype=torch.float64), ("1.weight is float64", "dtype")),
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), ("open until the first input",)),
         (nn.Flatten, ("no parameters",)),
+        (Forgetful, ("in evaluation", "training=self.training")),
+        (Foreign, ("other weights when it is made again",)),
+        (Frozen, ("conv.weight is frozen", "buffer")),
     ],
 )
 def test_what_an_ensemble_cannot_hold_is_refused_by_name(
@@ -224,13 +250,61 @@ def test_what_an_ensemble_cannot_hold_is_refused_by_name(
         assert word in message
 
 
-def test_batch_norm_without_running_statistics_is_held() -> None:
-    def make() -> nn.Module:
-        norm = nn.BatchNorm2d(1, track_running_stats=False)
-        return nn.Sequential(norm, nn.Flatten(), nn.Linear(30, 4))
+def test_a_scalar_parameter_may_diverge() -> None:
+    class Scaled(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(1.0))
 
-    ensemble = train(make_ensemble(network_of(make), [1, 2], [0.1, 0.1]))
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.scale
+
+    ensemble = train(make_ensemble(network_of(Scaled), [1, 2], [0.1, 1e30]))
+    assert ensemble.models == (0,)
+    assert list(ensemble.frozen) == [1]
+
+
+def test_weights_by_norm_and_direction_are_held() -> None:
+    """It keeps a tensor that is part of a graph."""
+
+    def make() -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated, and in use
+            return nn.Sequential(nn.Flatten(), torch.nn.utils.weight_norm(nn.Linear(30, 4)))
+
+    ensemble = make_ensemble(network_of(make), [1], [0.1])
+    before = ensemble.state.raw.clone()
+    train(ensemble)
     assert ensemble.state.raw.isfinite().all()
+    assert not torch.equal(ensemble.state.raw, before)
+
+
+def test_a_module_that_squeezes_is_tried_on_more_than_one_image() -> None:
+    class Squeezing(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.squeeze()[:, None])
+
+    assert network_of(Squeezing).num_parameters == network_of(Net).num_parameters
+
+
+def test_a_users_module_that_cannot_be_mapped_is_looped_over() -> None:
+    class Branching(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return y if y.sum() > 0 else -y
+
+    @contextmanager
+    def trying(doing: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise UserError(f"{doing}: {error}") from error
+
+    def make(net: Callable[[], nn.Module]) -> ModuleNetwork:
+        return ModuleNetwork(net, "net.py:Net", SHAPE, 4, torch.float32, CPU, trying)
+
+    assert not make(Branching)._can_be_mapped()
+    assert make(Net)._can_be_mapped()
 
 
 def test_multiplications_are_those_of_the_layers() -> None:

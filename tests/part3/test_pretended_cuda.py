@@ -5,8 +5,9 @@ for a value in another way than by `host.read`, raises. Only gradients by autogr
 pretended, since PyTorch's engine asks for a real device.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,30 @@ def test_a_training_run(questions: Questions) -> None:
     assert isinstance(config, TrainConfig)
     output = run_training(config, CUDA)
     assert len(output.results.model_dump()["history"]) == 3 * 3 * 2
+
+
+class Kept:
+    """The state of a run, in memory."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, Any] | None = None
+
+    def load(self) -> dict[str, Any] | None:
+        return self.saved
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        self.saved = dict(state)
+
+
+def test_a_run_is_resumed(questions: Questions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midterm_cli.part3.train.run._SAVE_EVERY_SECONDS", -1.0)
+    config = config_of("train", "epochs=2", "optimizer=adam")
+    assert isinstance(config, TrainConfig)
+    kept = Kept()
+    first = run_training(config, replace(CUDA, state=kept))
+    assert kept.saved is not None
+    again = run_training(config, replace(CUDA, state=kept))
+    assert len(again.results.model_dump()["history"]) == len(first.results.model_dump()["history"])
 
 
 def test_a_sweep(questions: Questions) -> None:

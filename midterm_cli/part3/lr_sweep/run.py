@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from midterm_cli.experiment import Context, Job, Output, Record
+from midterm_cli.part3 import host
 from midterm_cli.part3.ensemble import CHECKS_PER_EPOCH, Ensemble, EnsembleState
 from midterm_cli.part3.lr_sweep.schema import (
     HIGHEST_LR,
@@ -240,7 +241,7 @@ def _dead(
     layers = ensemble.parameters()
     models, earlier = before
     still_there = [models.index(model) for model in ensemble.models]
-    is_still = (layers[0] == earlier[still_there]).flatten(1).all(1).tolist()
+    is_still = host.read((layers[0] == earlier[still_there]).flatten(1).all(1))
     return [
         position
         for position, model in enumerate(ensemble.models)
@@ -442,6 +443,11 @@ def _warnings(results: Results, config: Config) -> list[str]:
             f"no learning rate is recommended: half of the seeds fail at "
             f"{results.threshold_lr.estimate:.3g}, but far below that clearly less is learned than "
             "at the best: failure says nothing about a good one"
+        )
+    if results.sharpness is not None and (config.optimizer, config.momentum) != ("sgd", 0):
+        warnings.append(
+            "2/λ is the bound of plain gradient descent, not of this optimiser: momentum and "
+            "adaptive rates change it"
         )
     if config.sharpness and results.recommended_lr is None:
         warnings.append("the sharpness was not measured, since no learning rate is recommended")

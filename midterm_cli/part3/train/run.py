@@ -315,9 +315,8 @@ def _begun_groups(
     ]
     if context.parent is None:
         return groups, None
-    return [_continued(problem, group, context.parent) for group in groups], str(
-        context.parent.folder
-    )
+    parent = context.parent
+    return [_continued(problem, group, parent) for group in groups], str(parent.folder.resolve())
 
 
 def _continued(problem: Problem, group: _Group, parent: Parent) -> _Group:

@@ -30,7 +30,8 @@ class Config(ScheduleConfig):
     )
     init_from: str | None = Field(
         min_length=1,
-        description="a training run whose raw weights each seed starts from; null for random ones",
+        description="a training run whose raw weights each seed starts from, while its outcome is "
+        "still measured against random ones; null for random ones",
     )
 
     @field_validator("ema_gamma", mode="before")

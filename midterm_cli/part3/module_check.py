@@ -14,6 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from midterm_cli.errors import UserError
 
+# What every module has, hooks and the like.
+_OF_TORCH = vars(nn.Module()).keys()
+
 Trying = Callable[[str], AbstractContextManager[None]]
 """A context for calling code of the user's, told what is done."""
 
@@ -53,27 +56,57 @@ def check(
     Raises:
         UserError: an ensemble cannot hold it; says what stands in the way, and the way out.
     """
+    _refuse_wrapped(module, name)
     _check_parameters(module, name)
     _refuse_batch_norm(module, name)
-    if _changed(_tensors(module), _tensors(twin)):
+    if _changed(_numbers(module), _numbers(twin)):
         raise UserError(
             f"{name} has other weights when it is made again after the same seed: draw them by "
             "torch, from its own generator"
         )
     counted = _Counter(module)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x = torch.randn(2, *in_shape)
-        draws = _call(module.train(), x, name, trying)[1]
-        with counted:
-            output, draws_then = _call(module.eval(), x, name, trying)
-    if draws_then:
+        x = torch.randn(4, *in_shape)
+        output, draws = _call(module.train(), x[:2], name, trying)
+        _check_output(output, name, num_classes)
+        if not output.requires_grad:
+            raise UserError(
+                f"{name}: no gradient reaches its parameters\n"
+                "leave out torch.no_grad(), detach() and .data"
+            )
+        module.eval()
+        with torch.no_grad():
+            with counted:
+                output, draws_then = _call(module, x[:2], name, trying)
+            _check_output(output, name, num_classes)
+            if draws_then:
+                raise UserError(
+                    f"{name} draws random numbers in evaluation as well: its numbers could not be "
+                    "repeated\npass training=self.training to dropout, or use nn.Dropout"
+                )
+            among, _ = _call(module, x, name, trying)
+            again, _ = _call(module, x[:2], name, trying)
+    if not _equal(output, again):
         raise UserError(
-            f"{name} draws random numbers in evaluation as well: its numbers could not be repeated"
-            "\npass training=self.training to dropout, or use nn.Dropout"
+            f"{name} gives other outputs when it is called again: compute from the input and the "
+            "parameters alone"
         )
-    _check_output(output, name, num_classes)
+    if not torch.allclose(output, among[:2], rtol=1e-3, atol=1e-3 * float(output.abs().max())):
+        raise UserError(
+            f"{name}: its outputs for an image depend on the other images beside it, which are "
+            "others in evaluation\nnormalise within an image, as GroupNorm does"
+        )
     return Found(draws, counted.macs // 2, math.prod(in_shape) + counted.values // 2)
+
+
+def _refuse_wrapped(module: nn.Module, name: str) -> None:
+    for of, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule | nn.DataParallel):
+            what = f"'{of}'" if of else "it"
+            raise UserError(
+                f"{name}: {what} is a {type(part).__name__}: return the plain module in it"
+            )
 
 
 def _check_parameters(module: nn.Module, name: str) -> None:
@@ -115,10 +148,13 @@ def _refuse_batch_norm(module: nn.Module, name: str) -> None:
 
 def _call(module: nn.Module, x: Tensor, name: str, trying: Trying) -> tuple[Any, bool]:
     """The output, and whether random numbers were drawn."""
-    before, state = torch.get_rng_state(), _state(module)
+    given = x.clone()
+    before, state = torch.get_rng_state(), {**_parameters(module), **_state(module)}
     with trying(f"called with images of shape {tuple(x.shape)}, it"):
         output: Any = module(x)
-    if changed := _changed(state, _state(module)):
+    if not torch.equal(x, given):
+        raise UserError(f"{name} changes its input in place: compute from a copy of it")
+    if changed := _changed(state, {**_parameters(module), **_state(module)}):
         raise UserError(
             f"{name} changes its own state when it is called: '{changed}'\n"
             "an ensemble cannot hold that: compute from the input and the parameters alone"
@@ -141,10 +177,18 @@ def _check_output(output: Any, name: str, num_classes: int) -> None:
 # ---- the state of a module
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Its parameters, buffers, and attributes that are tensors, by dotted names."""
-    kept = {name: value for name, value in _state(module).items() if isinstance(value, Tensor)}
-    return {**dict(module.named_parameters()), **kept}
+def _parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def _numbers(module: nn.Module) -> dict[str, Any]:
+    """Its parameters, buffers, and attributes that are tensors or numbers, by dotted names."""
+    kept = {
+        name: value
+        for name, value in _state(module).items()
+        if isinstance(value, Tensor | int | float)
+    }
+    return {**_parameters(module), **kept}
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
@@ -152,7 +196,7 @@ def _state(module: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for of, part in module.named_modules():
         for key, value in {**vars(part), **part._buffers}.items():
-            if key in ("_parameters", "_modules", "_buffers", "training"):
+            if key in _OF_TORCH:
                 continue
             if isinstance(value, Tensor):
                 value = value.detach().clone()

@@ -5,6 +5,7 @@ It is validated once, here, where it enters: after that everything in it has a t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -60,6 +61,9 @@ class Provenance(BaseModel):
     )
     inputs_sha256: Sha256 | None = Field(
         None, description="of the files of numbers that the config names; null where it names none"
+    )
+    checkpoint_sha256: Sha256 | None = Field(
+        None, description="of checkpoint.pt; null where there is none"
     )
     cpu_capability: str | None = Field(
         None, description="instructions that PyTorch used, such as AVX2: float32 depends on them"
@@ -142,6 +146,23 @@ def make(
     }
     known = Provenance.model_validate(provenance)
     return Run(folder, experiment, config, results, failed, known, document)
+
+
+def require_checkpoint(run: Run) -> None:
+    """Require the checkpoint of a run to be the one that it wrote.
+
+    Raises:
+        UserError: it is not, or cannot be read.
+    """
+    path = run.folder / "checkpoint.pt"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {printable(path)}: {error.strerror}") from None
+    if run.provenance.checkpoint_sha256 not in (None, found):
+        raise UserError(
+            f"{printable(path)} is not the one that the run wrote, or damaged: {_AFRESH}"
+        )
 
 
 # ---- to a file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -85,8 +86,7 @@ def make(
         stage.require_not_begun(folder)
     _require_trust(resolved)
     for path in resolved.config.input_files:
-        with _reading(path):
-            path.stat()
+        _require_input(path, folder)
     dataset = _dataset(resolved.config)
     data_sha256 = dataset and datasets.load(dataset, data_dir).sha256
     device = _device(resolved.config.device, cluster)
@@ -131,10 +131,14 @@ def make(
                     "inputs_sha256": inputs_sha256,
                     **found.provenance,
                 }
+                checkpoint = None
+                if found.checkpoint is not None:
+                    checkpoint = tensor_bytes(found.checkpoint)
+                    facts["checkpoint_sha256"] = hashlib.sha256(checkpoint).hexdigest()
                 run = document.make(
                     folder, experiment, config, found.results, failed=found.failed, provenance=facts
                 )
-                staged.publish(_files(run, found))
+                staged.publish(_files(run, found.files, checkpoint))
             _tell(run, found, quiet)
         except KeyboardInterrupt:
             terminal.say(_how_to_resume(folder, staged))
@@ -156,6 +160,19 @@ def _require_trust(resolved: Resolved) -> None:
                 f"{key} (from {resolved.origin(key)}) names Python code, which would run on this "
                 f"machine: {named}\nif you trust it, give {option} {named} as well"
             )
+
+
+def _require_input(path: Path, folder: Path) -> None:
+    """Require an input file that can be read, that the run does not replace, and that is whole."""
+    with _reading(path):
+        path.stat()
+        own = folder.exists() and path.parent.samefile(folder)
+    if own:
+        raise UserError(
+            f"{printable(folder)} is what the run would read from: choose another --output"
+        )
+    if path.name == "checkpoint.pt" and document.is_finished(path.parent):
+        document.require_checkpoint(document.read(path.parent))
 
 
 def _device(name: str, cluster: Cluster | None) -> torch.device:
@@ -211,7 +228,10 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
     for run in found:
         if longest is not None and run.config.continues(longest.config):
             longest = run
-    return None if longest is None else Parent(longest.folder, longest.results)
+    if longest is None:
+        return None
+    document.require_checkpoint(longest)
+    return Parent(longest.folder, longest.results)
 
 
 def _changes(run: Run, resolved: Resolved, data: Path) -> str:
@@ -285,7 +305,7 @@ def draw(path: Path) -> list[Path]:
     return [run.folder / name for name in drawn]
 
 
-def _files(run: Run, output: Output) -> dict[str, bytes]:
+def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> dict[str, bytes]:
     """The files of a run folder, by name."""
     name = run.experiment.name
     header = f"{stage.CONFIG_HEADER}{name}: given to --config, it repeats the run.\n"
@@ -294,9 +314,9 @@ def _files(run: Run, output: Output) -> dict[str, bytes]:
         "metrics.json": run.json.encode(),
         **_figures(run.experiment, run.config, run.results),
     }
-    contents |= output.files
-    if output.checkpoint is not None:
-        contents["checkpoint.pt"] = tensor_bytes(output.checkpoint)
+    contents |= others
+    if checkpoint is not None:
+        contents["checkpoint.pt"] = checkpoint
     return contents
 
 

@@ -110,6 +110,7 @@ def _read(run: Path) -> tuple[train.Config, Checkpoint]:
             f"{found.name} is a run of {found.experiment.name}, which keeps no weights: "
             "give a run of midterm train"
         )
+    document.require_checkpoint(found)
     return found.config, read(run / "checkpoint.pt")
 
 
@@ -126,6 +127,8 @@ def _source(config: train.Config, run: Path, network: str | None) -> user.Source
             f"\nif you trust it, give network='{printable(kept)}:{printable(name)}'"
         )
     source = user.read(network)
+    if source.name != name:
+        raise UserError(f"{printable(run)} trained {printable(name)}, not {printable(source.name)}")
     if source.text != user.read(f"{kept}:{name}").text:
         raise UserError(
             f"{printable(network)} is not the code that {printable(run)} trained, which is kept in "

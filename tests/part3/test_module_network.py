@@ -219,6 +219,60 @@ class Frozen(Net):
         self.conv.weight.requires_grad_(False)
 
 
+class Halving(Net):
+    """It changes its input, which others are still to read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(0.5))
+
+
+class Shrinking(Net):
+    """It changes its own parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.second.bias.mul_(0.9)
+        return super().forward(x)
+
+
+class Centring(Net):
+    """What batch normalisation does, by hand."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y - y.mean(0)
+
+
+_CALLS = [0]
+
+
+class Counted(Net):
+    """It counts elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _CALLS[0] += 1
+        return super().forward(x) * _CALLS[0]
+
+
+class Narrower(Net):
+    """In training alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y[:, :3] if self.training else y
+
+
+class Detached(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+def scripted() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and in use
+        return torch.jit.script(flat(4)())
+
+
 def flat(features: int, **changes: Any) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Flatten(), nn.Linear(30, features, **changes))
 
@@ -233,6 +287,14 @@ def flat(features: int, **changes: Any) -> Callable[[], nn.Module]:
         (flat(4, dtype=torch.float64), ("1.weight is float64", "dtype")),
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), ("open until the first input",)),
         (nn.Flatten, ("no parameters",)),
+        (Halving, ("changes its input in place",)),
+        (Shrinking, ("changes its own state", "second.bias")),
+        (Centring, ("depend on the other images",)),
+        (Counted, ("other outputs when it is called again",)),
+        (Narrower, ("(2, 3)", "(2, 4)")),
+        (Detached, ("no gradient reaches", "detach()")),
+        (lambda: nn.DataParallel(Net()), ("DataParallel", "plain module")),
+        (scripted, ("ScriptModule", "plain module")),
         (Forgetful, ("in evaluation", "training=self.training")),
         (Foreign, ("other weights when it is made again",)),
         (Frozen, ("conv.weight is frozen", "buffer")),

@@ -99,6 +99,48 @@ def test_code_is_run_only_if_it_is_named_and_the_same(
         midterm_cli.load_network("net", network="net.py:Net")
 
 
+def test_another_class_of_the_file_is_refused(folder: Path, midterm: Callable[..., Answer]) -> None:
+    Path("net.py").write_text(NET + "\n\nclass Other(Net):\n    pass\n")
+    midterm(*TRAIN, "--seeds=1", "--network=net.py:Net", "--output=net")
+    with pytest.raises(UserError, match="trained Net, not Other"):
+        midterm_cli.load_network("net", network="net.py:Other")
+
+
+def test_a_checkpoint_that_the_run_did_not_write_is_used_by_nothing(
+    folder: Path, midterm: Callable[..., Answer]
+) -> None:
+    small = ("--seeds=1", "--hidden-sizes=4")
+    midterm(*TRAIN, *small, "--output=runs/one")
+    path = Path("runs/one/checkpoint.pt")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x41
+    path.write_bytes(content)
+    on = (*TRAIN, *small, "--epochs=2")
+    for command in (
+        (*on, "--output=runs/two", "--resume"),
+        (*on, "--output=runs/two", "--init-from=runs/one"),
+        ("export", "runs/one"),
+    ):
+        answer = midterm(*command)
+        assert answer.code == 2
+        assert "not the one that the run wrote" in answer.err
+    with pytest.raises(UserError, match="not the one that the run wrote"):
+        midterm_cli.load_network("runs/one")
+    assert not Path("runs/two").exists()
+
+
+def test_weights_of_inputs_of_another_scale_are_told(
+    folder: Path, midterm: Callable[..., Answer]
+) -> None:
+    small = ("--seeds=1", "--hidden-sizes=4")
+    midterm(*TRAIN, *small, "--normalize=unit", "--output=one")
+    answer = midterm(*TRAIN, *small, "--init-from=one", "--output=two")
+    assert "give the same normalize" in answer.err
+    answer = midterm(*TRAIN, *small, "--init-from=one", "--output=one", "--force")
+    assert answer.code == 2
+    assert "what the run would read from" in answer.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -118,7 +118,9 @@ def run(config: Config, context: Context) -> Output:
                 save()
             raise
     threads *= min(len(groups) + overlap, context.workers)
-    return _output(problem, config, groups, threads, parent)
+    output = _output(problem, config, groups, threads, parent)
+    notes = _other_scale(problem, config, start)
+    return replace(output, warnings=[*notes, *output.warnings])
 
 
 def _check_log(problem: Problem, config: Config) -> None:
@@ -131,6 +133,20 @@ def _check_log(problem: Problem, config: Config) -> None:
             f"log_every {config.log_every} makes {rows:,} rows, and up to {_MAX_LOG:,} are kept: "
             f"raise it to {-(-config.num_seeds * total // _MAX_LOG):,}"
         )
+
+
+def _other_scale(problem: Problem, config: Config, start: Checkpoint | None) -> list[str]:
+    """A line where the weights to start from were trained on inputs of another scale."""
+    if start is None:
+        return []
+    there = float(start.factor[start.position(config.seed)])
+    here = problem.subset(config.seed).factor
+    if math.isclose(there, here, rel_tol=0.1):
+        return []
+    return [
+        f"the weights of {config.init_from} were trained on pixels times {there:.3g}, not "
+        f"{here:.3g}: give the same normalize"
+    ]
 
 
 def _start(problem: Problem, checkpoint: Checkpoint | None, group: _Group) -> torch.Tensor | None:

@@ -178,7 +178,7 @@ class Ensemble:
         """
         done, before = 0, (epoch - 1) * self.num_updates
         self._rows = self._draw_rows(epoch)
-        if self.network.draws:
+        if isinstance(self.network, ModuleNetwork) and self.network.draws:
             for model in self.models:
                 self._streams[model] = self.network.stream(self.seeds[model], epoch)
         on_cpu = self._rows.device.type == "cpu"

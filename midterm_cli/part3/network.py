@@ -60,13 +60,6 @@ class Network(Protocol):
     def num_activations(self) -> int:
         """Values in all layers, for one input."""
 
-    @property
-    def draws(self) -> bool:
-        """Whether the models draw random numbers in training."""
-
-    def stream(self, seed: int, epoch: int) -> Tensor:
-        """The state of a generator from which a model draws its random numbers of an epoch."""
-
     def initial(self, seed: int) -> list[Tensor]:
         """Initial parameters of one model, on the CPU: the same in every dtype, beside others."""
 
@@ -179,15 +172,6 @@ class MLP:
     def num_activations(self) -> int:
         """Inputs included."""
         return sum(self.sizes)
-
-    @property
-    def draws(self) -> bool:
-        """Nothing is random but the start and the minibatches."""
-        return False
-
-    def stream(self, seed: int, epoch: int) -> Tensor:
-        """There is none."""
-        raise NotImplementedError
 
     def rows(self, layer: int) -> int:
         """Rows of a layer's matrix: fan_in, the bias, and padding."""

@@ -8,7 +8,7 @@ from sample_runs import edit, make_run, small_presets
 
 from midterm_cli.config.presets import presets
 from midterm_cli.errors import UserError
-from midterm_cli.report import markdown
+from midterm_cli.report import html, markdown
 from midterm_cli.report.runs import PRESETS, Change, command, find
 
 
@@ -65,6 +65,8 @@ def test_a_run_that_answers_no_question_is_another_run(tmp_path: Path) -> None:
     assert [run.folder.name for run in found.others] == ["adam"]
     text, _ = markdown.render(found, tmp_path)
     assert "## Other runs" in text
+    page = html.render(html.read(text), {})
+    assert "Runs beyond the exercise" in page
     assert "`" + str(tmp_path / "train" / "adam")[:20] in text
 
 

@@ -229,8 +229,8 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     figure.suptitle(
         f"Where training fails: {config.dataset}, {network_label(config)}, "
-        f"{optimizer_label(config)}, {epochs}, "
-        f"{len({trial.seed for trial in results.trials})} seeds a learning rate",
+        f"{optimizer_label(config)}\n"
+        f"{epochs}, {len({trial.seed for trial in results.trials})} seeds a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )
     handles, labels = losses.get_legend_handles_labels()

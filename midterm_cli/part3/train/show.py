@@ -119,7 +119,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     seeds = f"{num_seeds} seeds: mean and range" if num_seeds > 1 else "one seed"
     figure, axes = panels(
         f"{optimizer_label(config)}, averaged weights, on {config.dataset}, "
-        f"{network_label(config)}, lr = {config.lr:g} ({seeds})",
+        f"{network_label(config)}\nlr = {config.lr:g} ({seeds})",
         height=7,
     )
     for metric, axis in axes.items():

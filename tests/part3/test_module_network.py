@@ -17,7 +17,7 @@ from midterm_cli.part3.evaluate import Examples, Inputs, evaluate
 from midterm_cli.part3.module_network import ModuleNetwork
 from midterm_cli.part3.network import split, stack
 from midterm_cli.part3.optimizer import Rule
-from midterm_cli.part3.sampling import draw_subset
+from midterm_cli.part3.sampling import draw_minibatches, draw_subset
 
 CPU = torch.device("cpu")
 SHAPE = (1, 6, 5)
@@ -134,6 +134,28 @@ def test_dropout_draws_anew_in_each_epoch_and_a_restored_run_repeats_it() -> Non
     again.restore(first.state, {})
     train(again, range(1, 2))
     assert not torch.equal(again.state.raw, straight.state.raw)
+
+
+def test_a_module_with_dropout_is_the_plain_loop_from_its_own_stream() -> None:
+    network = network_of(lambda: Net(0.5))
+    ensemble = train(make_ensemble(network, [1, 2], [0.1, 0.2]), range(1, 2))
+    state = network.to_state(ensemble.parameters())
+    for position, (seed, lr) in enumerate([(1, 0.1), (2, 0.2)]):
+        subset = draw_subset(IMAGES, 0.5, seed, "standard")
+        inputs = torch.from_numpy((IMAGES[subset.rows] - subset.mean) * subset.factor).float()
+        labels = torch.from_numpy(LABELS[subset.rows])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = Net(0.5)
+            optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+            torch.set_rng_state(network.stream(seed, 1))
+            for batch in draw_minibatches(len(inputs), 4, "replacement", seed, 1):
+                optimizer.zero_grad()
+                logits = net(inputs[batch].view(-1, *SHAPE))
+                nn.functional.cross_entropy(logits, labels[batch]).backward()
+                optimizer.step()
+        for name, tensor in net.state_dict().items():
+            assert torch.allclose(state[name][position], tensor, rtol=0, atol=1e-5)
 
 
 def test_dropout_has_no_part_in_an_evaluation() -> None:

@@ -63,9 +63,9 @@ def test_a_run_that_answers_no_question_is_another_run(tmp_path: Path) -> None:
     found = find(tmp_path)
     assert found.answers["train"].folder == own
     assert [run.folder.name for run in found.others] == ["adam"]
-    text, _ = markdown.render(found, tmp_path)
+    text, pictures = markdown.render(found, tmp_path)
     assert "## Other runs" in text
-    page = html.render(html.read(text), {})
+    page = html.render(html.read(text), pictures)
     assert "Runs beyond the exercise" in page
     assert "`" + str(tmp_path / "train" / "adam")[:20] in text
 

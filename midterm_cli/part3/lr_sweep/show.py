@@ -36,6 +36,9 @@ _OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
 }
 
+# Losses below and above are drawn there: an axis cannot reach the ends of float64.
+_TINY, _HUGE = 1e-300, 1e300
+
 
 def summarize(results: Results) -> list[Table | str]:
     """How often training fails at each learning rate, and the learning rates that follow."""
@@ -252,17 +255,20 @@ def _draw_losses(axis: Axes, results: Results) -> None:
 
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
-    positive = [loss for loss in losses if loss] or [1.0]
+    positive = [min(max(loss, _TINY), _HUGE) for loss in losses if loss] or [1.0]
     # A few losses that have exploded do not hide all others.
     usual = [
         guess or 1.0,
         *(_quartiles(results, rate.lr, "train_loss")[2] for rate in results.rates),
     ]
-    top = 2 * min(max(positive), 100 * max(loss for loss in usual if not math.isnan(loss)))
+    typical = max(loss for loss in usual if not math.isnan(loss))
     bottom = min(positive) / 2
+    top = 2 * max(bottom, min(max(positive), 100 * typical))
     _draw_trials(axis, results, "train_loss", edge=top, limits=(bottom, top))
     if guess is not None:
-        axis.axhline(guess, color="#444444", ls=":", label=f"constant guess ({guess:.3f})")
+        axis.axhline(
+            max(guess, _TINY), color="#444444", ls=":", label=f"constant guess ({guess:.3f})"
+        )
     axis.set_yscale("log")
     if top / bottom < 1e3:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

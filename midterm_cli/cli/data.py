@@ -21,7 +21,7 @@ from midterm_cli.cli.program import (
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
-data_app = new_app(help="Get, check and look at Fashion-MNIST.")
+data_app = new_app(help="Get, check, convert and look at datasets.")
 app.add_typer(data_app, name="data")
 
 
@@ -74,6 +74,60 @@ def data_verify(data_dir: DataDir = None) -> int:
             f"{first.name}: {first.problem}\nget them again with: {command}"
         )
     return DONE
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A dataset, as --dataset of train; or one without a test set."
+        ),
+    ],
+    destination: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DEST", help="An .npz, or the folder of four IDX files; not there yet."
+        ),
+    ],
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            "--test-share",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Draw this share of SOURCE, which has no test set, as one.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, metavar="N", help="Of that draw; else 0.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Convert a dataset to IDX files or to .npz: the same pixels, labels and digest.
+
+    A run on either says the same data_sha256. Where the dataset is from, and how it was split, is
+    in source.txt or in the array source.
+    """
+    from midterm_cli import terminal
+    from midterm_cli.data import convert, datasets, idx
+
+    if test_share is None and seed is not None:
+        raise UserError("--seed is of the draw of --test-share, which is not given")
+    if test_share is None:
+        loaded = datasets.load(source, datasets.data_dir(data_dir))
+    else:
+        loaded = convert.split(Path(source), test_share, seed or 0)
+    convert.write(loaded, destination)
+    train, test = len(loaded.train.labels), len(loaded.test.labels)
+    size = idx.times(loaded.train.images.shape[1:])
+    terminal.say(
+        f"{train:,} images to train on and {test:,} to test on, of {size} pixels, in "
+        f"{loaded.num_classes} classes; from {printable(loaded.source)}; data_sha256 "
+        f"{loaded.sha256}"
+    )
+    print_path(destination)
 
 
 @data_app.command("show")

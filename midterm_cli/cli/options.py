@@ -123,7 +123,11 @@ BatchSize = Annotated[int | None, typed("N", "Examples in a minibatch.", "--batc
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", metavar="NAME", help="fashion_mnist, synthetic, or a folder of IDX files."
+        "--dataset",
+        metavar="NAME",
+        help="fashion_mnist, synthetic, mnist, kmnist or emnist-letters; an .npz file with "
+        "x_train, y_train, x_test, y_test; a .csv file with a label and pixels a row, its "
+        "_test.csv beside; or a folder of IDX files, plain or .gz.",
     ),
 ]
 Gradients = Annotated[

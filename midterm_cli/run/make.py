@@ -88,7 +88,10 @@ def make(
     for path in resolved.config.input_files:
         _require_input(path, folder)
     dataset = _dataset(resolved.config)
-    data_sha256 = dataset and datasets.load(dataset, data_dir).sha256
+    loaded = datasets.load(dataset, data_dir) if dataset else None
+    data_sha256 = loaded and loaded.sha256
+    if loaded and loaded.note:
+        terminal.say(f"Note: {loaded.note}")
     device = _device(resolved.config.device, cluster)
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})

@@ -19,7 +19,7 @@ class Config(ConvConfig):
         min_length=1, max_length=16, description="strides to compare, each with stride 1"
     )
     repeats: int = Field(ge=1, le=1000, description="a time is the median of so many")
-    dataset: str = Field(description="fashion_mnist, synthetic, or a folder of four IDX files")
+    dataset: str = Field(description="as of train: a word, an .npz or .csv file, or a folder")
     image: int = Field(ge=0, description="index of the training image that is drawn")
 
 

@@ -1,6 +1,6 @@
 """Equal figures are equal files, which say that midterm wrote them."""
 
-from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from matplotlib.figure import Figure
@@ -8,17 +8,19 @@ from matplotlib.figure import Figure
 from midterm_cli import figure
 
 
-@pytest.mark.parametrize("render", [figure.to_png, figure.to_svg])
-def test_equal_figures_are_equal_files(render: Callable[[Figure], bytes]) -> None:
+@pytest.mark.parametrize("form", get_args(figure.Format))
+def test_equal_figures_are_equal_files(form: figure.Format) -> None:
     def draw() -> bytes:
         drawn = Figure()
-        drawn.subplots().plot([1, 2])
-        return render(drawn)
+        drawn.subplots().plot([1, 2], label="two")
+        drawn.legend()
+        return figure.render(drawn, form)
 
     assert draw() == draw()
     assert b"midterm" in draw()
     assert b"atplotlib v" not in draw()
 
 
-def test_a_png_holds_our_signature() -> None:
-    assert figure.SIGNATURE in figure.to_png(Figure())
+@pytest.mark.parametrize("form", get_args(figure.Format))
+def test_a_figure_holds_our_signature(form: figure.Format) -> None:
+    assert figure.SIGNATURES[f".{form}"] in figure.render(Figure(), form)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from midterm_cli import terminal
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
+from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
 
 @app.command("draw")
 def draw(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="Of the files: png, pdf or svg.")
+    ] = "png",
+    dpi: Annotated[
+        int | None,
+        typer.Option("--dpi", min=10, max=2400, metavar="N", help="Of a png; else 150."),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Do not print the paths of the figures.")
     ] = False,
 ) -> None:
-    """Draw the figures of a finished run again, without computing it again."""
+    """Draw the figures of a finished run again, without computing it again.
+
+    They lie in its folder: midterm draw outputs/train/default --format pdf
+    """
+    from midterm_cli import figure
     from midterm_cli.run import make
 
-    for path in make.draw(run):
+    if form not in get_args(figure.Format):
+        raise UserError(f"--format must be png, pdf or svg, got {printable(form)}")
+    if dpi is not None and form != "png":
+        raise UserError(f"--dpi is of a png: a {form} is drawn in lines, and has any")
+    for path in make.draw(run, cast(figure.Format, form), dpi or figure.DPI):
         if not quiet:
             print_path(path)
 
@@ -61,7 +77,7 @@ def compare(
 
     The table and then the figure's path are printed; means are over seeds, ± standard deviation.
     """
-    from midterm_cli.figure import to_png
+    from midterm_cli.figure import glyph_note, to_png
     from midterm_cli.files import replace_file
     from midterm_cli.run.document import to_json
     from midterm_cli.runs import compare as comparing
@@ -74,7 +90,9 @@ def compare(
     require_png(output)
     print_out(to_json(comparison.document()) if json else comparison.table())
     draw = compare_figure.draw if are_trainings else compare_sweeps.draw
-    replace_file(output, to_png(draw(comparison)))
+    figure = draw(comparison)
+    terminal.say_all(f"Note: {note}" for note in glyph_note([figure]))
+    replace_file(output, to_png(figure))
     if not json:
         print_path(output)
 

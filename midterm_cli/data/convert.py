@@ -15,9 +15,6 @@ from midterm_cli.errors import UserError
 from midterm_cli.files import replace_file, writing
 from midterm_cli.text import printable
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-"""What the arrays of an .npz are named, as in Keras, in the order of `datasets.FILES`."""
-
 
 def split(path: Path, test_share: float, seed: int) -> Dataset:
     """Read a file that has no test set, and draw one from it.
@@ -65,9 +62,15 @@ def write(dataset: Dataset, destination: Path) -> None:
     contents = dataset.contents()
     if destination.suffix == ".npz":
         buffer = io.BytesIO()
-        arrays = map(idx.values, contents.values())
-        named = dict(zip(ARRAYS, arrays, strict=True))
-        np.savez_compressed(buffer, **named, source=np.array(dataset.source))
+        x_train, y_train, x_test, y_test = map(idx.values, contents.values())
+        np.savez_compressed(
+            buffer,
+            x_train=x_train,
+            y_train=y_train,
+            x_test=x_test,
+            y_test=y_test,
+            source=np.array(dataset.source),
+        )
         replace_file(destination, buffer.getbuffer())
         return
     with writing(destination):

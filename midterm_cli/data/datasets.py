@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midterm_cli import files
-from midterm_cli.data import idx, one_file
+from midterm_cli.data import idx, npz, one_file
 from midterm_cli.errors import UserError
 from midterm_cli.source import checkout
 from midterm_cli.text import closest, printable, shortened
@@ -352,7 +352,7 @@ def _load_file(path: Path) -> Dataset:
 
 
 def from_arrays(
-    path: Path, pairs: tuple[one_file.Pair, one_file.Pair], beside: Path, how: str = ""
+    path: Path, pairs: tuple[npz.Pair, npz.Pair], beside: Path, how: str = ""
 ) -> Dataset:
     """A dataset from the arrays of one file or two.
 

@@ -291,8 +291,13 @@ def _dataset(config: ExperimentConfig) -> str | None:
     return dataset
 
 
-def draw(path: Path) -> list[Path]:
+def draw(path: Path, form: figure.Format = "png", dpi: int = figure.DPI) -> list[Path]:
     """Draw the figures of a finished run again, from its metrics alone.
+
+    Args:
+        path: the run folder.
+        form: of the files.
+        dpi: pixels per inch of a PNG.
 
     Returns:
         The files written.
@@ -302,7 +307,7 @@ def draw(path: Path) -> list[Path]:
     """
     run = document.read(path)
     terminal.say_all(f"Warning: {note}" for note in run.notes)
-    drawn = _figures(run.experiment, run.config, run.results)
+    drawn = _figures(run.experiment, run.config, run.results, form, dpi)
     for name, content in drawn.items():
         files.replace_file(run.folder / name, content)
     return [run.folder / name for name in drawn]
@@ -323,9 +328,16 @@ def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> d
     return contents
 
 
-def _figures(experiment: Experiment, config: ExperimentConfig, results: Any) -> Mapping[str, bytes]:
+def _figures(
+    experiment: Experiment,
+    config: ExperimentConfig,
+    results: Any,
+    form: figure.Format = "png",
+    dpi: int = figure.DPI,
+) -> Mapping[str, bytes]:
     figures = experiment.draw(config, results)
-    return {f"{stem}.png": figure.to_png(drawn) for stem, drawn in figures.items()}
+    terminal.say_all(f"Note: {note}" for note in figure.glyph_note(figures.values()))
+    return {f"{stem}.{form}": figure.render(drawn, form, dpi) for stem, drawn in figures.items()}
 
 
 def _tell(run: Run, output: Output, quiet: bool) -> None:

@@ -111,13 +111,13 @@ def _is_run_file(path: Path) -> bool:
     if not path.is_file():
         return False
     known = path.name in _RUN_FILES or files.is_temporary(path)
-    return known or (path.suffix == ".png" and _is_figure(path))
+    return known or (path.suffix in figure.SIGNATURES and _is_figure(path))
 
 
 def _is_figure(path: Path) -> bool:
-    """Whether a PNG says that midterm wrote it: see `figure.to_png`."""
-    with suppress(OSError), path.open("rb") as file:
-        return figure.SIGNATURE in file.read(1024)
+    """Whether a figure says that midterm wrote it: see `figure.render`."""
+    with suppress(OSError):
+        return figure.SIGNATURES[path.suffix] in path.read_bytes()
     return False
 
 

@@ -16,6 +16,7 @@ from midterm_cli.data import convert, datasets
 from midterm_cli.data.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
 NOWHERE = Path("unused")
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as Keras names them
 
 
 def load(path: Path) -> datasets.Dataset:
@@ -24,11 +25,11 @@ def load(path: Path) -> datasets.Dataset:
 
 def npz(arrays: Arrays) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=True, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes only bool by keyword
     return buffer.getvalue()
 
 
-def write_npz(path: Path, arrays: Arrays, names: tuple[str, ...] = convert.ARRAYS) -> Path:
+def write_npz(path: Path, arrays: Arrays, names: tuple[str, ...] = ARRAYS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(npz(dict(zip(names, arrays.values(), strict=True))))
     return path
@@ -61,7 +62,7 @@ def same(first: datasets.Dataset, second: datasets.Dataset) -> bool:
 @pytest.mark.parametrize(
     "names",
     [
-        convert.ARRAYS,
+        ARRAYS,
         ("X_train", "Y_train", "X_test", "Y_test"),
         ("train_images", "train_labels", "test_images", "test_labels"),
     ],
@@ -175,7 +176,7 @@ def test_labels_from_1_with_a_gap(tmp_path: Path) -> None:
 
 def changed(**arrays: np.ndarray) -> bytes:
     """An .npz of a whole dataset in which some arrays are others."""
-    return npz({**dict(zip(convert.ARRAYS, examples().values(), strict=True)), **arrays})
+    return npz({**dict(zip(ARRAYS, examples().values(), strict=True)), **arrays})
 
 
 def with_header(content: bytes, old: bytes, new: bytes) -> bytes:

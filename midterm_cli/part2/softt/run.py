@@ -41,7 +41,8 @@ def run(config: Config, context: Context) -> Output:
         checks=checks,
     )
     wrong = [
-        f"autograd and the closed form of the {name} differ by {check.max_relative_difference}"
+        f"autograd and the closed form of the {name} differ by "
+        f"{check.max_relative_difference or 'infinity or NaN'}"
         for name, check in (
             ("derivative", checks.derivative),
             ("second derivative", checks.second_derivative),

@@ -37,7 +37,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
 def _verdict(check: Agreement) -> str:
     if check.agrees:
         return f"agrees, largest relative difference {check.max_relative_difference:.2g}"
-    return f"DIFFERS, by up to {check.max_relative_difference}"
+    return f"DIFFERS, by up to {check.max_relative_difference or 'infinity or NaN'}"
 
 
 def draw(config: Config, results: Results) -> Mapping[str, Figure]:

@@ -165,7 +165,9 @@ class Results(experiment.Results):
     log: list[LoggedUpdate] | None = Field(
         None, description="a row for each seed and each update that log_every asks for"
     )
-    num_updates: int | None = Field(None, ge=1, description="in one epoch")
+    num_updates: int | None = Field(
+        None, ge=1, description="in one epoch, not in all: epochs times as many are made"
+    )
     num_parameters: int | None = Field(None, ge=1)
 
     def require_of(self, config: experiment.ExperimentConfig) -> None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 DPI = 150
 """Pixels per inch of a PNG, unless others are asked for."""
 
+LARGEST_DRAWN = 1e150
+"""Values of a logarithmic axis beyond it, or below its inverse, are drawn there.
+
+Its ticks and margins reach far beyond its values, and must not overflow.
+"""
+
 Format = Literal["png", "pdf", "svg"]
 
 SIGNATURES = {".png": b"Software\0midterm", ".pdf": b"/Creator (midterm)", ".svg": b">midterm<"}
@@ -114,19 +120,17 @@ def glyph_note(figures: Iterable[Figure]) -> list[str]:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, and label 1, 2 and 5 of each decade where there are few decades."""
+    """Make an axis logarithmic, with labels within the decades where there are few of them."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
-    if high / low < _FEW_DECADES:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if high < 1e3 * low:
+        labelled = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5)
+        axis.set_major_locator(LogLocator(subs=labelled))
         axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-_FEW_DECADES = 1e3
 
 
 def heat_map(

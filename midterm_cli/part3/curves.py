@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)))
 """The line of the raw weights, then those of the averages."""
 
-_LOG_FROM = 10  # ratio of the losses from which a linear axis would hide the small ones
+_LOG_FROM = 20  # ratio of the losses from which a linear axis would hide the small ones
 
 
 def weights_name(gamma: float | None) -> str:
@@ -82,11 +82,7 @@ def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:
 def choose_scale(axes: Axes) -> None:
     """A logarithmic axis for losses of which a linear one would hide the small ones.
 
-    A loss of exactly 0 keeps the axis linear, since it has no place on another.
+    A line to a loss of exactly 0 leaves it at the bottom.
     """
-    import numpy as np
-
-    losses = np.concatenate([np.ma.filled(line.get_ydata(), np.nan) for line in axes.lines])
-    losses = losses[np.isfinite(losses)]
-    if losses.size and losses.min() > 0 and losses.max() > _LOG_FROM * losses.min():
+    if axes.dataLim.intervaly[1] > _LOG_FROM * axes.dataLim.minposy:
         log_scale(axes, "y")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from midterm_cli.figure import plain
+from midterm_cli.figure import LARGEST_DRAWN, plain
 from midterm_cli.part3.curves import LINES, choose_scale, panels
 from midterm_cli.part3.schema import METRICS, Metric
 from midterm_cli.part3.train import schema as train
@@ -91,7 +91,7 @@ def _curves(config: train.Config, results: train.Results) -> list[Curve]:
 
 
 def _finite_mean(values: Sequence[float | None]) -> float:
-    finite = [value for value in values if value is not None]
+    finite = [min(value, LARGEST_DRAWN) for value in values if value is not None]
     return fmean(finite) if finite else math.nan
 
 

@@ -336,6 +336,18 @@ def test_the_summary_says_formulas_first_then_totals() -> None:
     assert table.rows[-1][:4] == ["total", "", "61,706", "416,520"]
 
 
+def test_what_sees_the_whole_image_says_so() -> None:
+    """In LeNet the linear layers; not a field as large, of which an output sees a part."""
+    table = next(x for x in summarize(run("conv_stack").results) if isinstance(x, Table))
+    fields = [row[5] for row in table.rows]
+    assert fields[:7] == ["5×5", "5×5", "6×6", "14×14", "14×14", "16×16", "16×16"]
+    assert fields[7:] == ["the whole image"] * 5 + [""]
+    cone = next(
+        x for x in summarize(run("conv_stack", "text/conv_stack").results) if isinstance(x, Table)
+    )
+    assert [row[5] for row in cone.rows] == ["3", "7", "15", ""]  # of 13 words, one has 12
+
+
 def test_stride_one_is_told_where_a_stride_is_not_one() -> None:
     for stride, told in ((1, False), (2, True)):
         results = run("conv_stack", layers=[CONV | {"stride": stride}, CONV]).results

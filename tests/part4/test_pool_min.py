@@ -86,6 +86,12 @@ def test_a_given_input_by_hand(folder: Path, midterm: Midterm) -> None:
     assert json.loads(out)["config"]["size"] is None
 
 
+@pytest.mark.parametrize(("windows", "said"), [(1, "1 window has ties"), (2, "2 windows have")])
+def test_one_tie_is_one(windows: int, said: str) -> None:
+    results = run("pool_min").results.model_copy(update={"tied_windows": windows})
+    assert any(said in str(line) for line in summarize(results))
+
+
 def test_how_a_tie_shares_its_gradient() -> None:
     """What the results say of ties is what PyTorch does."""
     x = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.figure import log_scale
+from midterm_cli.figure import LARGEST_DRAWN, log_scale
 from midterm_cli.part3.curves import dataset_label, network_label, optimizer_label
 from midterm_cli.part3.lr_sweep.schema import (
     Config,
@@ -37,8 +37,7 @@ _OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
 }
 
-# Losses below and above are drawn there: an axis cannot reach the ends of float64.
-_TINY, _HUGE = 1e-300, 1e300
+_TINY = 1 / LARGEST_DRAWN
 
 
 def summarize(results: Results) -> list[Table | str]:
@@ -256,7 +255,7 @@ def _apart(lrs: list[float]) -> list[float]:
 def _draw_losses(axis: Axes, results: Results) -> None:
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
-    positive = [min(max(loss, _TINY), _HUGE) for loss in losses if loss] or [1.0]
+    positive = [min(max(loss, _TINY), LARGEST_DRAWN) for loss in losses if loss] or [1.0]
     # A few losses that have exploded do not hide all others.
     usual = [
         guess or 1.0,

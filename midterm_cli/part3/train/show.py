@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.figure import log_scale
+from midterm_cli.figure import LARGEST_DRAWN, log_scale
 from midterm_cli.part3.averaging import better_from, select
 from midterm_cli.part3.curves import (
     LINES,
@@ -192,7 +192,7 @@ def _draw_metric(axis: Axes, config: Config, history: Sequence[HistoryRow], metr
     for i, gamma in enumerate(gammas):
         epochs, curves = select(history, gamma, metric)
         is_shown = epochs >= config.first_epoch_shown
-        values = np.ma.masked_invalid(curves[:, is_shown])
+        values = np.ma.masked_invalid(np.minimum(curves[:, is_shown], LARGEST_DRAWN))
         colour = _COLOURS[i % len(_COLOURS)]
         # From the seventh on a colour is repeated with another line.
         line = LINES[(i + i // len(_COLOURS)) % len(LINES)]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import midterm_cli
 from midterm_cli import terminal
 from midterm_cli.errors import UserError
+from midterm_cli.text import printable
+
+if TYPE_CHECKING:
+    from midterm_cli.run.document import Run
 
 DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
@@ -42,7 +46,11 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_printed_version, is_eager=True, help="Show the version and exit."
+            "--version",
+            "-V",
+            callback=_printed_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -63,13 +71,27 @@ def print_out(content: str | bytes) -> None:
         terminal.discard(sys.stdout)
         raise UserError(
             f"cannot write to stdout: {error.strerror}\n"
-            "make room where stdout goes; a finished run is printed again with --resume"
+            "make room where stdout goes; midterm show RUN prints a finished run again"
         ) from error
 
 
 def print_path(path: Path) -> None:
-    """Print a path to stdout, as bytes: a file name need not be valid text."""
-    print_out(bytes(path) + b"\n")
+    """Print a path to stdout, as bytes where it takes them: a file name need not be valid text."""
+    # The stdout of a notebook takes text alone.
+    print_out(bytes(path) + b"\n" if hasattr(sys.stdout, "buffer") else f"{printable(path)}\n")
+
+
+def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
+    """Print what a run found: its summary and its folder, or its document; warnings to stderr."""
+    from midterm_cli.run import summary
+
+    terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
+    if json:
+        print_out(run.json)
+        return
+    if not quiet:
+        print_out(summary.text(run))
+    print_path(run.folder)
 
 
 def require_png(output: Path) -> None:

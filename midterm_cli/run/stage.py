@@ -32,7 +32,7 @@ from midterm_cli.text import printable
 CONFIG_HEADER = "# The config of one run of "
 """How config.yaml begins."""
 
-_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt", "network.py")
+_RUN_FILES = ("config.yaml", "metrics.json", "summary.md", "checkpoint.pt", "network.py")
 _REMEDY = "make room or give write permission there, or choose another --output"
 _RESUME = "make room there and continue with --resume, or choose another --output"
 
@@ -65,8 +65,8 @@ def require_free(folder: Path, force: bool) -> None:
         raise UserError(f"{name} holds {what} no run of midterm wrote: choose another --output")
     if not force:
         raise UserError(
-            f"{name} already holds a finished run: add --force to replace it, --resume to keep it, "
-            "or choose another --output"
+            f"{name} already holds a finished run: add --force to replace it, or choose another "
+            "--output"
         )
     if not _is_ours(folder):
         raise UserError(

@@ -113,6 +113,9 @@ class Results(Record):
     MEASURED: ClassVar[Set[str]] = frozenset()
     """Keys, at any depth, that are times, or follow from times: no run gives them again."""
 
+    OBSERVATIONS: ClassVar[str | None] = None
+    """The key of the list whose records are what was observed: a row each in a table of the run."""
+
     def require_of(self, config: ExperimentConfig) -> None:
         """Refuse results that contradict the config that they are said to be of.
 

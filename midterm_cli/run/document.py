@@ -179,13 +179,18 @@ def require_checkpoint(run: Run) -> None:
 # ---- to a file
 
 
-def to_json(document: Mapping[str, Any]) -> str:
+def to_json(value: Any, *, one_line: bool = False) -> str:
     """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError).
 
     It may end on a terminal: what is not printable in a string is escaped, as JSON can.
+
+    Args:
+        value: plain data.
+        one_line: without line breaks, one at the end included.
     """
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return re.sub(r"[^\n -~]", _escaped, text) + "\n"
+    indent = None if one_line else 2
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"[^\n -~]", _escaped, text) + "\n" * (not one_line)
 
 
 def _escaped(character: re.Match[str]) -> str:

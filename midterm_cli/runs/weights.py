@@ -108,7 +108,7 @@ def _read(run: Path) -> tuple[train.Config, Checkpoint]:
     if not isinstance(found.config, train.Config):
         raise UserError(
             f"{found.name} is a run of {found.experiment.name}, which keeps no weights: "
-            "give a run of midterm train"
+            "give a run of midterm train, or --format for its results"
         )
     document.require_checkpoint(found)
     return found.config, read(run / "checkpoint.pt")

@@ -28,7 +28,7 @@ from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run.interrupt import Terminated
+from midterm_cli.runner.interrupt import Terminated
 
 Midterm = Callable[..., Answer]
 

@@ -31,7 +31,7 @@ def show(
     ] = False,
 ) -> None:
     """Print what a finished run found, as when it was made."""
-    from midterm_cli.run import document
+    from midterm_cli.runner import document
 
     found = document.read(run)
     terminal.say_all(f"Warning: {note}" for note in found.notes)
@@ -76,8 +76,8 @@ def repeat(
 
     The exit code is 3 where a number differs. Measured times are not compared.
     """
-    from midterm_cli.run import document, interrupt
-    from midterm_cli.run.make import make
+    from midterm_cli.runner import document, interrupt
+    from midterm_cli.runner.make import make
     from midterm_cli.runs.difference import difference
     from midterm_cli.runs.repeat import config_of, folder_of
 
@@ -116,7 +116,7 @@ def diff(
 
     Commands, times of day and measured times are not compared.
     """
-    from midterm_cli.run import document
+    from midterm_cli.runner import document
     from midterm_cli.runs.difference import difference
 
     runs = document.read(first), document.read(second)

@@ -94,8 +94,8 @@ def _run_experiment(
     from midterm_cli import terminal
     from midterm_cli.config.resolve import resolve
     from midterm_cli.launch import options as launch
-    from midterm_cli.run import interrupt
-    from midterm_cli.run.make import make
+    from midterm_cli.runner import interrupt
+    from midterm_cli.runner.make import make
 
     values = dict(own)
     data_dir = values.pop("data_dir", None)

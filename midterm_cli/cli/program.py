@@ -14,7 +14,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
 if TYPE_CHECKING:
-    from midterm_cli.run.document import Run
+    from midterm_cli.runner.document import Run
 
 DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
@@ -83,7 +83,7 @@ def print_path(path: Path) -> None:
 
 def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
     """Print what a run found: its summary and its folder, or its document; warnings to stderr."""
-    from midterm_cli.run import summary
+    from midterm_cli.runner import summary
 
     terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
     if json:

@@ -30,7 +30,7 @@ def draw(
     ] = False,
 ) -> None:
     """Draw the figures of a finished run again, without computing it again."""
-    from midterm_cli.run import make
+    from midterm_cli.runner import make
 
     for path in make.draw(run):
         if not quiet:
@@ -91,7 +91,7 @@ def compare(
     """
     from midterm_cli.figure import to_png
     from midterm_cli.files import replace_file
-    from midterm_cli.run.document import to_json
+    from midterm_cli.runner.document import to_json
     from midterm_cli.runs import compare as comparing
     from midterm_cli.runs import compare_figure, compare_sweeps
     from midterm_cli.runs.rows import written
@@ -181,7 +181,7 @@ def export(
 
 def _export_rows(runs: list[Path], form: RowFormat, table: str | None, output: Path | None) -> None:
     from midterm_cli.files import replace_file
-    from midterm_cli.run import document
+    from midterm_cli.runner import document
     from midterm_cli.runs.find import expand
     from midterm_cli.runs.rows import observations, written
 
@@ -199,7 +199,7 @@ def _export_weights(
     run: Path, seed: int | None, weights: str, gamma: float | None, output: Path | None
 ) -> None:
     from midterm_cli.files import replace_file
-    from midterm_cli.run.saved import tensor_bytes
+    from midterm_cli.runner.saved import tensor_bytes
     from midterm_cli.runs.weights import state_dict
 
     state = state_dict(run, seed, weights, gamma)
@@ -236,7 +236,7 @@ def check(
     The exit code is 3 where a run failed, is not as expected, or cannot be read.
     """
     from midterm_cli.config.presets import expected_file
-    from midterm_cli.run.document import to_json
+    from midterm_cli.runner.document import to_json
     from midterm_cli.runs import check as checking
     from midterm_cli.runs import expected as expectations
 
@@ -260,7 +260,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of metrics.json."""
     from midterm_cli.config.resolve import meant
-    from midterm_cli.run import document
+    from midterm_cli.runner import document
 
     names = None if experiment is None else [meant(experiment, None)]
     print_out(document.to_json(document.schema(names)))

@@ -16,8 +16,8 @@ from typing import Any
 from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
 from midterm_cli.part3.statistics import prediction_interval
-from midterm_cli.run import document
-from midterm_cli.run.document import Run
+from midterm_cli.runner import document
+from midterm_cli.runner.document import Run
 from midterm_cli.runs.expected import EVERY, Check, Expectation, Expected, Scalar, Step
 from midterm_cli.runs.find import is_run, runs_below
 from midterm_cli.text import aligned, differing, printable, shown

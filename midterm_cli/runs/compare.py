@@ -15,8 +15,8 @@ from midterm_cli.part3.curves import weights_name
 from midterm_cli.part3.lr_sweep import schema as lr_sweep
 from midterm_cli.part3.schema import METRICS
 from midterm_cli.part3.train import schema as train
-from midterm_cli.run import document
-from midterm_cli.run.document import Run
+from midterm_cli.runner import document
+from midterm_cli.runner.document import Run
 from midterm_cli.runs.find import expand
 from midterm_cli.runs.rows import differing_keys
 from midterm_cli.text import aligned, did_you_mean, printable

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
-from midterm_cli.run.document import Run
+from midterm_cli.runner.document import Run
 from midterm_cli.text import aligned, printable, shown
 
 _LISTED = 20  # values of the results that the text names

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from midterm_cli.errors import UserError
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from midterm_cli.config.resolve import Layer, Resolved, plain, resolve
 from midterm_cli.errors import UserError
-from midterm_cli.run import document
-from midterm_cli.run.document import Run
+from midterm_cli.runner import document
+from midterm_cli.runner.document import Run
 from midterm_cli.text import printable
 
 

@@ -11,7 +11,7 @@ from midterm_cli import markdown
 from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Record, Results
-from midterm_cli.run.document import Run, to_json
+from midterm_cli.runner.document import Run, to_json
 from midterm_cli.text import did_you_mean, printable
 
 Row = Mapping[str, Any]

@@ -12,7 +12,7 @@ from midterm_cli.layers import user
 from midterm_cli.part3.checkpoint import Checkpoint, read
 from midterm_cli.part3.problem import make_network
 from midterm_cli.part3.train import schema as train
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 

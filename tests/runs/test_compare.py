@@ -9,8 +9,8 @@ from written_runs import METRICS, THRESHOLDS, write_sweep, write_train
 
 from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
-from midterm_cli.run import make
-from midterm_cli.run.document import to_json
+from midterm_cli.runner import make
+from midterm_cli.runner.document import to_json
 from midterm_cli.runs.compare import compare, sort
 
 

@@ -8,7 +8,7 @@ from written_runs import write_sweep, write_train
 
 from midterm_cli.errors import UserError
 from midterm_cli.part3.train.schema import Results
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.runs.difference import Change, difference
 
 

@@ -10,7 +10,7 @@ from written_runs import write_sweep, write_train
 
 from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
-from midterm_cli.run import document, make
+from midterm_cli.runner import document, make
 from midterm_cli.runs.rows import observations, tables, written
 
 

@@ -23,9 +23,9 @@ from typing import Any
 from midterm_cli import figure, files
 from midterm_cli.errors import UserError
 from midterm_cli.files import writing
-from midterm_cli.run import document
-from midterm_cli.run.document import is_finished
-from midterm_cli.run.saved import Saved
+from midterm_cli.runner import document
+from midterm_cli.runner.document import is_finished
+from midterm_cli.runner.saved import Saved
 from midterm_cli.terminal import say
 from midterm_cli.text import printable
 

@@ -23,8 +23,8 @@ from midterm_cli.config.resolve import resolve
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.run import interrupt, make, provenance
-from midterm_cli.run.document import Run, read
+from midterm_cli.runner import interrupt, make, provenance
+from midterm_cli.runner.document import Run, read
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 

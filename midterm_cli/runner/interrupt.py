@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_is_ours = False  # the process: see end_at_once
 # True before a run, and after it, when its path is printed.
 _NOTHING_LOST = b"Interrupted, and nothing is lost: start the same command again\n"
 
@@ -26,7 +28,12 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_at_once() -> None:
-    """From here on a signal ends the process at once, with a line that says so."""
+    """From here on a signal ends the process at once, with a line that says so.
+
+    For a process that is all ours: not for a notebook's kernel.
+    """
+    global _is_ours
+    _is_ours = True
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         # Past Python's buffers, whose lock the interrupted code may hold.
@@ -44,10 +51,18 @@ def end_silently() -> None:
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """The first signal raises KeyboardInterrupt, or Terminated; a second ends the process."""
+    """The first signal raises KeyboardInterrupt, or Terminated; a second ends a process of ours.
+
+    Signals reach the main thread alone: in another one nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    is_ours = _is_ours
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
-        end_silently()
+        if is_ours:
+            end_silently()
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}

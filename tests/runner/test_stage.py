@@ -13,7 +13,7 @@ import torch
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
-from midterm_cli.run import document, stage
+from midterm_cli.runner import document, stage
 
 IDENTITY = {"lr": 0.1, "device": "cpu"}
 METRICS = '{"schema_version": 1, "experiment": "train"}'

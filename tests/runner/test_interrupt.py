@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from midterm_cli.run import interrupt
-from midterm_cli.run.interrupt import Terminated
+from midterm_cli.runner import interrupt
+from midterm_cli.runner.interrupt import Terminated
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 def test_outside_of_a_run_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
     """By SIGINT itself, as a shell has to see it to end its loop."""
     program = (
-        "import os\nfrom midterm_cli.run import interrupt\n"
+        "import os\nfrom midterm_cli.runner import interrupt\n"
         f"interrupt.end_at_once()\nos.kill(os.getpid(), {int(number)})\nprint('still here')"
     )
     done = subprocess.run(

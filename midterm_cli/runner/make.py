@@ -21,12 +21,12 @@ from midterm_cli.experiment import Context, ExperimentConfig, Parent
 from midterm_cli.launch.launcher import launcher
 from midterm_cli.launch.options import Cluster
 from midterm_cli.registry import Experiment
-from midterm_cli.run import document, interrupt, stage, summary
-from midterm_cli.run.document import Run
-from midterm_cli.run.name import run_name
-from midterm_cli.run.provenance import matches, now, provenance, resolve_device
-from midterm_cli.run.saved import tensor_bytes
-from midterm_cli.run.stage import Stage
+from midterm_cli.runner import document, interrupt, stage, summary
+from midterm_cli.runner.document import Run
+from midterm_cli.runner.name import run_name
+from midterm_cli.runner.provenance import matches, now, provenance, resolve_device
+from midterm_cli.runner.saved import tensor_bytes
+from midterm_cli.runner.stage import Stage
 from midterm_cli.text import differing, printable
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _require_trust(resolved: Resolved) -> None:
     """
     for key in resolved.config.runs_code:
         option = f"--{key.replace('_', '-')}"
-        if resolved.origin(key) != option:
+        if resolved.origin(key) not in (option, f"{key}="):
             named = printable(str(getattr(resolved.config, key)))
             raise UserError(
                 f"{key} (from {resolved.origin(key)}) names Python code, which would run on this "

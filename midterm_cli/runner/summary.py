@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from midterm_cli import terminal
 from midterm_cli.markdown import escaped, table
-from midterm_cli.run.document import Run
+from midterm_cli.runner.document import Run
 
 
 def text(run: Run) -> str:

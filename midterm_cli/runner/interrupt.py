@@ -18,7 +18,6 @@ from types import FrameType
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_is_ours = False  # the process: see end_at_once
 # True before a run, and after it, when its path is printed.
 _NOTHING_LOST = b"Interrupted, and nothing is lost: start the same command again\n"
 
@@ -32,16 +31,14 @@ def end_at_once() -> None:
 
     For a process that is all ours: not for a notebook's kernel.
     """
-    global _is_ours
-    _is_ours = True
+    _handle(_end_with_a_line)
 
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
-        # Past Python's buffers, whose lock the interrupted code may hold.
-        with suppress(OSError):
-            os.write(2, _NOTHING_LOST)
-        end(number)
 
-    _handle(handle)
+def _end_with_a_line(number: int, frame: FrameType | None) -> NoReturn:
+    # Past Python's buffers, whose lock the interrupted code may hold.
+    with suppress(OSError):
+        os.write(2, _NOTHING_LOST)
+    end(number)
 
 
 def end_silently() -> None:
@@ -58,14 +55,14 @@ def unwinding() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    is_ours = _is_ours
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    is_ours = _end_with_a_line in before.values()
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         if is_ours:
             end_silently()
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
     _handle(handle)
     try:
         yield

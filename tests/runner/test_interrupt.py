@@ -27,6 +27,7 @@ def handlers() -> Iterator[None]:
 def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
     number: signal.Signals, error: type[BaseException]
 ) -> None:
+    interrupt.end_at_once()
     before = signal.getsignal(number)
 
     def interrupted() -> None:
@@ -41,6 +42,19 @@ def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
 
     assert caught.type is error
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_end_a_process_of_others() -> None:
+    """Such as a notebook's kernel."""
+
+    def interrupted() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupt.unwinding():
+        interrupted()
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:

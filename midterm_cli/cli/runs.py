@@ -93,15 +93,15 @@ def compare(
     from midterm_cli.files import replace_file
     from midterm_cli.runner.document import to_json
     from midterm_cli.runs import compare as comparing
-    from midterm_cli.runs import compare_figure, compare_sweeps
+    from midterm_cli.runs.compare_figure import figure_of
     from midterm_cli.runs.rows import written
 
     if csv + md + json > 1:
         raise UserError("--csv, --md and --json each say what is printed: give one of them")
     comparison = comparing.compare(runs, by)
     terminal.say_all(f"Warning: {note}" for run in comparison.runs for note in run.notes)
-    are_trainings = bool(comparison.trainings)
-    output = output or Path("outputs/compare", "curves.png" if are_trainings else "sweeps.png")
+    stem = "curves" if comparison.trainings else "sweeps"
+    output = output or Path("outputs", "compare", f"{stem}.png")
     require_png(output)
     lines = comparison.lines()
     if sort is not None:
@@ -114,8 +114,7 @@ def compare(
         print_out(comparison.markdown(lines))
     else:
         print_out(comparison.table(lines))
-    draw = compare_figure.draw if are_trainings else compare_sweeps.draw
-    replace_file(output, to_png(draw(comparison)))
+    replace_file(output, to_png(figure_of(comparison)))
     if not (csv or md or json):
         print_path(output)
 

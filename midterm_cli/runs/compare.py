@@ -138,7 +138,11 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
     Raises:
         UserError: a run is not there, damaged, or of another experiment; no run has the key `by`.
     """
-    runs = [document.read(path) for path in expand(paths)]
+    return compare_runs([document.read(path) for path in expand(paths)], by)
+
+
+def compare_runs(runs: Sequence[Run], by: str | None = None) -> Comparison:
+    """Find out in what runs differ: see `compare`."""
     compared = [(run, _rows(run)) for run in runs]
     differing = differing_keys(runs)
     known = plain(runs[0].config)
@@ -151,6 +155,11 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
     keys = ([] if by is None else [by]) + [key for key in differing if key != by]
     sorted_runs, rows = zip(*compared, strict=True)
     return Comparison(sorted_runs, rows, by, keys)
+
+
+def is_comparable(run: Run) -> bool:
+    """Whether a run is of an experiment whose runs can be compared."""
+    return isinstance(run.results, train.Results | lr_sweep.Results)
 
 
 def _rows(run: Run) -> list[Row]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from midterm_cli.part3.curves import panels
 from midterm_cli.part3.schema import METRICS, Metric
 from midterm_cli.part3.train import schema as train
+from midterm_cli.runs import compare_sweeps
 from midterm_cli.runs.compare import Comparison
 from midterm_cli.text import printable
 
@@ -38,6 +39,11 @@ class Curve:
     gamma: float | None
     epochs: Sequence[int]
     means: Mapping[Metric, Sequence[float]]
+
+
+def figure_of(comparison: Comparison) -> Figure:
+    """The figure that shows the runs, whichever their experiment."""
+    return draw(comparison) if comparison.trainings else compare_sweeps.draw(comparison)
 
 
 def draw(comparison: Comparison) -> Figure:

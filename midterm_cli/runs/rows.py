@@ -12,12 +12,15 @@ from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Record, Results
 from midterm_cli.runner.document import Run, to_json
-from midterm_cli.text import did_you_mean, printable
+from midterm_cli.text import aligned, did_you_mean, printable
 
 Row = Mapping[str, Any]
 
 SCALARS = "results"
 """The table that every run has: its single numbers, in one row."""
+
+
+_WIDEST = 20  # characters of a cell
 
 
 def tables(results: Results) -> dict[str, list[Row]]:
@@ -111,6 +114,21 @@ def written(rows: Sequence[Row], form: Literal["csv", "json", "md"]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([columns, *cells])
     return out.getvalue()
+
+
+def text(rows: Sequence[Row]) -> str:
+    """Rows with the same keys as aligned text, without the columns that are too wide for it."""
+    cells = {key: [_short(row[key]) for row in rows] for key in rows[0] if key != "run"}
+    narrow = {key: column for key, column in cells.items() if max(map(len, column)) <= _WIDEST}
+    lines = [[printable(key) for key in narrow], *map(list, zip(*narrow.values(), strict=True))]
+    names = ["run", *(printable(row["run"]) for row in rows)]
+    return aligned(
+        [[*line, name] for line, name in zip(lines, names, strict=True)], ">" * len(narrow)
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else _cell(value) or "-"
 
 
 def _cell(value: Any) -> str:

@@ -30,7 +30,12 @@ def show(
         bool, typer.Option("--json", help="Print the metrics document, and nothing else.")
     ] = False,
 ) -> None:
-    """Print what a finished run found, as when it was made."""
+    """Print what a finished run found, as when it was made.
+
+    Examples:
+        midterm show outputs/train/default
+        midterm show outputs/train/default --json
+    """
     from midterm_cli.runner import document
 
     found = document.read(run)
@@ -75,6 +80,10 @@ def repeat(
     """Make a finished run again, from its config, and say whether its numbers are the same.
 
     The exit code is 3 where a number differs. Measured times are not compared.
+
+    Examples:
+        midterm repeat outputs/train/default
+        midterm repeat outputs/lr_sweep/default --output again
     """
     from midterm_cli.runner import document, interrupt
     from midterm_cli.runner.make import make
@@ -115,6 +124,10 @@ def diff(
     """Say in what two finished runs of one experiment differ: config, provenance, results.
 
     Commands, times of day and measured times are not compared.
+
+    Examples:
+        midterm diff outputs/train/default outputs/train/lr=0.002
+        midterm diff outputs/softt/default outputs/repeat/softt/default --json
     """
     from midterm_cli.runner import document
     from midterm_cli.runs.difference import difference

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midterm_cli.cli.help import Command
 from midterm_cli.cli.options import Assignments, ConfigFile, typed
 from midterm_cli.cli.program import (
     DONE,
@@ -240,6 +241,7 @@ def experiment_command(
         # inspect, and so typer, takes a function's signature from here; its type does not say so.
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
-        return group.command(name or experiment.replace("_", "-"))(command)
+        own_class = type("Command", (Command,), {"experiment": experiment})
+        return group.command(name or experiment.replace("_", "-"), cls=own_class)(command)
 
     return register

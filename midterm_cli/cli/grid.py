@@ -83,6 +83,10 @@ def grid(
 
     What is finished is not computed again. The table is that of midterm compare for train and
     lr-sweep, which have a figure as well.
+
+    Examples:
+        midterm grid train lr=1e-3,2e-3 batch_size=8,32
+        midterm grid lr_sweep activation=relu,tanh --set num_seeds=4
     """
     from midterm_cli.config.resolve import meant
     from midterm_cli.launch import options as launch

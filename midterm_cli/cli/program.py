@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType
 
 import midterm_cli
 from midterm_cli import terminal
+from midterm_cli.cli.help import Command
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
@@ -21,10 +25,19 @@ DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def new_app(**settings: Any) -> typer.Typer:
+class _App(typer.Typer):
+    """A group of commands, each with the help of `Command`."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **settings: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        return super().command(name, cls=cls, **settings)
+
+
+def new_app(add_completion: bool = False, **settings: Any) -> typer.Typer:
     """Make a group of commands: plain help, since rich's panels would cost the import of rich."""
-    return typer.Typer(
-        add_completion=False,
+    return _App(
+        add_completion=add_completion,
         context_settings=_SETTINGS,
         pretty_exceptions_enable=False,  # tracebacks show no locals
         rich_markup_mode=None,
@@ -32,7 +45,7 @@ def new_app(**settings: Any) -> typer.Typer:
     )
 
 
-app = new_app(help=midterm_cli.__doc__)
+app = new_app(add_completion=True, help=midterm_cli.__doc__)
 
 
 def _printed_version(wanted: bool) -> None:

@@ -88,6 +88,11 @@ def compare(
 
     The table and then the figure's path are printed. Means are over the n seeds whose value is
     finite, each with its standard deviation, sd.
+
+    Examples:
+        midterm compare outputs/train
+        midterm compare outputs/train --by lr --sort -test_accuracy
+        midterm compare outputs/lr_sweep --csv
     """
     from midterm_cli.figure import to_png
     from midterm_cli.files import replace_file
@@ -165,6 +170,11 @@ def export(
     The state_dict is for load_state_dict of the plain network, whose inputs are
     (pixels - mean) · factor, both of which are in checkpoint.pt. With --format each row of a table
     has its run and the config keys in which the runs differ.
+
+    Examples:
+        midterm export outputs/train/default --seed 0 --weights ema
+        midterm export outputs/train --format csv --output history.csv
+        midterm export outputs/lr_sweep/default --format json --table rates
     """
     if format is not None:
         if (seed, weights, gamma) != (None, None, None):
@@ -233,6 +243,10 @@ def check(
     """Check finished runs against the published and measured numbers, by intervals.
 
     The exit code is 3 where a run failed, is not as expected, or cannot be read.
+
+    Examples:
+        midterm check
+        midterm check outputs/lr_sweep/reference --json
     """
     from midterm_cli.config.presets import expected_file
     from midterm_cli.runner.document import to_json
@@ -257,7 +271,12 @@ def schema(
         typer.Argument(metavar="[EXPERIMENT]", help="Without it: of all experiments, in one."),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of metrics.json."""
+    """Print the JSON Schema of metrics.json.
+
+    Examples:
+        midterm schema
+        midterm schema train
+    """
     from midterm_cli.config.resolve import meant
     from midterm_cli.runner import document
 

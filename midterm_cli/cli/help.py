@@ -45,6 +45,8 @@ class Command(TyperCommand):
             if record is not None:
                 names, text = record
                 note = _note(config, parameter.name, text) if config else ""
+                if parameter.param_type_name == "argument":
+                    names = names.partition(" <")[0]  # typer adds the Python type
                 found[parameter.param_type_name].append((names, f"{text}{note}"))
         for kind, records in found.items():
             if records:

@@ -74,7 +74,7 @@ def test_rates_and_options_of_ones_own(folder: Path, stand_in: dict[str, str]) -
     assert rates(made)[:2] == ["0.1", "5e-4"]
     # An option wins over --set, and --lr stays the loop's own.
     assert made[0].index("--set epochs=5") < made[0].index("--set dataset=my images --lr 0.1")
-    assert "--epochs 5 --epochs 1 --lr" in made[2]
+    assert "--set epochs=5 --epochs 1 --lr" in made[2]
 
 
 def test_a_training_that_fails_does_not_stop_the_loop(

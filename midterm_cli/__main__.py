@@ -3,7 +3,7 @@
 import os
 import sys
 
-from midterm_cli.run import interrupt
+from midterm_cli.runner import interrupt
 
 
 def main() -> int:

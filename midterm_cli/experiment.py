@@ -10,7 +10,7 @@ An experiment is a folder of three modules, each with one reason to change:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self
@@ -109,6 +109,12 @@ class Record(BaseModel):
 
 class Results(Record):
     """What an experiment answers: the `results` of metrics.json."""
+
+    MEASURED: ClassVar[Set[str]] = frozenset()
+    """Keys, at any depth, that are times, or follow from times: no run gives them again."""
+
+    OBSERVATIONS: ClassVar[str | None] = None
+    """The key of the list whose records are what was observed: a row each in a table of the run."""
 
     def require_of(self, config: ExperimentConfig) -> None:
         """Refuse results that contradict the config that they are said to be of.

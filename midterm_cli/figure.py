@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -25,15 +26,22 @@ LARGEST_DRAWN = 1e150
 Its ticks and margins reach far beyond its values, and must not overflow.
 """
 
-Format = Literal["png", "pdf", "svg"]
+
+class Format(StrEnum):
+    """How a figure is written."""
+
+    PNG = "png"
+    PDF = "pdf"
+    SVG = "svg"
+
 
 SIGNATURES = {".png": b"Software\0midterm", ".pdf": b"/Creator (midterm)", ".svg": b">midterm<"}
 """The metadata by which a figure of midterm is recognised, by suffix."""
 
 _METADATA: dict[Format, dict[str, Any]] = {
-    "png": {"Software": "midterm"},
-    "pdf": {"Creator": "midterm", "Producer": None, "CreationDate": None},
-    "svg": {"Creator": "midterm", "Date": None},
+    Format.PNG: {"Software": "midterm"},
+    Format.PDF: {"Creator": "midterm", "Producer": None, "CreationDate": None},
+    Format.SVG: {"Creator": "midterm", "Date": None},
 }
 
 # Letters of an SVG are outlines: a page that holds it needs no font.
@@ -91,12 +99,12 @@ def render(figure: Figure, form: Format, dpi: int = DPI) -> bytes:
 
 def to_png(figure: Figure) -> bytes:
     """Render a figure as PNG."""
-    return render(figure, "png")
+    return render(figure, Format.PNG)
 
 
 def to_svg(figure: Figure) -> bytes:
     """Render a figure as SVG."""
-    return render(figure, "svg")
+    return render(figure, Format.SVG)
 
 
 def missing_glyphs(figure: Figure) -> list[str]:

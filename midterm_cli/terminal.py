@@ -1,8 +1,9 @@
-"""Talk on stderr: progress, tables, lines. Nothing here writes to stdout, which is for results."""
+"""Talk on stderr, progress and lines, and what a summary looks like on stdout."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, TextIO
 from midterm_cli.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
@@ -55,30 +55,33 @@ def discard(stream: TextIO) -> None:
     os.close(null)
 
 
-def show(summary: Sequence[Table | str]) -> None:
-    """Write tables and lines to stderr, as plain text: no markup in them is interpreted."""
+def rendered(summary: Sequence[Table | str]) -> str:
+    """Tables and lines as text for stdout: no markup in them is interpreted."""
+    from io import StringIO
+
+    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = _console()
-    for item in summary:
-        if isinstance(item, str):
-            with _talk():
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        file=StringIO(),
+        width=shutil.get_terminal_size().columns if on_terminal else _LOG_WIDTH,
+        force_terminal=on_terminal,
+    )
+    with console.capture() as captured:
+        for item in summary:
+            if isinstance(item, str):
                 console.print(Text(printable(item)), soft_wrap=True)
-            continue
-        table = RichTable(title=Text(printable(item.title)), title_justify="left")
-        for index, column in enumerate(item.columns):
-            table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
-        for row in item.rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        with _talk():
+                continue
+            table = RichTable(title=Text(printable(item.title)), title_justify="left")
+            for index, column in enumerate(item.columns):
+                table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
+            for row in item.rows:
+                table.add_row(*(Text(printable(cell)) for cell in row))
             console.print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+    # A title is as wide as its table.
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 class Progress(AbstractContextManager["Progress"]):
@@ -95,6 +98,7 @@ class Progress(AbstractContextManager["Progress"]):
 
     @staticmethod
     def _bar_on_terminal() -> Bar:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -103,7 +107,7 @@ class Progress(AbstractContextManager["Progress"]):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False),
-            console=_console(),
+            console=Console(file=sys.stderr),
             transient=True,
         )
 

@@ -20,7 +20,11 @@ app.add_typer(config_app, name="config")
 
 @config_app.command("list")
 def config_list() -> None:
-    """List the packaged configs, each with what it shows."""
+    """List the packaged configs, each with what it shows.
+
+    Examples:
+        midterm config list
+    """
     from midterm_cli.config.presets import headline, presets
 
     names = presets()
@@ -64,7 +68,12 @@ def config_validate(
         ),
     ] = None,
 ) -> None:
-    """Check a config without running it."""
+    """Check a config without running it.
+
+    Examples:
+        midterm config validate my.yaml --experiment train
+        midterm config validate outputs/train/default/config.yaml
+    """
     from midterm_cli.config.resolve import meant, resolve
 
     name = meant(experiment, file)
@@ -83,7 +92,12 @@ def config_copy(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Copy a packaged config, to be edited and given to --config."""
+    """Copy a packaged config, to be edited and given to --config.
+
+    Examples:
+        midterm config copy train
+        midterm config copy reference/lr_sweep my.yaml
+    """
     from midterm_cli.config.presets import copy_preset
 
     print_path(copy_preset(preset, destination, force))

@@ -42,7 +42,7 @@ def data_fetch(
     from midterm_cli import terminal
     from midterm_cli.data import datasets
     from midterm_cli.data.fetch import fetch
-    from midterm_cli.run import interrupt
+    from midterm_cli.runner import interrupt
 
     folder = datasets.data_dir(data_dir)
     try:

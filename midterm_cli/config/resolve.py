@@ -178,7 +178,8 @@ def _require_effect(
 
 
 def _is_option(origin: str) -> bool:
-    return origin.startswith("--") and origin != "--set"
+    """Whether a value was given on its own: by an option, or as an argument in Python."""
+    return origin.endswith("=") or (origin.startswith("--") and origin != "--set")
 
 
 def _merge(

@@ -12,6 +12,7 @@ from midterm_cli.figure import LARGEST_DRAWN, plain
 from midterm_cli.part3.curves import LINES, choose_scale, panels
 from midterm_cli.part3.schema import METRICS, Metric
 from midterm_cli.part3.train import schema as train
+from midterm_cli.runs import compare_sweeps
 from midterm_cli.runs.compare import Comparison
 from midterm_cli.text import printable
 
@@ -36,6 +37,11 @@ class Curve:
     gamma: float | None
     epochs: Sequence[int]
     means: Mapping[Metric, Sequence[float]]
+
+
+def figure_of(comparison: Comparison) -> Figure:
+    """The figure that shows the runs, whichever their experiment."""
+    return draw(comparison) if comparison.trainings else compare_sweeps.draw(comparison)
 
 
 @plain()

@@ -237,5 +237,5 @@ def test_results_that_cannot_be_printed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "Error: cannot write to stdout: No space left on device\n"
-        "make room where stdout goes; a finished run is printed again with --resume\n"
+        "make room where stdout goes; midterm show RUN prints a finished run again\n"
     )

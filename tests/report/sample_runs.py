@@ -16,7 +16,7 @@ from midterm_cli.config.presets import experiment_of
 from midterm_cli.config.resolve import resolve
 from midterm_cli.report import figures, html, markdown
 from midterm_cli.report.runs import command, find
-from midterm_cli.run.make import make
+from midterm_cli.runner.make import make
 
 # What makes the packaged presets small, for the tests of the report alone.
 _LEARNING = {"dataset": "synthetic", "num_seeds": 3, "device": "cpu"}

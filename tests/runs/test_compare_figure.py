@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from written_runs import write_train
 
-from midterm_cli.run.document import read
+from midterm_cli.runner.document import read
 from midterm_cli.runs import compare_figure
 from midterm_cli.runs.compare import compare
 

@@ -234,6 +234,8 @@ class Curve(Record):
 class Results(experiment.Results):
     """The derivative by every method; x and f are numbers for one x, lists for a list of x."""
 
+    OBSERVATIONS = "points"
+
     expression: str
     dtype: Literal["float64", "float32"]
     reference: Literal["symbolic", "autograd"] = Field(

@@ -155,6 +155,8 @@ class SeedOutcome(Record):
 class Results(experiment.Results):
     """What training gives: losses in nats, accuracies in [0, 1]."""
 
+    OBSERVATIONS = "history"
+
     history: list[HistoryRow] = Field(
         min_length=1, description="a row for each seed, epoch and kind of weights"
     )

@@ -150,8 +150,7 @@ def _draw_counts(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> Non
     bars = axes.barh(range(len(counts)), list(map(float, counts)), color="0.6", edgecolor="0.2")
     axes.bar_label(bars, list(map(_short, counts)), padding=2, fontsize=8)
     axes.set_yticks(range(len(counts)), names)
-    axes.invert_yaxis()
-    axes.set(xticks=[])
+    axes.set(xticks=[], ylim=(max(len(counts), 5) - 0.4, -0.6))
     axes.margins(x=0.45)
     axes.tick_params(length=0)
     for side in ("top", "right", "bottom"):

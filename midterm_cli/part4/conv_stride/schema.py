@@ -54,6 +54,9 @@ class Image(Record):
 class Results(experiment.Results):
     """The convolution under stride 1, and in `strides` under each stride that was asked for."""
 
+    OBSERVATIONS = "strides"
+    MEASURED = frozenset({"seconds", "time_factor", "times"})
+
     input_shape: ImageShape
     output_shape: ImageShape
     values: AtLeastOne

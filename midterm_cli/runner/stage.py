@@ -23,16 +23,16 @@ from typing import Any
 from midterm_cli import figure, files
 from midterm_cli.errors import UserError
 from midterm_cli.files import writing
-from midterm_cli.run import document
-from midterm_cli.run.document import is_finished
-from midterm_cli.run.saved import Saved
+from midterm_cli.runner import document
+from midterm_cli.runner.document import is_finished
+from midterm_cli.runner.saved import Saved
 from midterm_cli.terminal import say
 from midterm_cli.text import printable
 
 CONFIG_HEADER = "# The config of one run of "
 """How config.yaml begins."""
 
-_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt", "network.py")
+_RUN_FILES = ("config.yaml", "metrics.json", "summary.md", "checkpoint.pt", "network.py")
 _REMEDY = "make room or give write permission there, or choose another --output"
 _RESUME = "make room there and continue with --resume, or choose another --output"
 
@@ -65,8 +65,8 @@ def require_free(folder: Path, force: bool) -> None:
         raise UserError(f"{name} holds {what} no run of midterm wrote: choose another --output")
     if not force:
         raise UserError(
-            f"{name} already holds a finished run: add --force to replace it, --resume to keep it, "
-            "or choose another --output"
+            f"{name} already holds a finished run: add --force to replace it, or choose another "
+            "--output"
         )
     if not _is_ours(folder):
         raise UserError(

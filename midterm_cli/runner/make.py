@@ -17,16 +17,16 @@ from midterm_cli.config.resolve import Resolved
 from midterm_cli.data import datasets
 from midterm_cli.data.datasets import data_dir as find_data
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, ExperimentConfig, Output, Parent
+from midterm_cli.experiment import Context, ExperimentConfig, Parent
 from midterm_cli.launch.launcher import launcher
 from midterm_cli.launch.options import Cluster
 from midterm_cli.registry import Experiment
-from midterm_cli.run import document, interrupt, stage
-from midterm_cli.run.document import Run
-from midterm_cli.run.name import run_name
-from midterm_cli.run.provenance import matches, now, provenance, resolve_device
-from midterm_cli.run.saved import tensor_bytes
-from midterm_cli.run.stage import Stage
+from midterm_cli.runner import document, interrupt, stage, summary
+from midterm_cli.runner.document import Run
+from midterm_cli.runner.name import run_name
+from midterm_cli.runner.provenance import matches, now, provenance, resolve_device
+from midterm_cli.runner.saved import tensor_bytes
+from midterm_cli.runner.stage import Stage
 from midterm_cli.text import differing, printable
 
 if TYPE_CHECKING:
@@ -48,35 +48,40 @@ def make(
     resume: bool = False,
     cluster: Cluster | None = None,
 ) -> Run:
-    """Make a run and its folder, or return the finished one that `resume` finds.
+    """Make a run and its folder, or return the finished one that has the answer already.
 
     Args:
         resolved: what to run.
         command: as typed, for the record.
         output: the run folder, or None for outputs/<experiment>/<name>.
         data_dir: the folder that holds FashionMNIST/raw, or None to look for it.
-        quiet: no progress and no summary.
+        quiet: no progress.
         force: replace a run, finished or not; with `resume`, only one that is not what would be
             computed.
-        resume: continue an unfinished run, and return a finished one, if code and inputs are those
-            that would be used now.
+        resume: continue an unfinished run.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
-        UserError: a mistake in config, data, device or output; or there is a run, finished or not,
-            and neither `force` nor `resume`. No folder is left.
+        UserError: a mistake in config, data, device or output; there is a finished run that was
+            made with another config, code or inputs, and no `force`; or an unfinished one, and
+            neither `force` nor `resume`. No folder is left.
         KeyboardInterrupt: interrupted (Terminated for SIGTERM); what it has saved is kept.
     """
     experiment = resolved.experiment
     folder = output or Path("outputs", experiment.name, run_name(resolved))
     data_dir = find_data(data_dir)
-    if resume and document.is_finished(folder):
+    if document.is_finished(folder) and (resume or not force):
         try:
-            return _finished(folder, resolved, data_dir)
+            run = _finished(folder, resolved, data_dir)
         except UserError as error:
             if not force:
                 raise
             terminal.say(f"{str(error).splitlines()[0]}: computed again")
+        else:
+            if not (resume or quiet):
+                computed = f"computed at {run.provenance.started_at}"
+                terminal.say(f"{run.name} has the answer, {computed}: --force computes it again")
+            return run
     parent = _parent(folder, resolved, data_dir) if resume else None
     if parent and not stage.is_begun(folder):
         terminal.say(f"Goes on from the end of {printable(parent.folder)}")
@@ -138,11 +143,8 @@ def make(
                 if found.checkpoint is not None:
                     checkpoint = tensor_bytes(found.checkpoint)
                     facts["checkpoint_sha256"] = hashlib.sha256(checkpoint).hexdigest()
-                run = document.make(
-                    folder, experiment, config, found.results, failed=found.failed, provenance=facts
-                )
+                run = document.make(folder, experiment, config, found, facts)
                 staged.publish(_files(run, found.files, checkpoint))
-            _tell(run, found, quiet)
         except KeyboardInterrupt:
             terminal.say(_how_to_resume(folder, staged))
             raise
@@ -157,7 +159,7 @@ def _require_trust(resolved: Resolved) -> None:
     """
     for key in resolved.config.runs_code:
         option = f"--{key.replace('_', '-')}"
-        if resolved.origin(key) != option:
+        if resolved.origin(key) not in (option, f"{key}="):
             named = printable(str(getattr(resolved.config, key)))
             raise UserError(
                 f"{key} (from {resolved.origin(key)}) names Python code, which would run on this "
@@ -291,7 +293,7 @@ def _dataset(config: ExperimentConfig) -> str | None:
     return dataset
 
 
-def draw(path: Path, form: figure.Format = "png", dpi: int = figure.DPI) -> list[Path]:
+def draw(path: Path, form: figure.Format = figure.Format.PNG, dpi: int = figure.DPI) -> list[Path]:
     """Draw the figures of a finished run again, from its metrics alone.
 
     Args:
@@ -320,6 +322,7 @@ def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> d
     contents = {
         "config.yaml": (header + resolve.dump(run.config)).encode(),
         "metrics.json": run.json.encode(),
+        "summary.md": summary.markdown(run).encode(),
         **_figures(run.experiment, run.config, run.results),
     }
     contents |= others
@@ -332,19 +335,12 @@ def _figures(
     experiment: Experiment,
     config: ExperimentConfig,
     results: Any,
-    form: figure.Format = "png",
+    form: figure.Format = figure.Format.PNG,
     dpi: int = figure.DPI,
 ) -> Mapping[str, bytes]:
     figures = experiment.draw(config, results)
     terminal.say_all(f"Note: {note}" for note in figure.glyph_note(figures.values()))
     return {f"{stem}.{form}": figure.render(drawn, form, dpi) for stem, drawn in figures.items()}
-
-
-def _tell(run: Run, output: Output, quiet: bool) -> None:
-    for warning in output.warnings:
-        terminal.say(f"Warning: {printable(warning)}")
-    if not quiet:
-        terminal.show(run.experiment.summarize(run.results))
 
 
 def _how_to_resume(folder: Path, staged: Stage | None) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
-from midterm_cli.run import document, stage
+from midterm_cli.runner import document, stage
 
 IDENTITY = {"lr": 0.1, "device": "cpu"}
 METRICS = '{"schema_version": 1, "experiment": "train"}'
@@ -173,7 +173,7 @@ def test_a_finished_run_is_refused_without_force(tmp_path: Path) -> None:
     before = tree(tmp_path)
 
     with (
-        pytest.raises(UserError, match=r"finished run: add --force .* --resume .* --output"),
+        pytest.raises(UserError, match=r"finished run: add --force .* --output"),
         staged(tmp_path / "run"),
     ):
         pass

@@ -29,6 +29,7 @@ def test_equal_figures_are_equal_files(form: figure.Format) -> None:
 
     assert draw() == draw()
     assert b"atplotlib v" not in draw()
+    assert b"Date" not in draw()
 
 
 @pytest.mark.parametrize("form", figure.Format)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from answer import Answer
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from packaged import config, run
 from torch import nn
 
@@ -346,6 +348,21 @@ def test_what_sees_the_whole_image_says_so() -> None:
         x for x in summarize(run("conv_stack", "text/conv_stack").results) if isinstance(x, Table)
     )
     assert [row[5] for row in cone.rows] == ["3", "7", "15", ""]  # of 13 words, one has 12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 4), st.integers(1, 3))
+def test_what_is_said_to_be_whole_is_what_every_output_sees(
+    size: int, kernel: int, padding: int, stride: int
+) -> None:
+    assume(kernel <= size + 2 * padding)
+    assume(padding < kernel)
+    layer = CONV | {"kernel_size": kernel, "padding": padding, "stride": stride}
+    results = run("conv_stack", layers=[layer], size=size).results
+    table = next(x for x in summarize(results) if isinstance(x, Table))
+    starts = range(-padding, size + padding - kernel + 1, stride)
+    sees_all = all(start <= 0 and start + kernel >= size for start in starts)
+    assert (table.rows[0][5] == "the whole image") == sees_all
 
 
 def test_stride_one_is_told_where_a_stride_is_not_one() -> None:

@@ -61,10 +61,13 @@ def summarize(results: Results) -> Sequence[Table | str]:
 
 
 def _field(row: LayerRow, sizes: Sequence[int]) -> str:
-    """The receptive field, or that every output sees all there is."""
+    """The receptive field, or that every output sees all there is.
+
+    Where the first one does, all do: padding is the same on both sides.
+    """
     ends = [start + field for start, field in zip(row.start, row.receptive_field, strict=True)]
     reaches = all(end >= size for end, size in zip(ends, sizes, strict=True))
-    if row.jump is None and max(row.start) <= 0 and reaches:
+    if max(row.start) <= 0 and reaches:
         return "the whole image" if len(sizes) == 2 else "the whole sequence"
     return _times(row.receptive_field)
 

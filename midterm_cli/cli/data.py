@@ -109,6 +109,10 @@ def data_convert(
 
     A run on either says the same data_sha256. Where the dataset is from, and how it was split, is
     in source.txt or in the array source.
+
+    Examples:
+        midterm data convert mnist.npz my/mnist
+        midterm data convert digits.csv digits.npz --test-share 0.2 --seed 1
     """
     from midterm_cli import terminal
     from midterm_cli.data import convert, datasets, idx

@@ -71,8 +71,9 @@ DataDir = Annotated[
         "--data-dir",
         envvar="MIDTERM_DATA_DIR",
         metavar="DIR",
-        help="Folder that holds FashionMNIST/raw. Without it: ./data if it has FashionMNIST, "
-        "else data/ of the checkout that midterm runs from, else midterm/ in the user's cache.",
+        help="Folder that holds FashionMNIST/raw, MNIST/raw and so on. Without it: ./data if it "
+        "has FashionMNIST, else data/ of the checkout that midterm runs from, else midterm/ in the "
+        "user's cache.",
     ),
 ]
 Network = Annotated[

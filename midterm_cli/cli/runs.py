@@ -29,7 +29,7 @@ def draw(
     form: Annotated[Format, typer.Option("--format", help="Of the files.")] = Format.PNG,
     dpi: Annotated[
         int | None,
-        typer.Option("--dpi", min=10, max=2400, help=f"Of a png. Without it: {DPI}."),
+        typer.Option("--dpi", min=10, max=2400, metavar="N", help=f"Of a png. Without it: {DPI}."),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Do not print the paths of the figures.")

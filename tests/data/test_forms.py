@@ -106,6 +106,20 @@ def test_csv_holds_what_the_folder_holds(
     assert same(load(path), load(write(tmp_path / "idx", arrays)))
 
 
+def test_an_npz_has_its_test_set_beside(tmp_path: Path) -> None:
+    arrays = examples()
+    for part, names in (
+        ("letters_train", (TRAIN_IMAGES, TRAIN_LABELS)),
+        ("letters_test", (TEST_IMAGES, TEST_LABELS)),
+    ):
+        images, labels = (arrays[name] for name in names)
+        (tmp_path / f"{part}.npz").write_bytes(npz({"images": images, "labels": labels}))
+    expected = load(write(tmp_path / "idx", arrays))
+    assert same(load(tmp_path / "letters_train.npz"), expected)
+    (tmp_path / "letters_train.npz").rename(tmp_path / "letters.npz")
+    assert same(load(tmp_path / "letters.npz"), expected)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_names_with_a_dot(tmp_path: Path, compressed: bool) -> None:
     expected = load(write(tmp_path / "idx", examples()))

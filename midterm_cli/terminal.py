@@ -124,10 +124,12 @@ class Progress(AbstractContextManager["Progress"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away, whatever happened."""
+        """Take the bar away, whatever happened; say how it ended in a log."""
         if self._bar:
             with _talk():
                 self._bar.stop()
+        if self._lines and kind is None:
+            self._lines.finish()
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Report that `done` of `total` units of work are done."""
@@ -140,7 +142,10 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 class _Lines:
-    """Plain lines for logs: a line a tenth of the work, or one each half minute, and the last."""
+    """Plain lines for logs: a line a tenth of the work, or one each half minute, and the last.
+
+    The last one is said in the end: work that is all done may still be evaluated.
+    """
 
     MIN_SECONDS = 2.0
     MAX_SECONDS = 30.0
@@ -148,10 +153,17 @@ class _Lines:
     def __init__(self) -> None:
         self._last_done = 0
         self._last_time = time.monotonic()
+        self._end: str | None = None
 
     def report(self, done: int, total: int, text: str) -> None:
         waited = time.monotonic() - self._last_time
         tenth = 10 * (done - self._last_done) >= total and waited >= self.MIN_SECONDS
-        if tenth or waited >= self.MAX_SECONDS or done == total:
+        if done == total:
+            self._end = f"{done}/{total} {text}"
+        elif tenth or waited >= self.MAX_SECONDS:
             say(f"{done}/{total} {text}")
             self._last_done, self._last_time = done, time.monotonic()
+
+    def finish(self) -> None:
+        if self._end is not None:
+            say(self._end)

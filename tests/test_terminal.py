@@ -69,6 +69,16 @@ def test_a_log_gets_a_line_now_and_then_and_the_last(
     assert err.splitlines() == [f"{count} loss 1.0" for count in expected]
 
 
+def test_the_last_line_is_said_once_with_what_was_reported_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress(quiet=False) as progress:
+        for text in ("loss 3", "loss 2", "loss 1"):
+            progress(4, 4, text)
+
+    assert capsys.readouterr().err == "4/4 loss 1\n"
+
+
 def test_quiet_says_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     work(clock, 100, 10, quiet=True)
 

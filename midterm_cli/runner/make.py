@@ -228,7 +228,10 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
             if matches(resolved.config.device, earlier.device) and asked.continues(earlier):
                 run = document.read(beside.parent)
                 changed = _changes(run, replace(resolved, config=run.config), data)
-                found += [run] if run.experiment == resolved.experiment and not changed else []
+                if changed:
+                    terminal.say(f"Does not go on from {run.name}, made with {changed}")
+                else:
+                    found.append(run)
     longest = found[0] if found else None
     for run in found:
         if longest is not None and run.config.continues(longest.config):

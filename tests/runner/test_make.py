@@ -207,6 +207,30 @@ def test_a_finished_run_of_other_code_or_inputs_is_no_answer(
     assert computed == 2 * [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("change", [None, other_code])
+def test_it_is_said_whether_a_run_goes_on_from_the_one_beside_it(
+    change: Callable[[pytest.MonkeyPatch], None] | None,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Config, "continues", lambda config, earlier: earlier.epochs < config.epochs)
+    train("epochs=2")
+    capsys.readouterr()
+    if change:
+        change(monkeypatch)
+
+    train("epochs=3", resume=True)
+
+    first, *rest = capsys.readouterr().err.splitlines()
+    name = "outputs/train/epochs=2"
+    if change:
+        assert first == f"Does not go on from {name}, made with other code"
+    else:
+        assert first == f"Goes on from the end of {name}"
+    assert rest == []
+
+
 @pytest.mark.parametrize("key", ["code_sha256", "inputs_sha256", "data_sha256"])
 @pytest.mark.usefixtures("with_input")
 def test_what_a_finished_run_did_not_record_counts_as_unchanged(

@@ -155,7 +155,7 @@ def _with_products(tokens: Sequence[_Token], functions: Collection[str]) -> list
     closing: list[str] = []
     for token in tokens:
         if token.kind == "space":
-            out.append(token.text)
+            out.append(" ")
             continue
         text = token.text
         _require_argument(last, token, functions)

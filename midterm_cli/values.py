@@ -75,6 +75,12 @@ def numbers(value: object) -> object:
     return number(value)
 
 
+def as_list(value: object) -> object:
+    """Read as `numbers`, one number as a list of one."""
+    found = numbers(value)
+    return [found] if isinstance(found, int | float) else found
+
+
 def rows(value: object) -> object:
     """Read 2 1; 1 -1 as a list of rows: ; between rows, commas or spaces between numbers."""
     if isinstance(value, list):

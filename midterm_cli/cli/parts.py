@@ -83,6 +83,7 @@ def autodiff(
 @experiment_command("softt", softt_app, "plot")
 def softt_plot(
     threshold: Threshold = None,
+    y: Annotated[list[float] | None, typed("NUMBER", "Where to print values. Repeatable.")] = None,
     range: Range = None,
     second_derivative: Annotated[
         bool | None,

@@ -77,8 +77,8 @@ def problem(
         typer.Option(
             "--address",
             metavar="URL",
-            help="The Dask scheduler, such as tcp://10.0.0.1:8786. Without it: --scheduler-file, or "
-            "DASK_SCHEDULER_ADDRESS.",
+            help="The Dask scheduler, such as tcp://10.0.0.1:8786. Without it: --scheduler-file, "
+            "or DASK_SCHEDULER_ADDRESS.",
         ),
     ] = None,
     scheduler_file: Annotated[

@@ -168,7 +168,7 @@ def _with_products(tokens: Sequence[_Token], functions: Collection[str]) -> list
             power = "".join(out[start:]).strip()
             raise UserError(f"{shown(f'^{power}{text}')} has two readings: put one in brackets")
         if token.kind == "power":
-            before, after = before if after == "**" else after, "**"
+            before, after = after, "**"
             start, text = len(out) + 1, "**"
         elif token.kind == "raised":
             text = "**" + text.translate(_RAISED)

@@ -42,7 +42,9 @@ def parsed(*words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", ONE_VALUE, ids=" ".join)
-def test_no_option_of_one_value_is_given_twice(words: tuple[str, ...], midterm: Midterm) -> None:
+def test_no_option_of_one_value_is_given_twice(
+    words: tuple[str, ...], folder: Path, midterm: Midterm
+) -> None:
     *command, option = words
     assert isinstance(COMMANDS[tuple(command)], Command)
     pair = ["1", "2"] if option == "--range" else ["1"]
@@ -76,7 +78,9 @@ def test_there_are_options_of_one_value_in_every_part() -> None:
         ("softt --lr 2", "No such option: --lr"),
     ],
 )
-def test_what_would_be_dropped_is_told(arguments: str, told: str, midterm: Midterm) -> None:
+def test_what_would_be_dropped_is_told(
+    arguments: str, told: str, folder: Path, midterm: Midterm
+) -> None:
     answer = midterm(*arguments.split())
     assert (answer.code, answer.out) == (2, "")
     assert told in answer.err

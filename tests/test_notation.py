@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -186,7 +186,11 @@ def test_the_typed_form_is_the_python_form(data: st.DataObject) -> None:
 @given(EXPRESSIONS)
 def test_the_latex_that_is_printed_is_read_back(expr: Expr) -> None:
     """As the same function: exp(u) is printed as a power of e."""
-    read = parse(to_latex(expr), ["x"])
+    try:
+        read = parse(to_latex(expr), ["x"])
+    except UserError as error:  # exp(u) of a large constant
+        assume(not str(error).startswith("an exponent comes to"))
+        raise
     for x in (0.3, 1.7):
         try:
             expected = evaluate(expr, {"x": x}, MATH)

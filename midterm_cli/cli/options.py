@@ -148,5 +148,30 @@ def fail_when(what: str) -> Any:
     return typer.Option("--fail-on-failure", help=f"Exit {FAILED} when {what}, after recording.")
 
 
+LauncherName = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher", metavar="NAME", help="Where to compute: local or dask. No result changes."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The Dask scheduler, such as tcp://10.0.0.1:8786. Without it: --scheduler-file, or "
+        "DASK_SCHEDULER_ADDRESS.",
+    ),
+]
+SchedulerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scheduler-file", metavar="FILE", help="The file in which a Dask scheduler says where."
+    ),
+]
+Retries = Annotated[
+    int | None,
+    typed("N", "How often Dask computes a group again that failed.", "--retries"),
+]
 FailOnFailure = Annotated[bool, fail_when("training fails")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from midterm_cli.cli.options import DataDir, Dataset, typed
+from midterm_cli.cli.options import (
+    Address,
+    DataDir,
+    Dataset,
+    LauncherName,
+    Retries,
+    SchedulerFile,
+    typed,
+)
 
 Declaration = Callable[..., Mapping[str, Any] | None]
 
@@ -66,33 +73,10 @@ def problem(
         ),
     ] = None,
     data_dir: DataDir = None,
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            "--launcher", metavar="NAME", help="Where to compute: local or dask. No result changes."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            metavar="URL",
-            help="The Dask scheduler, such as tcp://10.0.0.1:8786. Without it: --scheduler-file, "
-            "or DASK_SCHEDULER_ADDRESS.",
-        ),
-    ] = None,
-    scheduler_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--scheduler-file",
-            metavar="FILE",
-            help="The file in which a Dask scheduler says where.",
-        ),
-    ] = None,
-    retries: Annotated[
-        int | None,
-        typed("N", "How often Dask computes a group again that failed.", "--retries"),
-    ] = None,
+    launcher: LauncherName = None,
+    address: Address = None,
+    scheduler_file: SchedulerFile = None,
+    retries: Retries = None,
 ) -> None:
     """Options of every experiment that trains networks: what is trained, and where."""
 

@@ -11,7 +11,7 @@ import typer
 from answer import Answer
 
 from midterm_cli import cli
-from midterm_cli.cli.command import Command
+from midterm_cli.cli.command import StrictCommand
 from midterm_cli.registry import EXPERIMENTS
 
 Midterm = Callable[..., Answer]
@@ -46,7 +46,7 @@ def test_no_option_of_one_value_is_given_twice(
     words: tuple[str, ...], folder: Path, midterm: Midterm
 ) -> None:
     *command, option = words
-    assert isinstance(COMMANDS[tuple(command)], Command)
+    assert isinstance(COMMANDS[tuple(command)], StrictCommand)
     pair = ["1", "2"] if option == "--range" else ["1"]
     answer = midterm(*command, option, *pair, option, *pair)
     assert (answer.code, answer.out) == (2, "")

@@ -40,23 +40,33 @@ def config_show(
         str | None,
         typer.Argument(
             metavar="[EXPERIMENT]",
-            help="Or a packaged preset. Without it: the one --config is named after.",
+            help="Or a packaged preset, a YAML file or a run. Without it: what --config says.",
         ),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the config as JSON, and nothing else.")
+    ] = False,
 ) -> None:
-    """Show the resolved config as YAML, with where each value comes from."""
-    from midterm_cli.config.presets import presets
-    from midterm_cli.config.resolve import annotated, meant, resolve
-    from midterm_cli.registry import EXPERIMENTS
+    """Show the resolved config as YAML: where each value comes from, and what its key is.
 
-    if not config and experiment in set(presets()) - set(EXPERIMENTS):
-        experiment, config = None, [str(experiment)]
-    first = config[0] if config else None
-    resolved = resolve(meant(experiment, first), config, assignments or ())
+    Examples:
+        midterm config show train --set lr=2e-3
+        midterm config show outputs/train/default
+        midterm config show reference/train --json
+    """
+    from midterm_cli.config.presets import presets
+    from midterm_cli.config.resolve import annotated, meant, plain, resolve
+    from midterm_cli.registry import EXPERIMENTS
+    from midterm_cli.runner.document import to_json
+
+    is_name = experiment is None or experiment.replace("-", "_") in EXPERIMENTS
+    if experiment and not is_name and (experiment in presets() or Path(experiment).exists()):
+        experiment, config = None, [experiment, *(config or ())]
+    resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
-    print_out(annotated(resolved))
+    print_out(to_json(plain(resolved.config)) if json else annotated(resolved))
 
 
 @config_app.command("validate")
@@ -64,9 +74,7 @@ def config_validate(
     file: Annotated[str, typer.Argument(metavar="FILE", help="YAML file, or a packaged preset.")],
     experiment: Annotated[
         str | None,
-        typer.Option(
-            "--experiment", metavar="NAME", help="Without it: the one FILE is named after."
-        ),
+        typer.Option("--experiment", metavar="NAME", help="Without it: the one that FILE says."),
     ] = None,
 ) -> None:
     """Check a config without running it.

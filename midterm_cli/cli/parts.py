@@ -75,7 +75,13 @@ def autodiff(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
-    """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
+    """Differentiate a function by methods that check each other, and judge a formula (Part 1).
+
+    Examples:
+        midterm autodiff --x pi/2
+        midterm autodiff --expression "sin(x^2)" --formula "2*x*cos(x^2)"
+        midterm autodiff --formulas answers.txt --format csv
+    """
     # One x is a number in the config and in the results, as in the packaged default.
     return {"x": x[0]} if x is not None and len(x) == 1 else None
 
@@ -94,7 +100,12 @@ def softt_plot(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a derivative is wrong")] = False,
 ) -> None:
-    """Draw the soft-threshold and its derivative, by autograd and in closed form (Part 2 A, B)."""
+    """Draw the soft-threshold and its derivative, by autograd and in closed form (Part 2 A, B).
+
+    Examples:
+        midterm softt plot --y 1.20 --threshold 3.14
+        midterm softt plot --threshold 2 --range -6,6 --second-derivative
+    """
 
 
 @experiment_command("module", module_app, "grad")
@@ -106,7 +117,12 @@ def module_grad(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a gradient is wrong")] = False,
 ) -> Mapping[str, Any] | None:
-    """Compute the gradients of ‖x - g_T(x; M)‖² checked in three other ways (Part 2 C to E)."""
+    """Compute the gradients of ‖x - g_T(x; M)‖² checked in three other ways (Part 2 C to E).
+
+    Examples:
+        midterm module grad --matrix "2 1; 1 -1" --x 3,4 --threshold 1
+        midterm module grad --dimension 8 --seed 3
+    """
     given = matrix is not None or x is not None
     return {"dimension": None} if given and dimension is None else None
 
@@ -136,7 +152,12 @@ def train(
     ] = None,
     fail_on_failure: FailOnFailure = False,
 ) -> None:
-    """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C)."""
+    """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C).
+
+    Examples:
+        midterm train --lr 2e-3 --ema-gamma 1e-3 --ema-gamma 1e-2 --seeds 4
+        midterm train --optimizer adam --normalize unit --hidden-sizes 64,32
+    """
 
 
 @experiment_command("lr_sweep")
@@ -168,7 +189,12 @@ def lr_sweep(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("no failing learning rate is bracketed")] = False,
 ) -> None:
-    """Find the learning rate at which training fails, over seeds (Part 3 B)."""
+    """Find the learning rate at which training fails, over seeds (Part 3 B).
+
+    Examples:
+        midterm lr-sweep --seeds 20
+        midterm lr-sweep --rates 1e-3:1e-1:12 --activation tanh
+    """
     searched = (start_lr, tolerance, max_rates)
     if rates is not None and any(value is not None for value in searched):
         raise UserError(
@@ -190,7 +216,12 @@ def lr_range(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("no seed has a suggestion")] = False,
 ) -> None:
-    """Suggest learning rates by Smith's range test, over seeds (beyond the exercise)."""
+    """Suggest learning rates by Smith's range test, over seeds (beyond the exercise).
+
+    Examples:
+        midterm lr-range-test --updates 500
+        midterm lr-range-test --sweep outputs/lr_sweep/default
+    """
 
 
 # Part 4. A size is one number, or two: 20x30, [20, 30].
@@ -220,7 +251,12 @@ def conv_shape(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Compute the output of a convolution, its parameters, MACs and FLOPs (1a)."""
+    """Compute the output of a convolution, its parameters, MACs and FLOPs (1a).
+
+    Examples:
+        midterm conv shape --size 20,30 --kernel 3 --padding 2 --stride 4
+        midterm conv shape --groups 2 --in-channels 4 --out-channels 8
+    """
 
 
 @experiment_command("conv_stride", conv_app, "stride")
@@ -240,7 +276,12 @@ def conv_stride(
     data_dir: DataDir = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Count and time a convolution under several strides, and show what they keep (2c)."""
+    """Count and time a convolution under several strides, and show what they keep (2c).
+
+    Examples:
+        midterm conv stride --stride 2 --stride 2x1
+        midterm conv stride --dataset synthetic --image 3
+    """
 
 
 @experiment_command("conv_stack", conv_app, "stack")
@@ -265,7 +306,12 @@ def conv_stack(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> Mapping[str, Any] | None:
-    """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b)."""
+    """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b).
+
+    Examples:
+        midterm conv stack --config text/conv_stack
+        midterm conv stack --network examples/network.py:SmallResNet
+    """
     if sentence is not None and size is None:
         return {"size": None}
     return {"sentence": None} if size is not None and sentence is None else None
@@ -283,7 +329,12 @@ def pool_cost(
     ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Compute the output of a pooling and the operations that it takes (2d)."""
+    """Compute the output of a pooling and the operations that it takes (2d).
+
+    Examples:
+        midterm pool cost --kernel 3x2 --padding 3x2
+        midterm pool cost --kind average --stride 2
+    """
 
 
 @experiment_command("pool_min", pool_app, "min")
@@ -299,5 +350,10 @@ def pool_min(
     ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
     fail_on_failure: Annotated[bool, fail_when("a value or a gradient differs")] = False,
 ) -> Mapping[str, Any] | None:
-    """Take a minimum by -maxpool(-x), checked against a direct minimum (1c)."""
+    """Take a minimum by -maxpool(-x), checked against a direct minimum (1c).
+
+    Examples:
+        midterm pool min --input "[[3, 1], [2, 4]]" --kernel 2 --padding 0
+        midterm pool min --size 6 --kernel 3
+    """
     return {"size": None} if input is not None and size is None else None

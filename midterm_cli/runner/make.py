@@ -223,6 +223,7 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
             values = yaml.load_file(beside)
             if len(set(yaml.dump(values).splitlines()) - ours) > _CAN_DIFFER:
                 continue
+            values.pop(resolve.EXPERIMENT, None)
             earlier = type(resolved.config).model_validate(values, strict=True)
             asked = resolved.config.model_copy(update={"device": earlier.device})
             if matches(resolved.config.device, earlier.device) and asked.continues(earlier):
@@ -322,6 +323,7 @@ def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> d
     """The files of a run folder, by name."""
     name = run.experiment.name
     header = f"{stage.CONFIG_HEADER}{name}: given to --config, it repeats the run.\n"
+    header += f"{resolve.EXPERIMENT}: {name}\n"
     contents = {
         "config.yaml": (header + resolve.dump(run.config)).encode(),
         "metrics.json": run.json.encode(),

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from midterm_cli.values import number, numbers
 
 if TYPE_CHECKING:
     import torch
@@ -31,11 +33,14 @@ def _require_order(ends: list[float]) -> list[float]:
     return ends
 
 
-Coordinate = Annotated[float, Field(ge=-1e100, le=1e100)]
+Coordinate = Annotated[float, BeforeValidator(number), Field(ge=-1e100, le=1e100)]
 """Where a function may be asked for: its figure needs room up to the largest float."""
 
 Range = Annotated[
-    list[Coordinate], Field(min_length=2, max_length=2), AfterValidator(_require_order)
+    list[Coordinate],
+    BeforeValidator(numbers),
+    Field(min_length=2, max_length=2),
+    AfterValidator(_require_order),
 ]
 """[low, high], the axis of a figure."""
 

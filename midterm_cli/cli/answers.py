@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
-from midterm_cli.cli.options import DataDir
+from midterm_cli.cli.options import DataDir, folder
 from midterm_cli.cli.program import (
     DONE,
     FAILED,
@@ -53,6 +53,7 @@ def repeat(
             "--output",
             "-o",
             metavar="DIR",
+            parser=folder,
             help="The new run folder. Without it: outputs/repeat/EXPERIMENT/NAME.",
         ),
     ] = None,

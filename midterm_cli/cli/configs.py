@@ -51,9 +51,10 @@ def config_show(
     from midterm_cli.config.resolve import annotated, meant, resolve
     from midterm_cli.registry import EXPERIMENTS
 
-    if config is None and experiment in set(presets()) - set(EXPERIMENTS):
-        experiment, config = None, experiment
-    resolved = resolve(meant(experiment, config), config, assignments or ())
+    if not config and experiment in set(presets()) - set(EXPERIMENTS):
+        experiment, config = None, [str(experiment)]
+    first = config[0] if config else None
+    resolved = resolve(meant(experiment, first), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
     print_out(annotated(resolved))
 

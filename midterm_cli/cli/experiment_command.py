@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from midterm_cli.cli.help import Command
-from midterm_cli.cli.options import Assignments, ConfigFile, typed
+from midterm_cli.cli.options import Assignments, ConfigFile, folder, typed
 from midterm_cli.cli.program import (
     DONE,
     FAILED,
@@ -63,6 +63,7 @@ def _run_experiment(
             "--output",
             "-o",
             metavar="DIR",
+            parser=folder,
             help="The run folder. Without it: outputs/EXPERIMENT/NAME, NAME from what differs "
             "from the defaults.",
         ),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
-from typer.core import TyperCommand
-
+from midterm_cli.cli.command import StrictCommand
 from midterm_cli.text import shown
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 _EXAMPLES = "\n\nExamples:\n"
 
 
-class Command(TyperCommand):
+class Command(StrictCommand):
     """A command whose docstring may end in examples, one a line.
 
     Attributes:

@@ -9,39 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
+from midterm_cli.cli.command import OnlyCommand
 from midterm_cli.cli.experiment_command import Rows, experiment_command
 from midterm_cli.cli.options import (
-    Activation,
-    Address,
-    BatchSize,
     DataDir,
     Dataset,
     Dtype,
     FailOnFailure,
-    Gradients,
-    HiddenSizes,
-    LauncherName,
-    Momentum,
-    Nesterov,
-    Network,
-    Normalize,
-    Optimizer,
     Range,
-    Retries,
-    Schedule,
-    SchedulerFile,
     Threshold,
-    Warmup,
-    WeightDecay,
     array,
     fail_when,
+    text,
     typed,
 )
 from midterm_cli.cli.program import app, new_app
+from midterm_cli.cli.training import problem, schedule, with_options
 from midterm_cli.errors import UserError
 
-softt_app = new_app(help="Soft-thresholding (Part 2 A, B).")
-module_app = new_app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
+softt_app = new_app(help="Soft-thresholding (Part 2 A, B); alone: plot.", cls=OnlyCommand)
+module_app = new_app(help="The module M⁻¹ f_T(M x) (Part 2 C to E); alone: grad.", cls=OnlyCommand)
 app.add_typer(softt_app, name="softt")
 app.add_typer(module_app, name="module")
 conv_app = new_app(help="Convolutions: shape, cost and receptive field (Part 4 1a, 1b, 2c).")
@@ -68,10 +55,7 @@ def autodiff(
     x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
     formula: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="A derivative to be judged over the range, in x and the names of the expression.",
-        ),
+        text("A derivative to be judged over the range, in x and the names of the expression."),
     ] = None,
     formulas: Annotated[
         str | None,
@@ -85,10 +69,7 @@ def autodiff(
     ] = None,
     expression: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT",
-            help='Another function, such as "sin(x**2)" or "u = x**2; f = sin(u)".',
-        ),
+        text('Another function, such as "sin(x**2)" or "u = x^2; f = sin(u)".'),
     ] = None,
     range: Range = None,
     dtype: Dtype = None,
@@ -102,6 +83,7 @@ def autodiff(
 @experiment_command("softt", softt_app, "plot")
 def softt_plot(
     threshold: Threshold = None,
+    y: Annotated[list[float] | None, typed("NUMBER", "Where to print values. Repeatable.")] = None,
     range: Range = None,
     second_derivative: Annotated[
         bool | None,
@@ -130,6 +112,7 @@ def module_grad(
 
 
 @experiment_command("train")
+@with_options(problem, schedule)
 def train(
     lr: Annotated[float | None, typed("NUMBER", "Learning rate.")] = None,
     lr_from: Annotated[
@@ -138,25 +121,10 @@ def train(
             "--lr-from", metavar="RUN", help="Take the learning rate that this sweep recommends."
         ),
     ] = None,
-    epochs: Annotated[int | None, typed("N", "Epochs of training.")] = None,
-    batch_size: BatchSize = None,
     ema_gamma: Annotated[
         list[float] | None,
         typed("NUMBER", "Weight of the new value in averaged SGD, in (0, 1]. Repeatable."),
     ] = None,
-    num_seeds: Annotated[
-        int | None, typed("N", "Number of seeds, trained side by side.", "--seeds")
-    ] = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    schedule: Schedule = None,
-    warmup: Warmup = None,
     log_every: Annotated[
         int | None, typed("N", "Record loss and gradient every N updates.", "--log-every")
     ] = None,
@@ -166,19 +134,13 @@ def train(
             "--init-from", metavar="RUN", help="Start from the raw weights of a run of train."
         ),
     ] = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: FailOnFailure = False,
 ) -> None:
     """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C)."""
 
 
 @experiment_command("lr_sweep")
+@with_options(problem, schedule)
 def lr_sweep(
     start_lr: Annotated[
         float | None, typed("NUMBER", "Where the doubling (or the halving) begins.")
@@ -197,9 +159,6 @@ def lr_sweep(
             help="Learning rates to try instead of a search: N from LO to HI, or A,B,C.",
         ),
     ] = None,
-    num_seeds: Annotated[int | None, typed("N", "Runs at each learning rate.", "--seeds")] = None,
-    epochs: Annotated[int | None, typed("N", "Epochs of a run.")] = None,
-    batch_size: BatchSize = None,
     sharpness: Annotated[
         bool | None,
         typer.Option(
@@ -207,23 +166,6 @@ def lr_sweep(
             help="Draw 2/λ as well: λ is the largest Hessian eigenvalue along a stable run.",
         ),
     ] = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    schedule: Schedule = None,
-    warmup: Warmup = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no failing learning rate is bracketed")] = False,
 ) -> None:
     """Find the learning rate at which training fails, over seeds (Part 3 B)."""
@@ -235,6 +177,7 @@ def lr_sweep(
 
 
 @experiment_command("lr_range", name="lr-range-test")
+@with_options(problem)
 def lr_range(
     start_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the first update.")] = None,
     end_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the last update.")] = None,
@@ -245,25 +188,6 @@ def lr_range(
         Path | None,
         typer.Option(metavar="RUN", help="Compare with where training fails in this sweep."),
     ] = None,
-    num_seeds: Annotated[
-        int | None, typed("N", "Number of seeds, tested side by side.", "--seeds")
-    ] = None,
-    batch_size: BatchSize = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no seed has a suggestion")] = False,
 ) -> None:
     """Suggest learning rates by Smith's range test, over seeds (beyond the exercise)."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
+from midterm_cli.cli.options import folder
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
 from midterm_cli.figure import DPI, Format
@@ -311,6 +312,7 @@ def report(
         typer.Option(
             "--output",
             metavar="DIR",
+            parser=folder,
             help="Folder for index.html and report.md, which are replaced. Without it: report/ in "
             "the folder of runs.",
         ),

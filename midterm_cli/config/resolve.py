@@ -55,15 +55,15 @@ class Resolved:
 
 def resolve(
     experiment: str,
-    file: str | None = None,
+    files: str | Sequence[str] | None = None,
     assignments: Sequence[str] = (),
     options: Sequence[Layer] = (),
 ) -> Resolved:
-    """Put the layers of a config together: packaged default < file < --set < options.
+    """Put the layers of a config together: packaged default < files < --set < options.
 
     Args:
         experiment: a name in the table of experiments.
-        file: path of a YAML file, or the name of a packaged preset.
+        files: path of a YAML file, or the name of a packaged preset; or several, a later one wins.
         assignments: KEY=VALUE, the key dotted for nested keys, the value in YAML.
         options: one layer for each option of the command line.
 
@@ -73,11 +73,14 @@ def resolve(
     row = EXPERIMENTS[experiment]
     preset, notes = experiment, list[str]()
     layers = [_packaged(experiment)]
-    if file is not None:
-        path, preset = _find_file(file, row)
-        values, notes = _without_gone(row, yaml.load_file(path), printable(file))
+    base = [*layers]
+    for file in [files] if isinstance(files, str) else files or ():
+        path, found = _find_file(file, row)
+        values, of_file = _without_gone(row, yaml.load_file(path), printable(file))
         layers.append(Layer(printable(file), values))
-    base = layers[: 1 + (preset != experiment)]
+        notes += of_file
+        if found != experiment:
+            preset, base = found, [base[0], layers[-1]]
     layers += [*map(_assignment, assignments), *options]
     config, origins = _validated(row, layers)
     return Resolved(row, config, preset, _validated(row, base)[0], origins, notes)

@@ -43,7 +43,10 @@ def axes(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 
 def points(
-    experiment: str, axes: Mapping[str, Sequence[str]], file: str | None, assignments: Sequence[str]
+    experiment: str,
+    axes: Mapping[str, Sequence[str]],
+    files: str | Sequence[str] | None,
+    assignments: Sequence[str],
 ) -> list[Resolved]:
     """The configs of a grid, the last key changing fastest; each is valid.
 
@@ -54,7 +57,7 @@ def points(
     by_name: dict[str, str] = {}
     for values in itertools.product(*axes.values()):
         own = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
-        resolved = resolve(experiment, file, [*assignments, *own])
+        resolved = resolve(experiment, files, [*assignments, *own])
         name, text = run_name(resolved), ", ".join(own)
         if name in by_name:
             raise UserError(

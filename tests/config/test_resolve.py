@@ -22,7 +22,9 @@ def write(folder: Path, text: str, name: str = "my.yaml") -> str:
 
 
 def mistakes(
-    file: str | None = None, assignments: list[str] | None = None, options: tuple[Layer, ...] = ()
+    file: str | list[str] | None = None,
+    assignments: list[str] | None = None,
+    options: tuple[Layer, ...] = (),
 ) -> list[str]:
     with pytest.raises(UserError) as caught:
         resolve("train", file, assignments or (), options)
@@ -45,6 +47,24 @@ def test_each_layer_wins_over_the_one_before(folder: Path) -> None:
         "--batch-size",
         "default",
     ]
+
+
+def test_files_are_merged_in_order_and_the_preset_among_them_is_the_base(folder: Path) -> None:
+    mine = write(folder, "lr: 1e-1\nactivation: relu\n")
+    other = write(folder, "lr: 2e-1\nepochs: 7\n", "other.yaml")
+
+    found = resolve("train", ["reference/train", mine, other])
+
+    values = plain(found.config)
+    assert (values["lr"], values["epochs"], values["activation"]) == (0.2, 7, "relu")
+    assert [found.origin(key) for key in ("lr", "activation")] == ["other.yaml", "my.yaml"]
+    assert found.preset == "reference/train"
+    assert found.base == resolve("train", "reference/train").config
+    last = resolve("train", [mine, "reference/train"])
+    assert plain(last.config)["activation"] == "identity"
+    assert (last.preset, last.base) == (found.preset, found.base)
+    assert resolve("train", [mine, other]).preset == "train"
+    assert mistakes([mine, "none.yaml"])[0].startswith("cannot read none.yaml")
 
 
 def test_set_reads_values_as_yaml_does() -> None:

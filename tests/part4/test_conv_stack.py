@@ -307,7 +307,7 @@ def test_mistakes_of_conv_stack(changes: dict[str, Any], message: str) -> None:
             "{type: conv, out_channels: 1, kernel_size: [3, 0]}",
             "layers[1].kernel_size[1] must be at least 1, got 0 (net.yaml)",
         ),
-        ("{}", "layers[1] is wrong: Unable to extract tag using discriminator 'type'"),
+        ("{}", "layers[1].type is missing (net.yaml): write type: NAME beside its other keys"),
     ],
 )
 def test_a_mistake_in_a_layer_names_its_key(

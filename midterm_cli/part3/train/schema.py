@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Record, Share
 from midterm_cli.part3.schema import Interval, Metric, Outcome, ScheduleConfig
+from midterm_cli.values import numbers
 
 Gamma = Annotated[float, Field(gt=0, le=1)]
 Weights = Literal["raw", "ema"]
@@ -37,6 +38,9 @@ class Config(ScheduleConfig):
     @field_validator("ema_gamma", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must be numbers, got null: write [] for no average")
+        value = numbers(value)
         return value if isinstance(value, list) else [value]
 
     @field_validator("ema_gamma")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,10 +25,12 @@ import midterm_cli
 from midterm_cli import cli
 from midterm_cli.cli.program import print_path
 from midterm_cli.config.presets import experiment_of, presets
+from midterm_cli.config.resolve import resolve
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.registry import EXPERIMENTS
+from midterm_cli.runner import make
 from midterm_cli.runner.interrupt import Terminated
 
 Midterm = Callable[..., Answer]
@@ -593,6 +596,41 @@ def test_every_command_and_every_option_has_help() -> None:
         if not getattr(parameter, "help", None)
     ]
     assert silent == []
+
+
+class Reached(Exception):
+    """A command line has come as far as the computation."""
+
+
+def test_every_command_has_examples_that_can_be_typed(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: Any, **__: Any) -> None:
+        raise Reached
+
+    monkeypatch.setattr(make, "make", reached)
+    write_sweep(Path("outputs/lr_sweep/default"))
+    for path, command in commands(typer.main.get_command(cli.app)):
+        if vars(command).get("commands"):
+            continue
+        assert len(command.examples) >= 2, path
+        for example in command.examples:
+            program, *words = shlex.split(example.partition(" | ")[0])
+            assert [program, *words][: len(path.split())] == path.split()
+            if command.experiment or path == "midterm grid":
+                with pytest.raises(Reached):
+                    midterm(*words)
+            else:
+                command.make_context(path, words[len(path.split()) - 1 :])
+
+
+def test_help_shows_the_defaults_of_the_packaged_config(midterm: Midterm) -> None:
+    shown = " ".join(midterm("train", "--help").out.split())
+
+    config = resolve("train").config.model_dump()
+    assert f"--lr NUMBER Learning rate. [default: {config['lr']}]" in shown
+    assert f"[default: {config['hidden_sizes']}]" in shown
+    assert shown.endswith("midterm config show train")
 
 
 def test_every_experiment_takes_the_options_of_the_contract() -> None:

@@ -24,6 +24,7 @@ def config_list() -> None:
 
     Examples:
         midterm config list
+        midterm config list | grep sweep
     """
     from midterm_cli.config.presets import headline, presets
 

@@ -38,7 +38,12 @@ def data_fetch(
     ] = None,
     data_dir: DataDir = None,
 ) -> int:
-    """Get Fashion-MNIST, unless it is already there, and check it."""
+    """Get Fashion-MNIST, unless it is already there, and check it.
+
+    Examples:
+        midterm data fetch
+        midterm data fetch --data-dir data --source ~/downloads/fashion
+    """
     from midterm_cli import terminal
     from midterm_cli.data import datasets
     from midterm_cli.data.fetch import fetch
@@ -59,7 +64,12 @@ def data_fetch(
 
 @data_app.command("verify")
 def data_verify(data_dir: DataDir = None) -> int:
-    """Hash the four files and compare with what they must be."""
+    """Hash the four files and compare with what they must be.
+
+    Examples:
+        midterm data verify
+        midterm data verify --data-dir data
+    """
     from midterm_cli.data import datasets
 
     folder = datasets.data_dir(data_dir)
@@ -140,11 +150,17 @@ def data_show(
         str, typer.Option(metavar="NAME", help="As in the config of train.")
     ] = "fashion_mnist",
     output: Annotated[
-        Path, typer.Option("--output", metavar="PNG", help="The figure's file; it is replaced.")
+        Path,
+        typer.Option("--output", "-o", metavar="PNG", help="The figure's file; it is replaced."),
     ] = Path("outputs/data/examples.png"),
     data_dir: DataDir = None,
 ) -> None:
-    """Draw the first five training images with their labels."""
+    """Draw the first five training images with their labels.
+
+    Examples:
+        midterm data show
+        midterm data show --dataset synthetic --output strip.png
+    """
     from midterm_cli.data import datasets
     from midterm_cli.figure import to_png
     from midterm_cli.files import replace_file

@@ -310,7 +310,7 @@ def conv_stack(
 
     Examples:
         midterm conv stack --config text/conv_stack
-        midterm conv stack --network examples/network.py:SmallResNet
+        midterm conv stack --channels 3 --size 32
     """
     if sentence is not None and size is None:
         return {"size": None}

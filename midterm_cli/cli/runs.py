@@ -85,6 +85,7 @@ def compare(
         typer.Option(
             "--output",
             "-o",
+            "-o",
             metavar="PNG",
             help="The figure's file; it is replaced. Without it: outputs/compare/curves.png for "
             "runs of train, outputs/compare/sweeps.png for sweeps.",
@@ -176,6 +177,7 @@ def export(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             "-o",
             metavar="FILE",
             help="It is replaced. Without it: RUN-seedN-WEIGHTS.pt in the current folder, and "
@@ -311,6 +313,7 @@ def report(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             metavar="DIR",
             parser=folder,
             help="Folder for index.html and report.md, which are replaced. Without it: report/ in "

@@ -29,7 +29,7 @@ class Net(nn.Module):
     def forward(self, x):
         return self.head(torch.relu(self.conv(x)).flatten(1))
 """
-TRAIN = ("train", "--dataset", "synthetic", "--set", "train_fraction=0.02", "--epochs", "1")
+TRAIN = ("train", "--dataset", "synthetic", "--set", "train_fraction=0.02", "--set", "epochs=1")
 
 
 def by_hand(network: nn.Module) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def fill(file: Path, leave: int) -> None:
     file.write_bytes(b"\0" * (state.f_bavail * state.f_frsize - leave))
 
 
+def into(folder: str, command: Sequence[str]) -> list[str]:
+    """The command with another run folder than "run"."""
+    return [folder if word == "run" else word for word in command]
+
+
 def assert_refused(answer: Answer, reason: str) -> None:
     assert (answer.code, answer.out) == (2, "")
     message, remedy = answer.err.splitlines()
@@ -53,7 +58,7 @@ def test_a_full_disk(name: str, tmp_path: Path) -> None:
         work = tmp_path / "disk" / "work"
         assert run(work, *command).code == 0
         results, files, before = results_of(work / "run"), tree(work), contents(work / "run")
-        later = [*command, "--output", "later"]
+        later = into("later", command)
         # The space that is left ends in the lock, the first state, a later one, the publication.
         for pages in (0, 1, 3, 12):
             fill(work / "ballast", pages * page)
@@ -85,11 +90,11 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
         before = contents(work)
         subprocess.run(["mount", "-o", "remount,ro", tmp_path / "disk"], check=True)
         elsewhere = tmp_path / "elsewhere"
-        output = ["--output", str(work / "other")]
 
-        assert_refused(run(elsewhere, *command, *output), "Read-only file system")
+        answer = run(elsewhere, *into(str(work / "other"), command))
+        assert_refused(answer, "Read-only file system")
         # What is finished can be read all the same.
-        resumed = run(elsewhere, *command, "--output", str(work / "run"), "--resume")
+        resumed = run(elsewhere, *into(str(work / "run"), command), "--resume")
         assert (resumed.code, resumed.out, resumed.err) == (0, f"{work / 'run'}\n", "")
         assert contents(work) == before
 
@@ -102,7 +107,7 @@ def test_a_quota(name: str, step: int, tmp_path: Path) -> None:
     work = tmp_path / "work"
     assert run(work, *command).code == 0
     results, files, before = results_of(work / "run"), tree(work), contents(work)
-    later = [*command, "--output", "later"]
+    later = into("later", command)
     refused = 0
     sizes = sorted(len(content) for content in contents(work).values())
     # What the process says goes to a file as well.

@@ -47,8 +47,8 @@ def array(key: str, text: str) -> Any:
         return _number(given) if given.startswith("[") else given
 
     return typer.Option(
-        help=f"{text} A .npy or .csv file, a .yaml file with the key {key}, or numbers in "
-        "brackets. Without it: a random one.",
+        help=f"{text} A .npy or .csv file, a .yaml file with the key {key}, or numbers, "
+        "rows between semicolons. Without it: a random one.",
         metavar="FILE",
         parser=read,
     )

@@ -52,7 +52,7 @@ def _verdicts(results: Any, row_format: str | None) -> str:
 
 @experiment_command("autodiff", rows=Rows("formulas", _verdicts))
 def autodiff(
-    x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
+    x: Annotated[list[float] | None, typed("NUMBER", "Where, such as pi/2. Repeatable.")] = None,
     formula: Annotated[
         str | None,
         text("A derivative to be judged over the range, in x and the names of the expression."),

@@ -64,7 +64,7 @@ def config_show(
 
     is_name = experiment is None or experiment.replace("-", "_") in EXPERIMENTS
     if experiment and not is_name and (experiment in presets() or Path(experiment).exists()):
-        experiment, config = None, [experiment, *(config or ())]
+        config, experiment = [experiment, *(config or ())], None
     resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
     print_out(to_json(plain(resolved.config)) if json else annotated(resolved))

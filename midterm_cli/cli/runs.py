@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
+from midterm_cli.cli.options import expand_globs
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.text import printable
 
@@ -32,7 +33,9 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN", help="Folders of finished runs, all of train or all of lr-sweep."
+            metavar="RUN",
+            callback=expand_globs,
+            help="Folders of finished runs, all of train or all of lr-sweep.",
         ),
     ],
     by: Annotated[
@@ -122,6 +125,7 @@ def check(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
+            callback=expand_globs,
             help="Folders of finished runs, or folders that hold some, at any depth: of those, the "
             "ones that failed or of which something is expected. Without them: outputs.",
         ),

@@ -1,7 +1,6 @@
 """Names of runs: readable, safe, bounded, and never the same for two configs."""
 
 import re
-from pathlib import PureWindowsPath
 from typing import Any
 
 import pytest
@@ -51,6 +50,9 @@ def test_long_names_that_differ_only_at_their_end_stay_different() -> None:
     assert name(1) != name(2)
     assert len(name(1)) == MAX_LENGTH
 
+
+# With or without an extension.
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.one_of(
@@ -116,7 +118,7 @@ def test_every_name_is_a_short_and_safe_file_name(config: dict[str, Any], varian
     assert len(name) <= MAX_LENGTH == 80
     # What Windows takes: it drops a dot at the end, and gives devices for some names.
     assert not name.endswith(".")
-    assert not PureWindowsPath(name).is_reserved()
+    assert not RESERVED.match(name)
 
 
 def test_a_word_that_ends_in_a_dot_is_not_that_word_without_it() -> None:

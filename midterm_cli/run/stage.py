@@ -280,7 +280,7 @@ def _settle(partial: Path, folder: Path) -> None:
     with writing(folder, _REMEDY):
         if old.exists() and not folder.exists():
             old.rename(folder)
-        for leftover in (old, run):
+        for leftover in filter(Path.exists, (old, run)):
             # First what says that the rest is there.
             (leftover / "metrics.json").unlink(missing_ok=True)
         if old.exists():

@@ -219,7 +219,10 @@ ENDLESS: dict[str, tuple[list[str], str]] = {
     "x.csv": (["module", "grad", "--matrix", "x.csv"], IRREGULAR),
     "x.txt": (["autodiff", "--formulas", "x.txt"], IRREGULAR),
     "run/metrics.json": (["draw", "run"], IRREGULAR),
-    "images/train-images-idx3-ubyte": (["train", "--dataset", "images"], "images holds no IDX files"),
+    "images/train-images-idx3-ubyte": (
+        ["train", "--dataset", "images"],
+        "images holds no IDX files",
+    ),
     "x.json": (
         [
             *("train", "--dataset", "synthetic", "--launcher", "dask"),

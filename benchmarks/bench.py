@@ -40,7 +40,7 @@ from midterm_cli.part3.network import MLP
 from midterm_cli.part3.problem import Problem, arithmetic
 from midterm_cli.part3.train.run import run as run_training
 from midterm_cli.part3.train.schema import Config as TrainConfig
-from midterm_cli.run.provenance import now
+from midterm_cli.runner.provenance import now
 from midterm_cli.source import git_commit
 
 CPU = torch.device("cpu")

@@ -17,13 +17,14 @@ done
 if ((${#rates[@]} == 0)); then
   rates=(5e-4 1e-3 2e-3 4e-3 8e-3)
 fi
-# The last of two equal options counts, so that those after -- win over these.
-options=(--seeds 3 --epochs 5 "${@:2}")
+# An option wins over --set, so that those after -- win over these.
+options=(--set num_seeds=3 --set epochs=5 "${@:2}")
 
 folders=()
 for lr in "${rates[@]}"; do
   code=0
-  folder=$(midterm train "${options[@]}" --lr "$lr" --resume --fail-on-failure) || code=$?
+  # The folder is the last line, after the summary.
+  folder=$(midterm train "${options[@]}" --lr "$lr" --resume --fail-on-failure | tail -n 1) || code=$?
   case $code in
     0) ;;
     3) echo "lr $lr: training failed; the loop continues" >&2 ;;

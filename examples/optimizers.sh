@@ -10,8 +10,9 @@ set -euo pipefail
 
 folders=()
 for optimizer in "sgd" "sgd --momentum 0.9" "adam"; do
-  # shellcheck disable=SC2086 # the words of an optimiser are options
-  folder=$(midterm lr-sweep --normalize unit "$@" --optimizer $optimizer --resume)
+  # The folder is the last line, after the summary. The words of an optimiser are options.
+  # shellcheck disable=SC2086
+  folder=$(midterm lr-sweep --set normalize=unit "$@" --optimizer $optimizer --resume | tail -n 1)
   folders+=("$folder")
 done
 

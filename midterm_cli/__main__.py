@@ -4,7 +4,7 @@ import os
 import sys
 
 from midterm_cli.launch.quota import cpu_quota
-from midterm_cli.run import interrupt
+from midterm_cli.runner import interrupt
 
 
 def main() -> int:

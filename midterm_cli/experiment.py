@@ -10,12 +10,14 @@ An experiment is a folder of three modules, each with one reason to change:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from midterm_cli.values import number, numbers
 
 if TYPE_CHECKING:
     import torch
@@ -31,11 +33,14 @@ def _require_order(ends: list[float]) -> list[float]:
     return ends
 
 
-Coordinate = Annotated[float, Field(ge=-1e100, le=1e100)]
+Coordinate = Annotated[float, BeforeValidator(number), Field(ge=-1e100, le=1e100)]
 """Where a function may be asked for: its figure needs room up to the largest float."""
 
 Range = Annotated[
-    list[Coordinate], Field(min_length=2, max_length=2), AfterValidator(_require_order)
+    list[Coordinate],
+    BeforeValidator(numbers),
+    Field(min_length=2, max_length=2),
+    AfterValidator(_require_order),
 ]
 """[low, high], the axis of a figure."""
 
@@ -109,6 +114,12 @@ class Record(BaseModel):
 
 class Results(Record):
     """What an experiment answers: the `results` of metrics.json."""
+
+    MEASURED: ClassVar[Set[str]] = frozenset()
+    """Keys, at any depth, that are times, or follow from times: no run gives them again."""
+
+    OBSERVATIONS: ClassVar[str | None] = None
+    """The key of the list whose records are what was observed: a row each in a table of the run."""
 
     def require_of(self, config: ExperimentConfig) -> None:
         """Refuse results that contradict the config that they are said to be of.

@@ -55,7 +55,10 @@ class Experiment:
 
     def draw(self, config: ExperimentConfig, results: Results) -> Mapping[str, Figure]:
         """Its figures, by file stem; imports matplotlib."""
-        figures: Mapping[str, Figure] = self._module("show").draw(config, results)
+        from midterm_cli.figure import plain
+
+        with plain():
+            figures: Mapping[str, Figure] = self._module("show").draw(config, results)
         return figures
 
     def summarize(self, results: Results) -> Sequence[Table | str]:

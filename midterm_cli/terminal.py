@@ -1,8 +1,9 @@
-"""Talk on stderr: progress, tables, lines. Nothing here writes to stdout, which is for results."""
+"""Talk on stderr, progress and lines, and what a summary looks like on stdout."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, TextIO
 from midterm_cli.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
@@ -55,30 +55,33 @@ def discard(stream: TextIO) -> None:
     os.close(null)
 
 
-def show(summary: Sequence[Table | str]) -> None:
-    """Write tables and lines to stderr, as plain text: no markup in them is interpreted."""
+def rendered(summary: Sequence[Table | str]) -> str:
+    """Tables and lines as text for stdout: no markup in them is interpreted."""
+    from io import StringIO
+
+    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = _console()
-    for item in summary:
-        if isinstance(item, str):
-            with _talk():
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        file=StringIO(),
+        width=shutil.get_terminal_size().columns if on_terminal else _LOG_WIDTH,
+        force_terminal=on_terminal,
+    )
+    with console.capture() as captured:
+        for item in summary:
+            if isinstance(item, str):
                 console.print(Text(printable(item)), soft_wrap=True)
-            continue
-        table = RichTable(title=Text(printable(item.title)), title_justify="left")
-        for index, column in enumerate(item.columns):
-            table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
-        for row in item.rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        with _talk():
+                continue
+            table = RichTable(title=Text(printable(item.title)), title_justify="left")
+            for index, column in enumerate(item.columns):
+                table.add_column(Text(printable(column)), justify="left" if index == 0 else "right")
+            for row in item.rows:
+                table.add_row(*(Text(printable(cell)) for cell in row))
             console.print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+    # A title is as wide as its table.
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 class Progress(AbstractContextManager["Progress"]):
@@ -95,6 +98,7 @@ class Progress(AbstractContextManager["Progress"]):
 
     @staticmethod
     def _bar_on_terminal() -> Bar:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -103,7 +107,7 @@ class Progress(AbstractContextManager["Progress"]):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False),
-            console=_console(),
+            console=Console(file=sys.stderr),
             transient=True,
         )
 
@@ -120,10 +124,12 @@ class Progress(AbstractContextManager["Progress"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away, whatever happened."""
+        """Take the bar away, whatever happened; say how it ended in a log."""
         if self._bar:
             with _talk():
                 self._bar.stop()
+        if self._lines and kind is None:
+            self._lines.finish()
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Report that `done` of `total` units of work are done."""
@@ -136,7 +142,10 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 class _Lines:
-    """Plain lines for logs: a line a tenth of the work, or one each half minute, and the last."""
+    """Plain lines for logs: a line a tenth of the work, or one each half minute, and the last.
+
+    The last one is said in the end: work that is all done may still be evaluated.
+    """
 
     MIN_SECONDS = 2.0
     MAX_SECONDS = 30.0
@@ -144,10 +153,17 @@ class _Lines:
     def __init__(self) -> None:
         self._last_done = 0
         self._last_time = time.monotonic()
+        self._end: str | None = None
 
     def report(self, done: int, total: int, text: str) -> None:
         waited = time.monotonic() - self._last_time
         tenth = 10 * (done - self._last_done) >= total and waited >= self.MIN_SECONDS
-        if tenth or waited >= self.MAX_SECONDS or done == total:
+        if done == total:
+            self._end = f"{done}/{total} {text}"
+        elif tenth or waited >= self.MAX_SECONDS:
             say(f"{done}/{total} {text}")
             self._last_done, self._last_time = done, time.monotonic()
+
+    def finish(self) -> None:
+        if self._end is not None:
+            say(self._end)

@@ -93,7 +93,7 @@ def fake_train(fake_configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn, and not turned into pixels, which takes most of a short run's time."""
-    monkeypatch.setattr(figure, "to_png", lambda drawn: figure.SIGNATURE)
+    monkeypatch.setattr(figure, "render", lambda *_: figure.SIGNATURES[".png"])
 
 
 @pytest.fixture

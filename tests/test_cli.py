@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,20 @@ import torch
 import typer
 from answer import Answer
 from fake_experiment import run as fake_run
-from fake_experiment.schema import DEFAULTS
+from fake_experiment.schema import DEFAULTS, Config, Results
 from written_runs import write_sweep, write_train
 
 import midterm_cli
 from midterm_cli import cli
 from midterm_cli.cli.program import print_path
 from midterm_cli.config.presets import experiment_of, presets
+from midterm_cli.config.resolve import resolve
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
+from midterm_cli.experiment import Context, Output
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run.interrupt import Terminated
+from midterm_cli.runner import make
+from midterm_cli.runner.interrupt import Terminated
 
 Midterm = Callable[..., Answer]
 
@@ -91,7 +96,7 @@ def test_a_number_with_an_exponent_is_a_number(folder: Path, midterm: Midterm) -
 
 
 @pytest.mark.usefixtures("fake_train")
-def test_stdout_ends_with_the_run_folder_and_talk_goes_to_stderr(
+def test_the_answer_goes_to_stdout_with_the_folder_last_and_talk_to_stderr(
     folder: Path, midterm: Midterm
 ) -> None:
     code, out, err = midterm("train", "--lr", "0.002", "--seed", "3", "--ema-gamma", "1", "--quiet")
@@ -99,10 +104,12 @@ def test_stdout_ends_with_the_run_folder_and_talk_goes_to_stderr(
     assert out == "outputs/train/seed=3,lr=0.002,ema_gamma=1.0_\n"
 
     code, out, err = midterm("train")
-    assert (code, out) == (0, "outputs/train/default\n")
-    assert "4/4" in err
-    assert "Weights" in err
-    assert midterm("train", "--config", "reference/train").out == "outputs/train/reference\n"
+    assert code == 0
+    assert out.startswith("Weights\n")
+    assert out.endswith("\noutputs/train/default\n")
+    assert [line.split()[0] for line in err.splitlines()] == ["4/4"]
+    preset = midterm("train", "--config", "reference/train", "-q")
+    assert preset.out == "outputs/train/reference\n"
 
 
 @pytest.mark.usefixtures("fake_train")
@@ -116,7 +123,7 @@ def test_json_is_the_metrics_document_and_nothing_else(folder: Path, midterm: Mi
         "midterm train --json --ema-gamma 0.5 --ema-gamma 0.1"
     )
     assert out == next(folder.rglob("metrics.json")).read_text(encoding="utf-8")
-    assert "Weights" in err
+    assert [line.split()[0] for line in err.splitlines()] == ["4/4"]
 
 
 @pytest.mark.usefixtures("fake_train")
@@ -134,18 +141,52 @@ def test_a_failure_is_an_error_only_when_asked_and_recorded_all_the_same(
 
 
 @pytest.mark.usefixtures("fake_train")
-def test_a_finished_run_is_kept(folder: Path, midterm: Midterm) -> None:
-    first = midterm("train", "--json")
+def test_the_same_command_has_the_same_answer(folder: Path, midterm: Midterm) -> None:
+    first = midterm("train", "--lr", "2")
+    document = (folder / "outputs/train/lr=2.0/metrics.json").read_text(encoding="utf-8")
 
-    is_told(midterm("train"), "outputs/train/default", "--force", "--resume", "--output")
-    assert midterm("train", "--resume") == (0, "outputs/train/default\n", "")
-    assert midterm("train", "--resume", "--json") == (0, first.out, "")
-    assert midterm("train", "--force").code == 0
-    is_told(
-        midterm("train", "--output", "outputs/train/default", "--resume", "--lr", "2"),
-        "lr=0.001, not 2.0",
-        "--force",
-    )
+    code, out, err = midterm("train", "--lr", "2")
+    assert (code, out) == (0, first.out)
+    assert [line.split(" ")[0] for line in err.splitlines()] == ["outputs/train/lr=2.0", "Warning:"]
+    assert "--force" in err
+    for options in (["--json"], ["--json", "--resume"]):
+        assert midterm("train", "--lr", "2", "-q", *options).out == document
+    assert midterm("show", "outputs/train/lr=2.0") == (0, first.out, "Warning: collapsed\n")
+    assert midterm("show", "outputs/train/lr=2.0", "--json").out == document
+    assert midterm("train", "--lr", "2", "--force").out == first.out
+    other = ["train", "--output", "outputs/train/lr=2.0", "--lr", "1"]
+    is_told(midterm(*other), "lr=2.0, not 1.0", "--force")
+
+
+@pytest.mark.usefixtures("fake_train")
+def test_a_run_is_repeated_and_compared(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    midterm("train", "--config", "reference/train", "--seed", "3", "--output", "first")
+
+    code, out, _ = midterm("repeat", "first", "-q")
+    assert code == 0
+    assert out.splitlines()[0].startswith("The results are the same: ")
+    assert out.endswith("\noutputs/repeat/train/first\n")
+    is_told(midterm("repeat", "first"), "outputs/repeat/train/first", "--force", "midterm diff")
+
+    # A library that computes otherwise: one of the weights is another.
+    run = fake_run.run
+
+    def other(config: Config, context: Context) -> Output:
+        output = run(config, context)
+        assert isinstance(output.results, Results)
+        weights = [2 * output.results.w[0], *output.results.w[1:]]
+        return replace(output, results=output.results.model_copy(update={"w": weights}))
+
+    monkeypatch.setattr(fake_run, "run", other)
+    code, out, _ = midterm("repeat", "first", "--output", "second")
+    assert code == 3
+    assert "numbers by at most 0.5 of their size" in out
+    assert out.endswith("\nsecond\n")
+    compared = json.loads(midterm("diff", "first", "second", "--json").out)
+    assert not compared["same"]
+    assert [change["key"] for change in compared["results"]] == ["w[0]"]
 
 
 @pytest.mark.usefixtures("fake_train")
@@ -312,12 +353,13 @@ def test_autodiff_gives_the_published_numbers(folder: Path, midterm: Midterm) ->
     assert results["f"] == pytest.approx(2.53492754899111, abs=1e-12, rel=0)
     for method in ("chain_rule", "autograd", "autograd_forward", "symbolic"):
         assert results["derivative"][method] == pytest.approx(9.24847224944833, abs=1e-12, rel=0)
-    assert midterm("autodiff", "--x", "1.432", "--resume").out == "outputs/autodiff/default\n"
+    assert midterm("autodiff", "--x", "1.432", "-q").out == "outputs/autodiff/default\n"
 
-    code, out, err = midterm("autodiff", "--config", "reference/autodiff")
-    assert (code, out) == (0, "outputs/autodiff/reference\n")
-    assert "2.5349" in err
-    assert "9.2485" in err
+    code, out, _ = midterm("autodiff", "--config", "reference/autodiff")
+    assert code == 0
+    assert out.endswith("\noutputs/autodiff/reference\n")
+    assert "2.5349" in out
+    assert "9.2485" in out
 
 
 @pytest.mark.usefixtures("unrendered")
@@ -554,6 +596,41 @@ def test_every_command_and_every_option_has_help() -> None:
         if not getattr(parameter, "help", None)
     ]
     assert silent == []
+
+
+class Reached(Exception):
+    """A command line has come as far as the computation."""
+
+
+def test_every_command_has_examples_that_can_be_typed(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: Any, **__: Any) -> None:
+        raise Reached
+
+    monkeypatch.setattr(make, "make", reached)
+    write_sweep(Path("outputs/lr_sweep/default"))
+    for path, command in commands(typer.main.get_command(cli.app)):
+        if vars(command).get("commands"):
+            continue
+        assert len(command.examples) >= 2, path
+        for example in command.examples:
+            program, *words = shlex.split(example.partition(" | ")[0])
+            assert [program, *words][: len(path.split())] == path.split()
+            if command.experiment or path == "midterm grid":
+                with pytest.raises(Reached):
+                    midterm(*words)
+            else:
+                command.make_context(path, words[len(path.split()) - 1 :])
+
+
+def test_help_shows_the_defaults_of_the_packaged_config(midterm: Midterm) -> None:
+    shown = " ".join(midterm("train", "--help").out.split())
+
+    config = resolve("train").config.model_dump()
+    assert f"--lr NUMBER Learning rate. [default: {config['lr']}]" in shown
+    assert f"[default: {config['hidden_sizes']}]" in shown
+    assert shown.endswith("midterm config show train")
 
 
 def test_every_experiment_takes_the_options_of_the_contract() -> None:

@@ -22,6 +22,7 @@ echo "$*" >> calls
 [[ $1 == train ]] || exit 0
 lr=$(sed 's/.*--lr \\([^ ]*\\).*/\\1/' <<< "$*")
 while [[ -e slow ]]; do sleep 0.02; done
+echo "a summary"
 echo "outputs/train/lr=$lr"
 exit "$(cat "$lr" 2> /dev/null || echo 0)"
 """
@@ -71,9 +72,9 @@ def test_rates_and_options_of_ones_own(folder: Path, stand_in: dict[str, str]) -
 
     made = calls()
     assert rates(made)[:2] == ["0.1", "5e-4"]
-    # What comes last wins, and --lr stays the loop's own.
-    assert made[0].index("--epochs 5") < made[0].index("--set dataset=my images --lr 0.1")
-    assert "--epochs 5 --epochs 1 --lr" in made[2]
+    # An option wins over --set, and --lr stays the loop's own.
+    assert made[0].index("--set epochs=5") < made[0].index("--set dataset=my images --lr 0.1")
+    assert "--set epochs=5 --epochs 1 --lr" in made[2]
 
 
 def test_a_training_that_fails_does_not_stop_the_loop(

@@ -1,21 +1,21 @@
-"""What is written to stderr: lines without control characters, and not too many of them."""
+"""What a terminal gets: lines without control characters, and not too many of them."""
 
 import time
 
 import pytest
 
 from midterm_cli.experiment import Table
-from midterm_cli.terminal import Progress, say, say_all, show
+from midterm_cli.terminal import Progress, rendered, say, say_all
 
 
-def test_markup_in_a_table_is_text(capsys: pytest.CaptureFixture[str]) -> None:
-    show(["[red]a[/red] :smile:", Table("[b]t[/b]", ["[i]c[/i]", "n"], [["\x1b[2J[/x]", "1"]])])
+def test_markup_in_a_table_is_text() -> None:
+    table = Table("[b]t[/b]", ["[i]c[/i]", "n"], [["\x1b[2J[/x]", "1"]])
 
-    out, err = capsys.readouterr()
-    assert out == ""
+    shown = rendered(["[red]a[/red] :smile:", table])
+
     for text in ("[red]a[/red] :smile:", "[b]t[/b]", "[i]c[/i]", r"\x1b[2J[/x]"):
-        assert text in err
-    assert "\x1b" not in err
+        assert text in shown
+    assert "\x1b" not in shown
 
 
 def test_a_line_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,10 +25,8 @@ def test_a_line_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "a\nb\na\n")
 
 
-def test_a_long_line_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    show(["word " * 100])
-
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_a_long_line_is_not_broken() -> None:
+    assert rendered(["word " * 100]).split("\n") == [("word " * 100).rstrip(), ""]
 
 
 @pytest.fixture
@@ -69,6 +67,16 @@ def test_a_log_gets_a_line_now_and_then_and_the_last(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [f"{count} loss 1.0" for count in expected]
+
+
+def test_the_last_line_is_said_once_with_what_was_reported_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress(quiet=False) as progress:
+        for text in ("loss 3", "loss 2", "loss 1"):
+            progress(4, 4, text)
+
+    assert capsys.readouterr().err == "4/4 loss 1\n"
 
 
 def test_quiet_says_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,12 @@ app.add_typer(config_app, name="config")
 
 @config_app.command("list")
 def config_list() -> None:
-    """List the packaged configs, each with what it shows."""
+    """List the packaged configs, each with what it shows.
+
+    Examples:
+        midterm config list
+        midterm config list | grep sweep
+    """
     from midterm_cli.config.presets import headline, presets
 
     names = presets()
@@ -36,22 +41,33 @@ def config_show(
         str | None,
         typer.Argument(
             metavar="[EXPERIMENT]",
-            help="Or a packaged preset. Without it: the one --config is named after.",
+            help="Or a packaged preset, a YAML file or a run. Without it: what --config says.",
         ),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the config as JSON, and nothing else.")
+    ] = False,
 ) -> None:
-    """Show the resolved config as YAML, with where each value comes from."""
-    from midterm_cli.config.presets import presets
-    from midterm_cli.config.resolve import annotated, meant, resolve
-    from midterm_cli.registry import EXPERIMENTS
+    """Show the resolved config as YAML: where each value comes from, and what its key is.
 
-    if config is None and experiment in set(presets()) - set(EXPERIMENTS):
-        experiment, config = None, experiment
-    resolved = resolve(meant(experiment, config), config, assignments or ())
+    Examples:
+        midterm config show train --set lr=2e-3
+        midterm config show outputs/train/default
+        midterm config show reference/train --json
+    """
+    from midterm_cli.config.presets import presets
+    from midterm_cli.config.resolve import annotated, meant, plain, resolve
+    from midterm_cli.registry import EXPERIMENTS
+    from midterm_cli.runner.document import to_json
+
+    is_name = experiment is None or experiment.replace("-", "_") in EXPERIMENTS
+    if experiment and not is_name and (experiment in presets() or Path(experiment).exists()):
+        experiment, config = None, [experiment, *(config or ())]
+    resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
-    print_out(annotated(resolved))
+    print_out(to_json(plain(resolved.config)) if json else annotated(resolved))
 
 
 @config_app.command("validate")
@@ -59,12 +75,15 @@ def config_validate(
     file: Annotated[str, typer.Argument(metavar="FILE", help="YAML file, or a packaged preset.")],
     experiment: Annotated[
         str | None,
-        typer.Option(
-            "--experiment", metavar="NAME", help="Without it: the one FILE is named after."
-        ),
+        typer.Option("--experiment", metavar="NAME", help="Without it: the one that FILE says."),
     ] = None,
 ) -> None:
-    """Check a config without running it."""
+    """Check a config without running it.
+
+    Examples:
+        midterm config validate my.yaml --experiment train
+        midterm config validate outputs/train/default/config.yaml
+    """
     from midterm_cli.config.resolve import meant, resolve
 
     name = meant(experiment, file)
@@ -83,7 +102,12 @@ def config_copy(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Copy a packaged config, to be edited and given to --config."""
+    """Copy a packaged config, to be edited and given to --config.
+
+    Examples:
+        midterm config copy train
+        midterm config copy reference/lr_sweep my.yaml
+    """
     from midterm_cli.config.presets import copy_preset
 
     print_path(copy_preset(preset, destination, force))

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from midterm_cli.cli.options import Assignments, ConfigFile, typed
+from midterm_cli.cli.help import Command
+from midterm_cli.cli.options import Assignments, ConfigFile, folder, typed
 from midterm_cli.cli.program import (
     DONE,
     FAILED,
     INTERRUPTED,
     TERMINATED,
     app,
+    print_answer,
     print_out,
-    print_path,
 )
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that are printed instead of the folder.
+    """Rows that are printed instead of summary and folder.
 
     Attributes:
         key: of the config; without a value of it there are none.
@@ -60,20 +61,29 @@ def _run_experiment(
         Path | None,
         typer.Option(
             "--output",
+            "-o",
             metavar="DIR",
+            parser=folder,
             help="The run folder. Without it: outputs/EXPERIMENT/NAME, NAME from what differs "
             "from the defaults.",
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the metrics document instead of the folder.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished run.")] = False,
-    resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue an unfinished run; keep a finished one as it is."),
+        typer.Option("--json", help="Print the metrics document, and nothing else."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, and no summary.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Compute again, and replace the run; with --resume, only one that is not what "
+            "would be computed now.",
+        ),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
 ) -> int:
     """Run an experiment, print its result, return the exit code.
 
@@ -81,13 +91,13 @@ def _run_experiment(
     those that only this one has: a config key each, or data_dir, fail_on_failure, lr_from, sweep,
     format, network_file or the four that say where to compute.
     `implied` holds values of config keys that follow from these, and that win over them.
-    `rows` says what is printed instead of the folder; None where there is no such thing.
+    `rows` says what is printed instead of summary and folder; None where there is no such thing.
     """
     from midterm_cli import terminal
     from midterm_cli.config.resolve import resolve
     from midterm_cli.launch import options as launch
-    from midterm_cli.run import interrupt
-    from midterm_cli.run.make import make
+    from midterm_cli.runner import interrupt
+    from midterm_cli.runner.make import make
 
     values = dict(own)
     data_dir = values.pop("data_dir", None)
@@ -127,14 +137,13 @@ def _run_experiment(
         return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
-    if json:
-        print_out(run.json)
-    elif rows:
+    if rows and not json:
+        terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
         if not quiet:
-            terminal.say(printable(run.folder))
+            terminal.say(run.name)
         print_out(rows.text(run.results, row_format))
     else:
-        print_path(run.folder)
+        print_answer(run, json=json, quiet=quiet)
     return FAILED if fail_on_failure and run.failed else DONE
 
 
@@ -207,7 +216,7 @@ def experiment_command(
         experiment: a name in the table of experiments.
         group: the commands that this is one of.
         name: of the command; None for that of the experiment.
-        rows: what is printed instead of the folder.
+        rows: what is printed instead of summary and folder.
     """
 
     def register(declaration: Callable[..., Mapping[str, Any] | None]) -> Callable[..., int]:
@@ -233,6 +242,7 @@ def experiment_command(
         # inspect, and so typer, takes a function's signature from here; its type does not say so.
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
-        return group.command(name or experiment.replace("_", "-"))(command)
+        own_class = type("Command", (Command,), {"experiment": experiment})
+        return group.command(name or experiment.replace("_", "-"), cls=own_class)(command)
 
     return register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,10 @@ import typer
 from midterm_cli.cli.program import FAILED
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
+
+_MOST_BYTES = 10_000
+"""Of a formula in a file; it has at most 1,000 characters."""
+_FILE_SUFFIXES = {".png", ".pdf", ".svg", ".json", ".html", ".csv", ".md"}
 
 
 def _number(text: str) -> Any:
@@ -63,12 +68,59 @@ def array(key: str, text: str) -> Any:
     )
 
 
+def text(what: str) -> Any:
+    """Declare an option for a text, also from a file or from stdin."""
+    return typer.Option(
+        help=f"{what} @FILE and - (stdin) are read.", metavar="TEXT", parser=_typed_or_read
+    )
+
+
+def _typed_or_read(given: str) -> str:
+    if given == "-":
+        name, content = "stdin", sys.stdin.buffer.read(_MOST_BYTES + 1)
+    elif given.startswith("@"):
+        name, path = printable(given[1:]), Path(given[1:])
+        if not path.is_file():
+            raise UserError(f"{name} is not a file: name a text file after the @")
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+        except OSError as error:
+            raise UserError(f"cannot read {name}: {error.strerror}") from None
+    else:
+        return given
+    if len(content) > _MOST_BYTES:
+        raise UserError(f"{name} is larger than {_MOST_BYTES:,} bytes: that is not a formula")
+    try:
+        read = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8 text: {error.reason}") from None
+    if not read:
+        raise UserError(f"{name} is empty: write a formula into it")
+    return read
+
+
+def folder(given: str) -> Path:
+    """Refuse a folder that is named as a file, unless it is there.
+
+    For the parser of --output.
+    """
+    path = Path(given)
+    if path.suffix.lower() in _FILE_SUFFIXES and not path.is_dir():
+        raise UserError(
+            f"--output names a folder, and {printable(path)} a file: "
+            f"write --output {printable(path.with_suffix(''))}"
+        )
+    return path
+
+
 ConfigFile = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--config",
         metavar="FILE",
-        help="YAML file with keys to change, or a packaged preset (see: midterm config list).",
+        help="YAML file with keys to change, or a packaged preset (see: midterm config list). "
+        "Repeatable: a later one wins.",
     ),
 ]
 Assignments = Annotated[
@@ -85,65 +137,19 @@ DataDir = Annotated[
         "--data-dir",
         envvar="MIDTERM_DATA_DIR",
         metavar="DIR",
-        help="Folder that holds FashionMNIST/raw. Without it: ./data if it has FashionMNIST, "
-        "else data/ of the checkout that midterm runs from, else midterm/ in the user's cache.",
+        help="Folder that holds FashionMNIST/raw, MNIST/raw and so on. Without it: ./data if it "
+        "has FashionMNIST, else data/ of the checkout that midterm runs from, else midterm/ in the "
+        "user's cache.",
     ),
 ]
-Network = Annotated[
-    str | None,
-    typer.Option(
-        "--network",
-        metavar="NAME",
-        help="mlp; a packaged config or a YAML file with layers, such as conv_stack; or "
-        "FILE.py:NAME, a torch.nn.Module, whose code is run.",
-    ),
-]
-HiddenSizes = Annotated[
-    str | None, typed("N,N,…", "Widths of the hidden layers of an mlp: 64,32.", "--hidden-sizes")
-]
-Activation = Annotated[
-    str | None,
-    typer.Option(
-        "--activation",
-        metavar="NAME",
-        help="Of an mlp: relu, identity, tanh, sigmoid, leaky_relu or gelu.",
-    ),
-]
-Optimizer = Annotated[
-    str | None,
-    typer.Option("--optimizer", metavar="NAME", help="sgd, adam, adamw or rmsprop."),
-]
-Momentum = Annotated[float | None, typed("NUMBER", "Of sgd and rmsprop, in [0, 1).")]
-Nesterov = Annotated[
-    bool | None, typer.Option("--nesterov/--no-nesterov", help="Nesterov's momentum, of sgd.")
-]
-WeightDecay = Annotated[
-    float | None, typed("NUMBER", "Added to the gradient; decoupled with adamw.", "--weight-decay")
-]
-Schedule = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        metavar="NAME",
-        help="Of the learning rate, which is its peak: constant, linear, cosine or step.",
-    ),
-]
-Warmup = Annotated[float | None, typed("EPOCHS", "Over which the learning rate rises.")]
-Normalize = Annotated[
-    str | None,
-    typer.Option("--normalize", metavar="NAME", help="Of the pixels: none, unit or standard."),
-]
-BatchSize = Annotated[int | None, typed("N", "Examples in a minibatch.", "--batch-size")]
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", metavar="NAME", help="fashion_mnist, synthetic, or a folder of IDX files."
-    ),
-]
-Gradients = Annotated[
-    str | None,
-    typer.Option(
-        "--gradients", metavar="NAME", help="How they are computed: closed_form or autograd."
+        "--dataset",
+        metavar="NAME",
+        help="fashion_mnist, synthetic, mnist, kmnist or emnist-letters; an .npz file with "
+        "x_train, y_train, x_test, y_test; a .csv file with a label and pixels a row, its "
+        "_test.csv beside; or a folder of IDX files, plain or .gz.",
     ),
 ]
 Dtype = Annotated[

@@ -9,39 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
+from midterm_cli.cli.command import OnlyCommand
 from midterm_cli.cli.experiment_command import Rows, experiment_command
 from midterm_cli.cli.options import (
-    Activation,
-    Address,
-    BatchSize,
     DataDir,
     Dataset,
     Dtype,
     FailOnFailure,
-    Gradients,
-    HiddenSizes,
-    LauncherName,
-    Momentum,
-    Nesterov,
-    Network,
-    Normalize,
-    Optimizer,
     Range,
-    Retries,
-    Schedule,
-    SchedulerFile,
     Threshold,
-    Warmup,
-    WeightDecay,
     array,
     fail_when,
+    text,
     typed,
 )
 from midterm_cli.cli.program import app, new_app
+from midterm_cli.cli.training import problem, schedule, with_options
 from midterm_cli.errors import UserError
 
-softt_app = new_app(help="Soft-thresholding (Part 2 A, B).")
-module_app = new_app(help="A differentiable module, M⁻¹ f_T(M x) (Part 2 C to E).")
+softt_app = new_app(help="Soft-thresholding (Part 2 A, B); alone: plot.", cls=OnlyCommand)
+module_app = new_app(help="The module M⁻¹ f_T(M x) (Part 2 C to E); alone: grad.", cls=OnlyCommand)
 app.add_typer(softt_app, name="softt")
 app.add_typer(module_app, name="module")
 conv_app = new_app(help="Convolutions: shape, cost and receptive field (Part 4 1a, 1b, 2c).")
@@ -68,10 +55,7 @@ def autodiff(
     x: Annotated[list[float] | None, typed("NUMBER", "Where to differentiate. Repeatable.")] = None,
     formula: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="A derivative to be judged over the range, in x and the names of the expression.",
-        ),
+        text("A derivative to be judged over the range, in x and the names of the expression."),
     ] = None,
     formulas: Annotated[
         str | None,
@@ -85,16 +69,19 @@ def autodiff(
     ] = None,
     expression: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT",
-            help='Another function, such as "sin(x**2)" or "u = x**2; f = sin(u)".',
-        ),
+        text('Another function, such as "sin(x**2)" or "u = x^2; f = sin(u)".'),
     ] = None,
     range: Range = None,
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("the formula or a method is wrong")] = False,
 ) -> Mapping[str, Any] | None:
-    """Differentiate a function by methods that check each other, and judge a formula (Part 1)."""
+    """Differentiate a function by methods that check each other, and judge a formula (Part 1).
+
+    Examples:
+        midterm autodiff --x pi/2
+        midterm autodiff --expression "sin(x^2)" --formula "2*x*cos(x^2)"
+        midterm autodiff --formulas answers.txt --format csv
+    """
     # One x is a number in the config and in the results, as in the packaged default.
     return {"x": x[0]} if x is not None and len(x) == 1 else None
 
@@ -102,6 +89,7 @@ def autodiff(
 @experiment_command("softt", softt_app, "plot")
 def softt_plot(
     threshold: Threshold = None,
+    y: Annotated[list[float] | None, typed("NUMBER", "Where to print values. Repeatable.")] = None,
     range: Range = None,
     second_derivative: Annotated[
         bool | None,
@@ -112,7 +100,12 @@ def softt_plot(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a derivative is wrong")] = False,
 ) -> None:
-    """Draw the soft-threshold and its derivative, by autograd and in closed form (Part 2 A, B)."""
+    """Draw the soft-threshold and its derivative, by autograd and in closed form (Part 2 A, B).
+
+    Examples:
+        midterm softt plot --y 1.20 --threshold 3.14
+        midterm softt plot --threshold 2 --range -6,6 --second-derivative
+    """
 
 
 @experiment_command("module", module_app, "grad")
@@ -124,12 +117,18 @@ def module_grad(
     dtype: Dtype = None,
     fail_on_failure: Annotated[bool, fail_when("a gradient is wrong")] = False,
 ) -> Mapping[str, Any] | None:
-    """Compute the gradients of ‖x - g_T(x; M)‖² checked in three other ways (Part 2 C to E)."""
+    """Compute the gradients of ‖x - g_T(x; M)‖² checked in three other ways (Part 2 C to E).
+
+    Examples:
+        midterm module grad --matrix "2 1; 1 -1" --x 3,4 --threshold 1
+        midterm module grad --dimension 8 --seed 3
+    """
     given = matrix is not None or x is not None
     return {"dimension": None} if given and dimension is None else None
 
 
 @experiment_command("train")
+@with_options(problem, schedule)
 def train(
     lr: Annotated[float | None, typed("NUMBER", "Learning rate.")] = None,
     lr_from: Annotated[
@@ -138,25 +137,10 @@ def train(
             "--lr-from", metavar="RUN", help="Take the learning rate that this sweep recommends."
         ),
     ] = None,
-    epochs: Annotated[int | None, typed("N", "Epochs of training.")] = None,
-    batch_size: BatchSize = None,
     ema_gamma: Annotated[
         list[float] | None,
         typed("NUMBER", "Weight of the new value in averaged SGD, in (0, 1]. Repeatable."),
     ] = None,
-    num_seeds: Annotated[
-        int | None, typed("N", "Number of seeds, trained side by side.", "--seeds")
-    ] = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    schedule: Schedule = None,
-    warmup: Warmup = None,
     log_every: Annotated[
         int | None, typed("N", "Record loss and gradient every N updates.", "--log-every")
     ] = None,
@@ -166,19 +150,18 @@ def train(
             "--init-from", metavar="RUN", help="Start from the raw weights of a run of train."
         ),
     ] = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: FailOnFailure = False,
 ) -> None:
-    """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C)."""
+    """Train a network by SGD, or another optimiser, and follow averages (Part 3 A, C).
+
+    Examples:
+        midterm train --lr 2e-3 --ema-gamma 1e-3 --ema-gamma 1e-2 --seeds 4
+        midterm train --optimizer adam --normalize unit --hidden-sizes 64,32
+    """
 
 
 @experiment_command("lr_sweep")
+@with_options(problem, schedule)
 def lr_sweep(
     start_lr: Annotated[
         float | None, typed("NUMBER", "Where the doubling (or the halving) begins.")
@@ -197,9 +180,6 @@ def lr_sweep(
             help="Learning rates to try instead of a search: N from LO to HI, or A,B,C.",
         ),
     ] = None,
-    num_seeds: Annotated[int | None, typed("N", "Runs at each learning rate.", "--seeds")] = None,
-    epochs: Annotated[int | None, typed("N", "Epochs of a run.")] = None,
-    batch_size: BatchSize = None,
     sharpness: Annotated[
         bool | None,
         typer.Option(
@@ -207,26 +187,14 @@ def lr_sweep(
             help="Draw 2/λ as well: λ is the largest Hessian eigenvalue along a stable run.",
         ),
     ] = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    schedule: Schedule = None,
-    warmup: Warmup = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no failing learning rate is bracketed")] = False,
 ) -> None:
-    """Find the learning rate at which training fails, over seeds (Part 3 B)."""
+    """Find the learning rate at which training fails, over seeds (Part 3 B).
+
+    Examples:
+        midterm lr-sweep --seeds 20
+        midterm lr-sweep --rates 1e-3:1e-1:12 --activation tanh
+    """
     searched = (start_lr, tolerance, max_rates)
     if rates is not None and any(value is not None for value in searched):
         raise UserError(
@@ -235,6 +203,7 @@ def lr_sweep(
 
 
 @experiment_command("lr_range", name="lr-range-test")
+@with_options(problem)
 def lr_range(
     start_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the first update.")] = None,
     end_lr: Annotated[float | None, typed("NUMBER", "Learning rate of the last update.")] = None,
@@ -245,28 +214,14 @@ def lr_range(
         Path | None,
         typer.Option(metavar="RUN", help="Compare with where training fails in this sweep."),
     ] = None,
-    num_seeds: Annotated[
-        int | None, typed("N", "Number of seeds, tested side by side.", "--seeds")
-    ] = None,
-    batch_size: BatchSize = None,
-    network: Network = None,
-    hidden_sizes: HiddenSizes = None,
-    activation: Activation = None,
-    normalize: Normalize = None,
-    optimizer: Optimizer = None,
-    momentum: Momentum = None,
-    nesterov: Nesterov = None,
-    weight_decay: WeightDecay = None,
-    dataset: Dataset = None,
-    gradients: Gradients = None,
-    data_dir: DataDir = None,
-    launcher: LauncherName = None,
-    address: Address = None,
-    scheduler_file: SchedulerFile = None,
-    retries: Retries = None,
     fail_on_failure: Annotated[bool, fail_when("no seed has a suggestion")] = False,
 ) -> None:
-    """Suggest learning rates by Smith's range test, over seeds (beyond the exercise)."""
+    """Suggest learning rates by Smith's range test, over seeds (beyond the exercise).
+
+    Examples:
+        midterm lr-range-test --updates 500
+        midterm lr-range-test --sweep outputs/lr_sweep/default
+    """
 
 
 # Part 4. A size is one number, or two: 20x30, [20, 30].
@@ -296,7 +251,12 @@ def conv_shape(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Compute the output of a convolution, its parameters, MACs and FLOPs (1a)."""
+    """Compute the output of a convolution, its parameters, MACs and FLOPs (1a).
+
+    Examples:
+        midterm conv shape --size 20,30 --kernel 3 --padding 2 --stride 4
+        midterm conv shape --groups 2 --in-channels 4 --out-channels 8
+    """
 
 
 @experiment_command("conv_stride", conv_app, "stride")
@@ -316,7 +276,12 @@ def conv_stride(
     data_dir: DataDir = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Count and time a convolution under several strides, and show what they keep (2c)."""
+    """Count and time a convolution under several strides, and show what they keep (2c).
+
+    Examples:
+        midterm conv stride --stride 2 --stride 2x1
+        midterm conv stride --dataset synthetic --image 3
+    """
 
 
 @experiment_command("conv_stack", conv_app, "stack")
@@ -341,7 +306,12 @@ def conv_stack(
     ] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> Mapping[str, Any] | None:
-    """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b)."""
+    """Follow a network layer by layer: shapes, costs, and which inputs an output sees (1b).
+
+    Examples:
+        midterm conv stack --config text/conv_stack
+        midterm conv stack --channels 3 --size 32
+    """
     if sentence is not None and size is None:
         return {"size": None}
     return {"sentence": None} if size is not None and sentence is None else None
@@ -359,7 +329,12 @@ def pool_cost(
     ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
     fail_on_failure: Annotated[bool, fail_when("PyTorch disagrees")] = False,
 ) -> None:
-    """Compute the output of a pooling and the operations that it takes (2d)."""
+    """Compute the output of a pooling and the operations that it takes (2d).
+
+    Examples:
+        midterm pool cost --kernel 3x2 --padding 3x2
+        midterm pool cost --kind average --stride 2
+    """
 
 
 @experiment_command("pool_min", pool_app, "min")
@@ -375,5 +350,10 @@ def pool_min(
     ceil_mode: Annotated[bool | None, _CEIL_MODE] = None,
     fail_on_failure: Annotated[bool, fail_when("a value or a gradient differs")] = False,
 ) -> Mapping[str, Any] | None:
-    """Take a minimum by -maxpool(-x), checked against a direct minimum (1c)."""
+    """Take a minimum by -maxpool(-x), checked against a direct minimum (1c).
+
+    Examples:
+        midterm pool min --input "[[3, 1], [2, 4]]" --kernel 2 --padding 0
+        midterm pool min --size 6 --kernel 3
+    """
     return {"size": None} if input is not None and size is None else None

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType
 
 import midterm_cli
 from midterm_cli import terminal
+from midterm_cli.cli.help import Command
 from midterm_cli.errors import UserError
+from midterm_cli.text import printable
+
+if TYPE_CHECKING:
+    from midterm_cli.runner.document import Run
 
 DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def new_app(**settings: Any) -> typer.Typer:
+class _App(typer.Typer):
+    """A group of commands, each with the help of `Command`."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **settings: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        return super().command(name, cls=cls, **settings)
+
+
+def new_app(add_completion: bool = False, **settings: Any) -> typer.Typer:
     """Make a group of commands: plain help, since rich's panels would cost the import of rich."""
-    return typer.Typer(
-        add_completion=False,
+    return _App(
+        add_completion=add_completion,
         context_settings=_SETTINGS,
         pretty_exceptions_enable=False,  # tracebacks show no locals
         rich_markup_mode=None,
@@ -28,7 +45,7 @@ def new_app(**settings: Any) -> typer.Typer:
     )
 
 
-app = new_app(help=midterm_cli.__doc__)
+app = new_app(add_completion=True, help=midterm_cli.__doc__)
 
 
 def _printed_version(wanted: bool) -> None:
@@ -42,7 +59,11 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_printed_version, is_eager=True, help="Show the version and exit."
+            "--version",
+            "-V",
+            callback=_printed_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -63,13 +84,27 @@ def print_out(content: str | bytes) -> None:
         terminal.discard(sys.stdout)
         raise UserError(
             f"cannot write to stdout: {error.strerror}\n"
-            "make room where stdout goes; a finished run is printed again with --resume"
+            "make room where stdout goes; midterm show RUN prints a finished run again"
         ) from error
 
 
 def print_path(path: Path) -> None:
-    """Print a path to stdout, as bytes: a file name need not be valid text."""
-    print_out(bytes(path) + b"\n")
+    """Print a path to stdout, as bytes where it takes them: a file name need not be valid text."""
+    # The stdout of a notebook takes text alone.
+    print_out(bytes(path) + b"\n" if hasattr(sys.stdout, "buffer") else f"{printable(path)}\n")
+
+
+def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
+    """Print what a run found: its summary and its folder, or its document; warnings to stderr."""
+    from midterm_cli.runner import summary
+
+    terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
+    if json:
+        print_out(run.json)
+        return
+    if not quiet:
+        print_out(summary.text(run))
+    print_path(run.folder)
 
 
 def require_png(output: Path) -> None:

@@ -53,15 +53,18 @@ def explain(
         origin: where the value of a key, as a path of keys, comes from; "" where that is known.
     """
     # A union reports what each of its branches asks of one value: that is one mistake. Where a
-    # branch has looked into a list, what the others ask in place of the list is none.
+    # branch has looked into a list, or at its length, what the others ask instead of it is none.
     found: dict[tuple[str, str], list[str]] = {}
     errors = list(errors)
     paths = [_location(error["loc"], config_class)[0] for error in errors]
+    of_a_list = [
+        path
+        for error, path in zip(errors, paths, strict=True)
+        if error["type"] in ("too_short", "too_long")
+    ]
     for error, path in zip(errors, paths, strict=True):
         of_a_branch = error["type"].endswith("_type") or error["type"] == "none_required"
-        if of_a_branch and any(
-            len(other) > len(path) and other[: len(path)] == path for other in paths
-        ):
+        if of_a_branch and (path in of_a_list or any(_is_inside(other, path) for other in paths)):
             continue
         key, demand, rest = _sentence(error, config_class, origin)
         found.setdefault((key, rest), []).append(demand)
@@ -72,6 +75,10 @@ def explain(
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES:] = [f"and {len(lines) - _MAX_LINES:,} more mistakes"]
     return "\n".join(lines)
+
+
+def _is_inside(path: Sequence[str | int], outer: Sequence[str | int]) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 def _sentence(
@@ -99,6 +106,9 @@ def _sentence(
     elif kind == "string_pattern_mismatch":
         # A regular expression tells a user nothing: the field's description does.
         line = f"{key} cannot be {value}{where}: {model.model_fields[keys[-1]].description}"
+    elif kind == "union_tag_not_found":
+        name = error["ctx"]["discriminator"].strip("'")
+        line = f"{key}.{name} is missing{where}: write {name}: NAME beside its other keys"
     elif kind == "union_tag_invalid":
         found = error["ctx"]
         tag, known = found["tag"], found["expected_tags"].replace("'", "").split(", ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 from midterm_cli import files
@@ -52,6 +53,15 @@ def headline(preset: str) -> str:
     lines = preset_path(preset).read_text(encoding="utf-8").splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("# "), lines)
     return " ".join(line[2:] for line in comment).partition(". ")[0]
+
+
+def comments(preset: str) -> dict[str, str]:
+    """What a packaged config says about its keys: the comments behind their values."""
+    lines = preset_path(preset).read_text(encoding="utf-8").splitlines()
+    found = (re.fullmatch(r"(\w+):.*?\s#\s(.*)", line) for line in lines)
+    default = experiment_of(preset)
+    own = {match[1]: match[2] for match in found if match}
+    return own if preset == default else comments(default) | own
 
 
 def copy_preset(preset: str, destination: Path | None, force: bool) -> Path:

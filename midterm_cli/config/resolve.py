@@ -11,11 +11,14 @@ from pydantic import ValidationError
 
 from midterm_cli.config import yaml
 from midterm_cli.config.explain import explain
-from midterm_cli.config.presets import experiment_of, preset_path, presets
+from midterm_cli.config.presets import comments, experiment_of, preset_path, presets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
 from midterm_cli.registry import EXPERIMENTS, Experiment
-from midterm_cli.text import did_you_mean, printable
+from midterm_cli.text import did_you_mean, printable, shown
+
+EXPERIMENT = "experiment"
+"""The key by which a file may say which experiment it is for."""
 
 
 class Layer(NamedTuple):
@@ -55,15 +58,15 @@ class Resolved:
 
 def resolve(
     experiment: str,
-    file: str | None = None,
+    files: str | Sequence[str] | None = None,
     assignments: Sequence[str] = (),
     options: Sequence[Layer] = (),
 ) -> Resolved:
-    """Put the layers of a config together: packaged default < file < --set < options.
+    """Put the layers of a config together: packaged default < files < --set < options.
 
     Args:
         experiment: a name in the table of experiments.
-        file: path of a YAML file, or the name of a packaged preset.
+        files: path of a YAML file, or the name of a packaged preset; or several, a later one wins.
         assignments: KEY=VALUE, the key dotted for nested keys, the value in YAML.
         options: one layer for each option of the command line.
 
@@ -73,11 +76,14 @@ def resolve(
     row = EXPERIMENTS[experiment]
     preset, notes = experiment, list[str]()
     layers = [_packaged(experiment)]
-    if file is not None:
-        path, preset = _find_file(file, row)
-        values, notes = _without_gone(row, yaml.load_file(path), printable(file))
+    base = [*layers]
+    for file in [files] if isinstance(files, str) else files or ():
+        path, found = _find_file(file, row)
+        values, of_file = _without_gone(row, _load(path, row), printable(file))
         layers.append(Layer(printable(file), values))
-    base = layers[: 1 + (preset != experiment)]
+        notes += of_file
+        if found != experiment:
+            preset, base = found, [base[0], layers[-1]]
     layers += [*map(_assignment, assignments), *options]
     config, origins = _validated(row, layers)
     return Resolved(row, config, preset, _validated(row, base)[0], origins, notes)
@@ -119,6 +125,19 @@ def _without_gone(
 def _gone(experiment: Experiment, key: str, origin: str) -> str:
     reason = experiment.config_class.GONE.get(key, f"{experiment.name} has no such key")
     return f"{printable(key)} in {origin} is left out: {reason}"
+
+
+def _load(path: Path, experiment: Experiment) -> dict[str, Any]:
+    """The values of a file, which may say by a key of its own which experiment they are for.
+
+    Raises:
+        UserError: it is for another one, or cannot be used.
+    """
+    values = yaml.load_file(path)
+    said = values.pop(EXPERIMENT, experiment.name)
+    if said != experiment.name:
+        raise UserError(f"{printable(path)} is a config of {shown(said)}, not of {experiment.name}")
+    return values
 
 
 def _packaged(preset: str) -> Layer:
@@ -178,7 +197,8 @@ def _require_effect(
 
 
 def _is_option(origin: str) -> bool:
-    return origin.startswith("--") and origin != "--set"
+    """Whether a value was given on its own: by an option, or as an argument in Python."""
+    return origin.endswith("=") or (origin.startswith("--") and origin != "--set")
 
 
 def _merge(
@@ -219,12 +239,12 @@ def _assignment(text: str) -> Layer:
 
 
 def _find_file(name: str, experiment: Experiment) -> tuple[Path, str]:
-    """The file that --config names, a path or else a packaged preset; and the preset it is.
+    """The file that --config names, a path, a run or else a packaged preset; and the preset it is.
 
     Raises:
         UserError: it is neither, or a preset of another experiment.
     """
-    path = Path(name)
+    path = _path(name)
     if name not in presets() or path.is_file():
         _require_file(name)
         return path, experiment.name
@@ -234,6 +254,19 @@ def _find_file(name: str, experiment: Experiment) -> tuple[Path, str]:
             f"its own are {', '.join(experiment.presets)}"
         )
     return preset_path(name), name
+
+
+def _path(name: str) -> Path:
+    """A path as it is named; of a run folder the config."""
+    config = Path(name, "config.yaml")
+    return config if _is_file(config) else Path(name)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder not readable: reading it will say so
+        return False
 
 
 def _require_file(name: str) -> None:
@@ -247,7 +280,9 @@ def _require_file(name: str) -> None:
 
 
 def meant(name: str | None, file: str | None) -> str:
-    """The experiment that is meant: the one named, or else the one that the file is named after.
+    """The experiment that is meant: the one named, or else the one that the file says.
+
+    A file says it by the key `experiment`, or else by its name.
 
     Raises:
         UserError: no experiment has the name, or neither says which is meant.
@@ -261,12 +296,15 @@ def meant(name: str | None, file: str | None) -> str:
         return key
     if file is None:
         raise UserError(f"say which experiment is meant: {', '.join(EXPERIMENTS)}")
-    stem = Path(file).stem.replace("-", "_")
+    path = _path(file)
+    if _is_file(path) and isinstance(said := yaml.load_file(path).get(EXPERIMENT), str):
+        return meant(said, None)
+    stem = path.stem.replace("-", "_")
     if stem not in EXPERIMENTS:
         _require_file(file)
         raise UserError(
-            f"the name of {printable(file)} does not say which experiment it is for: "
-            f"name one of {', '.join(EXPERIMENTS)}"
+            f"neither a key `{EXPERIMENT}` nor its name says which experiment {printable(file)} "
+            f"is for: name one of {', '.join(EXPERIMENTS)}"
         )
     return stem
 
@@ -282,10 +320,21 @@ def dump(config: ExperimentConfig) -> str:
 
 
 def annotated(resolved: Resolved) -> str:
-    """The config as YAML, each value followed by a comment that says where it comes from."""
-    lines = []
+    """The config as YAML with comments: where a value comes from, and what the key is."""
+    notes = comments(resolved.preset)
+    defaults = plain(resolved.base)
+    lines = [f"{EXPERIMENT}: {resolved.experiment.name}"]
     for key, value in plain(resolved.config).items():
         text = yaml.dump({key: value}).rstrip("\n")
         origin = resolved.origin(key)
-        lines.append(f"{text}  # {origin}" if "\n" not in text else f"# {origin}\n{text}")
+        parts = [] if origin == "default" else [origin]
+        if value != defaults[key]:
+            parts.append(f"default {shown(defaults[key])}")
+        comment = ": ".join(filter(None, [", ".join(parts), notes.get(key)]))
+        if not comment:
+            lines.append(text)
+        elif "\n" in text:
+            lines += [f"# {comment}", text]
+        else:
+            lines.append(f"{text:29} # {comment}")
     return "\n".join(lines) + "\n"

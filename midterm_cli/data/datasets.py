@@ -1,9 +1,9 @@
 """Fashion-MNIST and its like: read and checked; the strip of examples.
 
-A dataset on disk is four IDX files: images and labels, for training and for testing. Fashion-MNIST
-lies where torchvision keeps it, in FashionMNIST/raw below the data
-folder, and beside it a manifest of what was hashed and when: a file whose size and times have not
-changed since is not hashed again.
+A dataset is four IDX files, images and labels, for training and for testing; or an .npz or a .csv
+with the same (one_file.py). Fashion-MNIST lies where torchvision keeps it, in FashionMNIST/raw
+below the data folder, and beside it a manifest of what was hashed and when: a file whose size and
+times have not changed since is not hashed again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midterm_cli import files
-from midterm_cli.data import idx
+from midterm_cli.data import idx, npz, one_file
 from midterm_cli.errors import UserError
 from midterm_cli.source import checkout
 from midterm_cli.text import closest, printable, shortened
@@ -60,6 +61,45 @@ SYNTHETIC = "synthetic"
 RAW = Path("FashionMNIST", "raw")
 """Where Fashion-MNIST lies below the data folder."""
 
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset that torchvision keeps below the data folder.
+
+    Attributes:
+        folder: of its IDX files.
+        prefix: of the names of its files.
+        test: what stands for t10k in them.
+        class_names: one a class.
+        torchvision: how it is downloaded, but for the folder.
+    """
+
+    folder: Path
+    prefix: str
+    test: str
+    class_names: tuple[str, ...]
+    torchvision: str
+
+
+KNOWN: Mapping[str, Known] = {
+    "mnist": Known(Path("MNIST", "raw"), "", "t10k", tuple("0123456789"), "MNIST({})"),
+    "kmnist": Known(
+        Path("KMNIST", "raw"),
+        "",
+        "t10k",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        "KMNIST({})",
+    ),
+    "emnist-letters": Known(
+        Path("EMNIST", "raw"),
+        "emnist-letters-",
+        "test",
+        tuple(ascii_lowercase),
+        "EMNIST({}, split='letters')",
+    ),
+}
+"""The words for datasets beside `FASHION_MNIST` and `SYNTHETIC`."""
+
 MAX_BYTES = 4 * 2**30
 """What the four files of a dataset may hold together, uncompressed."""
 
@@ -92,6 +132,7 @@ class Dataset:
         sha256: stands for the four files: the SHA-256 of what `sha256sum` prints for them,
             uncompressed, in the order of `FILES`. The same data has the same digest in every form.
         source: where the data comes from, in words.
+        first_label: what class 0 is called there: 0, or 1 as in EMNIST's letters.
     """
 
     name: str
@@ -100,11 +141,32 @@ class Dataset:
     class_names: tuple[str, ...]
     sha256: str
     source: str
+    first_label: int = 0
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def note(self) -> str | None:
+        """What its user should know of how it was read, or None."""
+        if self.first_label == 0:
+            return None
+        last = self.first_label + self.num_classes - 1
+        return (
+            f"the labels of {printable(self.name)} are {self.first_label} to {last}: read as the "
+            f"classes 0 to {self.num_classes - 1}"
+        )
+
+    def contents(self) -> dict[str, np.ndarray]:
+        """The four IDX files that hold it, as `idx.read` gives them."""
+        arrays = [
+            array
+            for split in (self.train, self.test)
+            for array in (split.images, split.labels + self.first_label)
+        ]
+        return dict(zip(FILES, map(idx.from_values, arrays), strict=True))
 
 
 @dataclass(frozen=True)
@@ -156,10 +218,11 @@ def load(dataset: str, data_dir: Path) -> Dataset:
     """Read a dataset.
 
     Args:
-        dataset: `fashion_mnist`, `synthetic`, or a folder with four IDX files of the names in
-            `FILES`, plain or .gz, flat or in torchvision's layout, of any image size and number of
-            classes. (`./synthetic` is a folder of that name.)
-        data_dir: the folder that holds FashionMNIST/raw.
+        dataset: `fashion_mnist`, `synthetic` or one of `KNOWN`; an .npz or a .csv file; or a folder
+            with four IDX files of the names in `FILES`, plain or .gz, flat or in torchvision's
+            layout. Images may have any size, and classes be any number up to 256. (`./synthetic` is
+            a folder of that name.)
+        data_dir: the folder that holds FashionMNIST/raw, MNIST/raw and so on.
 
     Returns:
         The dataset. Fashion-MNIST is hashed again only if a file's size or times have changed since
@@ -167,13 +230,18 @@ def load(dataset: str, data_dir: Path) -> Dataset:
         each time.
 
     Raises:
-        UserError: the data is missing or damaged, or `dataset` is neither a word nor a folder.
+        UserError: the data is missing or damaged, or `dataset` is no word, file or folder.
     """
     try:
         if dataset == SYNTHETIC:
             return _make_synthetic()
         if dataset == FASHION_MNIST:
             return _load_fashion_mnist(data_dir)
+        if dataset in KNOWN:
+            return _load_known(dataset, data_dir)
+        path = expand_home(Path(dataset))
+        if path.suffix in one_file.ADVICE and not path.is_dir():
+            return _load_file(path)
         return _load_folder(dataset)
     except OSError as error:
         raise UserError(
@@ -206,10 +274,9 @@ def _make_synthetic() -> Dataset:
 
     train = Split(*synthetic.draw_shapes(6_000, seed=(0, 0)))
     test = Split(*synthetic.draw_shapes(1_000, seed=(0, 1)))
-    arrays = (train.images, train.labels, test.images, test.labels)
-    contents = dict(zip(FILES, map(idx.from_values, arrays), strict=True))
     source = "synthetic: made in code, seed 0"
-    return Dataset(SYNTHETIC, train, test, synthetic.CLASS_NAMES, _digest(contents), source)
+    made = Dataset(SYNTHETIC, train, test, synthetic.CLASS_NAMES, "", source)
+    return replace(made, sha256=_digest(made.contents()))
 
 
 def _load_fashion_mnist(data_dir: Path) -> Dataset:
@@ -222,11 +289,31 @@ def _load_fashion_mnist(data_dir: Path) -> Dataset:
         )
     paths = {name: raw / name for name in FILES}
     try:
-        train, test = _splits(paths, _read_contents(paths), len(CLASS_NAMES))
+        train, test, _ = _splits(paths, _read_contents(paths), len(CLASS_NAMES))
         source = _check_hashes(data_dir)
     except idx.Problem as problem:
         raise UserError(f"{problem}\nrun `{fetch_command(data_dir)}` to replace it") from problem
     return Dataset(FASHION_MNIST, train, test, CLASS_NAMES, _digest_of_hashes(FILES), source)
+
+
+def _load_known(word: str, data_dir: Path) -> Dataset:
+    known = KNOWN[word]
+    raw = data_dir / known.folder
+    names = {name: f"{known.prefix}{name.replace('t10k', known.test)}" for name in FILES}
+    found = {name: _find(raw, file) for name, file in names.items()}
+    paths = {name: path for name, path in found.items() if path is not None}
+    if len(paths) < len(FILES):
+        missing = next(file for name, file in names.items() if found[name] is None)
+        call = known.torchvision.format(f"{str(data_dir)!r}, download=True")
+        raise UserError(
+            f"{word} is not there: {printable(raw)} lacks {missing}\nname the folder that holds "
+            f"{known.folder} with --data-dir, or get it in Python: torchvision.datasets.{call}"
+        )
+    try:
+        contents = _read_contents(paths)
+        return _dataset(word, paths, contents, f"found in {raw}", known.class_names)
+    except idx.Problem as problem:
+        raise UserError(f"{problem}\nreplace this file by a whole copy") from problem
 
 
 def _load_folder(dataset: str) -> Dataset:
@@ -241,21 +328,76 @@ def _load_folder(dataset: str) -> Dataset:
         ) from problem
     try:
         contents = _read_contents(paths)
-        train, test = _splits(paths, contents)
+        folder = folder.resolve()
+        return _dataset(folder.name, paths, contents, str(folder))
     except idx.Problem as problem:
         raise UserError(f"{problem}\ncorrect this file, or replace it by a whole copy") from problem
-    names = tuple(str(label) for label in range(train.labels.max() + 1))
-    folder = folder.resolve()
-    return Dataset(folder.name, train, test, names, _digest(contents), str(folder))
+
+
+def _load_file(path: Path) -> Dataset:
+    if not path.is_file():
+        raise UserError(f"dataset: there is no file {shortened(printable(path), 200)}")
+    advice = one_file.ADVICE[path.suffix]
+    try:
+        train, test, beside = one_file.read(path, MAX_BYTES)
+    except idx.Problem as problem:
+        raise UserError(f"{problem}\n{advice}") from problem
+    if test is None:
+        raise UserError(
+            f"{printable(path)} has no test set, and there is no {printable(beside)}\nput it "
+            f"there, or split the file: midterm data convert {shlex.quote(str(path))} FOLDER "
+            "--test-share 0.2"
+        )
+    return from_arrays(path.resolve(), (train, test), beside)
+
+
+def from_arrays(
+    path: Path, pairs: tuple[npz.Pair, npz.Pair], beside: Path, how: str = ""
+) -> Dataset:
+    """A dataset from the arrays of one file or two.
+
+    Args:
+        path: of the training set.
+        pairs: images, uint8, (n, height, width), and labels, uint8, (n,), to train and to test on.
+        beside: of the test set.
+        how: what was done to them, for the source.
+
+    Raises:
+        UserError: they do not belong together.
+    """
+    arrays = [array for pair in pairs for array in pair]
+    contents = dict(zip(FILES, map(idx.from_values, arrays), strict=True))
+    paths = dict(zip(FILES, (path, path, beside, beside), strict=True))
+    try:
+        return _dataset(path.stem, paths, contents, f"{path}{how}")
+    except idx.Problem as problem:
+        raise UserError(f"{problem}\n{one_file.ADVICE[path.suffix]}") from problem
+
+
+def _dataset(
+    name: str,
+    paths: Mapping[str, Path],
+    contents: Mapping[str, np.ndarray],
+    source: str,
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    """A dataset from its four files; where no names are given, the labels name the classes."""
+    num_classes = None if class_names is None else len(class_names)
+    train, test, first = _splits(paths, contents, num_classes)
+    if class_names is None:
+        class_names = tuple(str(first + label) for label in range(train.labels.max() + 1))
+    if first:
+        source += f" (labels {first} to {first + len(class_names) - 1})"
+    return Dataset(name, train, test, class_names, _digest(contents), source, first)
 
 
 def _unknown_dataset(dataset: str) -> str:
-    words = (FASHION_MNIST, SYNTHETIC)
+    words = (FASHION_MNIST, SYNTHETIC, *KNOWN)
     close = closest(dataset.lower().replace("-", "_"), words)
-    advice = f"did you mean {close}?" if close else "name one of these"
+    advice = f"did you mean {close}?" if close else "name one, or an .npz or a .csv file"
     return (
         f"dataset: there is no folder {shortened(dataset, 200)}, "
-        f"and the words are {' and '.join(words)}: {advice}"
+        f"and the words are {', '.join(words)}: {advice}"
     )
 
 
@@ -309,7 +451,9 @@ def find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    forms = (folder / name, folder / f"{name}.gz")
+    """The file of that name, also with the dot that some copies have: train-images.idx3-ubyte."""
+    names = (name, name.replace("-idx", ".idx"))
+    forms = [folder / f"{form}{end}" for form in names for end in ("", ".gz")]
     return next((path for path in forms if path.is_file()), None)
 
 
@@ -330,7 +474,7 @@ def _splits(
     paths: Mapping[str, Path],
     contents: Mapping[str, np.ndarray],
     num_classes: int | None = None,
-) -> tuple[Split, Split]:
+) -> tuple[Split, Split, int]:
     """Check that the four files belong together.
 
     Args:
@@ -339,7 +483,8 @@ def _splits(
         num_classes: how many classes there must be, or None: as many as the training labels show.
 
     Returns:
-        The training and the test split.
+        The training and the test split, and the label of class 0: 0, or 1 where no training label
+        is 0, but all others have examples.
     """
     train = _split(TRAIN_IMAGES, TRAIN_LABELS, paths, contents)
     test = _split(TEST_IMAGES, TEST_LABELS, paths, contents)
@@ -348,11 +493,13 @@ def _splits(
             f"{paths[TEST_IMAGES]}: images of {idx.times(test.images.shape[1:])} pixels, but the "
             f"training images have {idx.times(train.images.shape[1:])}"
         )
-    num_classes = num_classes or int(train.labels.max()) + 1
-    _check_range(train.labels, paths[TRAIN_LABELS], num_classes)
-    _check_every_class(train.labels, paths[TRAIN_LABELS], num_classes)
-    _check_range(test.labels, paths[TEST_LABELS], num_classes)
-    return train, test
+    first = int(train.labels.min() == 1)
+    num_classes = num_classes or int(train.labels.max()) + 1 - first
+    train, test = (Split(split.images, split.labels - first) for split in (train, test))
+    _check_range(train.labels, paths[TRAIN_LABELS], num_classes, first)
+    _check_every_class(train.labels, paths[TRAIN_LABELS], num_classes, first)
+    _check_range(test.labels, paths[TEST_LABELS], num_classes, first)
+    return train, test, first
 
 
 def _split(
@@ -367,22 +514,23 @@ def _split(
     return split
 
 
-def _check_range(labels: np.ndarray, path: Path, num_classes: int) -> None:
-    outside = np.flatnonzero(labels >= num_classes)
+def _check_range(labels: np.ndarray, path: Path, num_classes: int, first: int) -> None:
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if outside.size:
         raise idx.Problem(
-            f"{path}: label {labels[outside[0]]} at index {outside[0]:,} is out of range, the "
-            f"classes are 0 to {num_classes - 1}"
+            f"{path}: label {labels[outside[0]] + first} at index {outside[0]:,} is out of range, "
+            f"the classes are {first} to {first + num_classes - 1}"
         )
 
 
-def _check_every_class(labels: np.ndarray, path: Path, num_classes: int) -> None:
+def _check_every_class(labels: np.ndarray, path: Path, num_classes: int, first: int) -> None:
     if num_classes < 2:
-        raise idx.Problem(f"{path}: all labels are 0, and at least 2 classes are needed")
+        raise idx.Problem(f"{path}: all labels are {first}, and at least 2 classes are needed")
     absent = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
     if absent.size:
         raise idx.Problem(
-            f"{path}: class {absent[0]} has no example, and the classes are 0 to {num_classes - 1}"
+            f"{path}: class {absent[0] + first} has no example, and the classes are {first} to "
+            f"{first + num_classes - 1}"
         )
 
 

@@ -19,6 +19,7 @@ from midterm_cli import files
 
 _UBYTE = 0x08  # the one dtype code that is read
 _CHUNK = 2**20
+_GZIP = b"\x1f\x8b"  # what every file compressed by gzip begins with
 
 
 class Problem(Exception):
@@ -43,17 +44,24 @@ def read(path: Path, limit: int) -> np.ndarray:
         Problem: the file cannot be read, or is not a whole IDX file of unsigned bytes.
     """
     compressed = path.suffix == ".gz"
-    num_dims = 3 if "-idx3-" in path.name else 1
+    num_dims = 3 if "idx3" in path.name else 1
     try:
         files.require_regular(path)
         with gzip.open(path) if compressed else path.open("rb") as file:
             header = file.read(4 + 4 * num_dims)
+            if header[:2] == _GZIP and not compressed:
+                raise Problem(f"it is compressed by gzip: rename it to {path.name}.gz")
             size = _declared_size(header, num_dims)
             if size > limit:
                 raise Problem(f"the header gives {size:,} bytes, above the limit of {limit:,}")
             return _decompress(file, header, size) if compressed else _map(path, size)
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from problem
+    except gzip.BadGzipFile as error:
+        with path.open("rb") as file:
+            is_plain = file.read(3) == bytes((0, 0, _UBYTE))
+        remedy = f", but a plain IDX file: rename it to {path.stem}" if is_plain else ""
+        raise Problem(f"{path}: cannot be read: {error}{remedy}") from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise Problem(f"{path}: cannot be read: {reason}") from error

@@ -21,8 +21,8 @@ Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
 def _split(value: Any) -> Any:
-    """Read "20x30" as [20, 30]."""
-    if isinstance(value, str) and (pair := re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", value)):
+    """Read "20x30" and "20,30" as [20, 30]."""
+    if isinstance(value, str) and (pair := re.fullmatch(r"(\d{1,9})\s*[x×,]\s*(\d{1,9})", value)):
         return [int(pair[1]), int(pair[2])]
     return value
 
@@ -39,7 +39,7 @@ PerAxis: TypeAlias = Annotated[
     Discriminator(_kind),
     BeforeValidator(_split),
 ]
-"""One number for every axis, or a list [h, w] or text "hxw"; [n] for an input with one axis."""
+"""One number for every axis, or [h, w], also as the text hxw or h,w; [n] for a single axis."""
 
 
 def per_axis(key: str, value: int | Sequence[int], num_axes: int) -> tuple[int, ...]:

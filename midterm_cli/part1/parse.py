@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 
 from midterm_cli.errors import UserError
+from midterm_cli.notation import to_python
 from midterm_cli.part1.autodiff.schema import MAX_LENGTH
 from midterm_cli.part1.expression import (
     CONSTANTS,
@@ -50,6 +51,42 @@ _OPERATORS: dict[type[ast.operator], str] = {
 }
 
 
+_ABBREVIATIONS = {
+    "ln": "log(u)",
+    "arcsin": "asin(u)",
+    "arccos": "acos(u)",
+    "arctan": "atan(u)",
+    "abs": "sqrt(u**2)",
+    "log2": "log(u)/log(2)",
+    "log10": "log(u)/log(10)",
+    "log1p": "log(1 + u)",
+    "expm1": "exp(u) - 1",
+    "exp2": "2**u",
+    "sec": "1/cos(u)",
+    "csc": "1/sin(u)",
+    "cot": "1/tan(u)",
+    "sech": "1/cosh(u)",
+    "csch": "1/sinh(u)",
+    "coth": "1/tanh(u)",
+}
+"""Functions that are read as a formula in FUNCTIONS, where u is the argument."""
+
+_IN_WORDS = {
+    "asinh": "log(u + sqrt(u**2 + 1))",
+    "acosh": "log(u + sqrt(u**2 - 1))",
+    "atanh": "log((1 + u)/(1 - u))/2",
+    "sign": "u/sqrt(u**2)",
+    "cbrt": "u**(1/3) for u > 0",
+    "relu": "(u + sqrt(u**2))/2",
+    "sigmoid": "1/(1 + exp(-u))",
+    "sinc": "sin(u)/u",
+    "pow": "u**v",
+}
+"""What to write for functions that have u more than once, or another domain than their formula."""
+
+_CALLABLE = {*FUNCTIONS, *_ABBREVIATIONS, *_IN_WORDS}
+
+
 def parse_program(text: str) -> Program:
     """Read a function of x, with or without named intermediates.
 
@@ -88,10 +125,11 @@ def parse(text: str, known: Collection[str]) -> Expr:
         UserError: as for `parse_program`.
     """
     _check_length(text)
+    text = to_python(text.strip(), _CALLABLE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`
-            tree = ast.parse(text.strip(), mode="eval")
+            tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
         where = f" at column {error.offset}" if error.offset else ""
         raise UserError(
@@ -100,7 +138,7 @@ def parse(text: str, known: Collection[str]) -> Expr:
         ) from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError(f"cannot read {shown(text)}: it is nested too deeply") from None
-    _restore_decimals(tree, text.strip())
+    _restore_decimals(tree, text)
     return _build(tree.body, known, depth=0, power=1.0)
 
 
@@ -132,7 +170,7 @@ def _check_length(text: str) -> None:
 
 
 def _split_definition(part: str, last: bool) -> tuple[str, str]:
-    match = re.fullmatch(r"\s*(\w+)\s*=(?!=)(.*)", part)
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*x\s*\))?\s*=(?!=)(.*)", part)
     if match is None:
         if last:
             return "f", part
@@ -140,7 +178,7 @@ def _split_definition(part: str, last: bool) -> tuple[str, str]:
     name, formula = match.groups()
     if last and name != "f":
         raise UserError(f"the last part is called {shown(name)}: call it f, or leave out the name")
-    reserved = name in FUNCTIONS or name in CONSTANTS or name == "x" or (name == "f" and not last)
+    reserved = name in _CALLABLE or name in CONSTANTS or name == "x" or (name == "f" and not last)
     if reserved or not re.fullmatch(r"[A-Za-z]\w{0,19}", name, flags=re.ASCII):
         raise UserError(
             f"{shown(name)} cannot name an intermediate: take up to 20 letters and digits, and "
@@ -169,10 +207,15 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
         case ast.BinOp(op=operator, left=left, right=right) if type(operator) in _OPERATORS:
             a = _build(left, known, depth + 1, power)
             return Binary(_OPERATORS[type(operator)], a, _build(right, known, depth + 1, power))
+        case ast.Call(func=ast.Name(id=name)) if name in known or name in CONSTANTS:
+            raise UserError(f"{name} is no function: write * between, as in {name}*(x + 1)")
         case ast.Call(func=ast.Name(id=function), args=[argument], keywords=[]):
+            if function in _ABBREVIATIONS:
+                formula = _in_full(_ABBREVIATIONS[function], argument)
+                return _build(formula, known, depth, power)
             return Call(_function(function), _build(argument, known, depth + 1, power))
-        case ast.BinOp(op=ast.BitXor()):
-            raise UserError("^ is no power here: write x**2 for the square of x")
+        case ast.Tuple():
+            raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
     raise UserError(
         f"{_describe(node)} is not allowed in an expression: numbers, names, + - * / ** and the "
         f"functions {', '.join(FUNCTIONS)} are"
@@ -185,10 +228,20 @@ def _describe(node: ast.expr) -> str:
             kind = "attribute access"
         case ast.Call(func=ast.Name()):
             kind = "a call without exactly one argument"
-        case ast.Constant(value=str() | bytes()):
+        case ast.Constant(value=str() | bytes()) | ast.JoinedStr():
             kind = "text"
+        case ast.Compare():
+            kind = "a comparison"
+        case ast.IfExp():
+            kind = "a condition"
+        case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            kind = "a logical operation"
+        case ast.BinOp() | ast.UnaryOp():
+            kind = "an operation on integers"
+        case ast.List() | ast.ListComp() | ast.Set() | ast.Dict() | ast.Subscript():
+            kind = "a list or an index"
         case _:
-            kind = type(node).__name__
+            kind = "what stands"
     return f"{kind} at column {node.col_offset + 1}"
 
 
@@ -223,12 +276,24 @@ def _name(name: str, known: Collection[str]) -> Expr:
     raise UserError(f"unknown name {shown(name)}{_meant(name, [*known, *CONSTANTS])}")
 
 
+def _in_full(formula: str, argument: ast.expr) -> ast.expr:
+    """A formula in u with the argument in the place of u."""
+
+    class Substitution(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            return argument if node.id == "u" else node
+
+    tree: ast.Expression = Substitution().visit(ast.parse(formula, mode="eval"))
+    return tree.body
+
+
 def _function(name: str) -> str:
-    if name == "ln":
-        return "log"
-    if name not in FUNCTIONS:
-        raise UserError(f"unknown function {shown(name)}{_meant(name, list(FUNCTIONS))}")
-    return name
+    if name in FUNCTIONS:
+        return name
+    plain = re.sub("^(arc|ar)", "a", name)
+    if plain in _IN_WORDS:
+        raise UserError(f"{name} is not known here: write {_IN_WORDS[plain]} for {name}(u)")
+    raise UserError(f"unknown function {shown(name)}{_meant(name, list(FUNCTIONS))}")
 
 
 def _meant(name: str, known: list[str]) -> str:

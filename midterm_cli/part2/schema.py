@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from midterm_cli.values import number
 
 MAX_DIMENSION = 256
 """The results hold three d × d lists of decimals, 4 MB at this d."""
@@ -16,5 +18,7 @@ def _require_room(threshold: float) -> float:
     return threshold
 
 
-Threshold = Annotated[float, Field(gt=0, le=1e100), AfterValidator(_require_room)]
+Threshold = Annotated[
+    float, BeforeValidator(number), Field(gt=0, le=1e100), AfterValidator(_require_room)
+]
 """T of the soft-threshold; its cube must not overflow."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from midterm_cli.figure import log_scale
 from midterm_cli.part3.schema import METRICS, Metric, ProblemConfig
 from midterm_cli.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)))
+"""The line of the raw weights, then those of the averages."""
+
+_LOG_FROM = 20  # ratio of the losses from which a linear axis would hide the small ones
 
 
 def weights_name(gamma: float | None) -> str:
@@ -29,6 +37,11 @@ def optimizer_label(config: ProblemConfig) -> str:
     if config.momentum:
         name += f" with {'Nesterov ' if config.nesterov else ''}momentum {config.momentum:g}"
     return name
+
+
+def dataset_label(config: ProblemConfig) -> str:
+    """What people read for the dataset: its word, or the name of its file or folder."""
+    return shortened(Path(config.dataset).name or config.dataset, 40)
 
 
 def network_label(config: ProblemConfig) -> str:
@@ -64,3 +77,12 @@ def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:
         axis.set_xlabel("epoch")
     figure.suptitle(title, parse_math=False)
     return figure, axes
+
+
+def choose_scale(axes: Axes) -> None:
+    """A logarithmic axis for losses of which a linear one would hide the small ones.
+
+    A line to a loss of exactly 0 leaves it at the bottom.
+    """
+    if axes.dataLim.intervaly[1] > _LOG_FROM * axes.dataLim.minposy:
+        log_scale(axes, "y")

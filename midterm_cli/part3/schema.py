@@ -59,7 +59,8 @@ class ProblemConfig(ExperimentConfig):
     dtype: Literal["float32", "float64"] = Field(description="of weights and arithmetic")
     dataset: str = Field(
         min_length=1,
-        description="fashion_mnist, synthetic, or a folder with four IDX files",
+        description="fashion_mnist, synthetic, mnist, kmnist or emnist-letters; an .npz or a .csv "
+        "file; or a folder with four IDX files",
     )
     train_fraction: float = Field(
         gt=0, le=1, description="share of the training set that a seed draws, without replacement"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from midterm_cli.part3.averaging import averaging_effects
 from midterm_cli.part3.schema import Interval
 from midterm_cli.part3.train.schema import AveragingEffect, Config, Results
-from midterm_cli.run.document import Run
+from midterm_cli.runner.document import Run
 
 LEVEL = 0.05
 """Probability of at least one wrong verdict among the claims on one run, where nothing is true."""

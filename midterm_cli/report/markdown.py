@@ -16,6 +16,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from midterm_cli.markdown import escaped
+from midterm_cli.markdown import table as plain_table
 from midterm_cli.part3.averaging import better_from, gains
 from midterm_cli.part3.schema import METRICS
 from midterm_cli.report import numerals, published
@@ -27,12 +29,8 @@ from midterm_cli.text import printable
 
 TITLE = "A deep-learning midterm, answered and checked"
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|$&~])")
-# What begins a heading or an item, or underlines a heading, where it stands first on a line.
-_AT_START = re.compile(r"^(\d*)([-+=#.)])(?!\d)")
 # What a reader without mathematics would take for markup of its own.
 _NOT_ONLY_MATHEMATICS = re.compile(r"[$`]|<(?!\s)|\]\s*[(\[:]|\n\s*\n")
-_NUMERIC = re.compile(r"[\d\s.,%±×⁻⁰¹²³⁴⁵⁶⁷⁸⁹\[\]−+e-]*|\d+ of \d+|–")
 
 
 def render(runs: Runs, folder: Path) -> tuple[str, Mapping[str, Picture]]:
@@ -125,16 +123,6 @@ def _text(value: object) -> Markup:
     return Markup(escaped(value))
 
 
-def escaped(text: str) -> str:
-    """Markdown that shows a text as it is, also at the start of a line."""
-    return _AT_START.sub(r"\1\\\2", _within(text).lstrip(" "))
-
-
-def _within(text: str) -> str:
-    """Markdown that shows a text as it is, further on in a line."""
-    return _SPECIAL.sub(r"\\\1", printable(text))
-
-
 def code(value: object) -> Markup:
     """A code span, whose fence is longer than any run of backticks within."""
     text = printable(value)
@@ -167,19 +155,8 @@ def formula(latex: str) -> Markup:
 
 
 def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Markup:
-    """A table of text; a column of numbers is flush right, but for the first, which names the row.
-
-    Args:
-        rows: a cell for each column.
-        columns: their headings.
-    """
-    numeric = [
-        index > 0 and all(_NUMERIC.fullmatch(row[index]) for row in rows)
-        for index in range(len(columns))
-    ]
-    rule = ["---:" if is_numeric else "---" for is_numeric in numeric]
-    lines = [map(_within, columns), rule, *(map(_within, row) for row in rows)]
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    """A table of text: see `midterm_cli.markdown.table`."""
+    return Markup(plain_table(rows, columns))
 
 
 def largest(numbers: Sequence[float | None]) -> float | None:

@@ -18,7 +18,7 @@ from midterm_cli.config.presets import experiment_of, preset_path
 from midterm_cli.config.resolve import plain, resolve
 from midterm_cli.errors import UserError
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 PRESETS = (

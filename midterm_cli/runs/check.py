@@ -7,7 +7,6 @@ the same seeds take other paths. So a mean over seeds is checked against a predi
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any
 from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
 from midterm_cli.part3.statistics import prediction_interval
-from midterm_cli.run import document
-from midterm_cli.run.document import Run
+from midterm_cli.runner import document
+from midterm_cli.runner.document import Run
 from midterm_cli.runs.expected import EVERY, Check, Expectation, Expected, Scalar, Step
+from midterm_cli.runs.find import is_run, runs_below
 from midterm_cli.text import aligned, differing, printable, shown
 
 SCHEMA_VERSION = 1
@@ -222,37 +222,16 @@ def _read(path: Path) -> tuple[list[Run], dict[str, str]]:
     Raises:
         UserError: the run of the folder itself cannot be read.
     """
-    if _is_run(path):
+    if is_run(path):
         return [document.read(path)], {}
     runs: list[Run] = []
     unreadable: dict[str, str] = {}
-    for folder in _runs_below(path):
+    for folder in runs_below(path):
         try:
             runs.append(document.read(folder))
         except UserError as error:
             unreadable[printable(folder)] = str(error)
     return runs, unreadable
-
-
-def _is_run(path: Path) -> bool:
-    """Whether a run is named, and not a folder that may hold some."""
-    return document.is_finished(path.parent if path.name == "metrics.json" else path)
-
-
-def _runs_below(folder: Path) -> list[Path]:
-    """Folders with a metrics.json, but not those of unfinished runs, whose names have a dot."""
-    found = []
-    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if "metrics.json" in files:
-            found.append(Path(root))
-    return found
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    # A run that is passed over would pass for one that is as expected. No folder is no run.
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from None
 
 
 def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
@@ -281,7 +260,7 @@ def check_run(run: Run, expected: Expected) -> list[CheckedRun]:
 
 def _why_none(path: Path, runs: Sequence[Run], expected: Expected) -> str:
     """Why a path names nothing to check, and what to do."""
-    if not _is_run(path):
+    if not is_run(path):
         found = "run of which something is expected" if runs else "finished run"
         return (
             f"no {found} in {printable(path)} or below it: make one, such as by "

@@ -6,22 +6,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from midterm_cli.config.resolve import plain
 from midterm_cli.errors import UserError
+from midterm_cli.markdown import table
 from midterm_cli.part3.curves import weights_name
 from midterm_cli.part3.lr_sweep import schema as lr_sweep
 from midterm_cli.part3.schema import METRICS
 from midterm_cli.part3.train import schema as train
-from midterm_cli.run import document
-from midterm_cli.run.document import Run
+from midterm_cli.runner import document
+from midterm_cli.runner.document import Run
+from midterm_cli.runs.find import expand
+from midterm_cli.runs.rows import differing_keys
 from midterm_cli.text import aligned, did_you_mean, printable
 
 _LABEL_LENGTH = 100  # characters that a legend as wide as the figure has room for
 
 Cell = train.OverSeeds | float | str | None
 Row = Mapping[str, Cell]
+_Line = TypeVar("_Line", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,37 @@ class Comparison:
             ],
         }
 
-    def table(self) -> str:
-        """The table as aligned text; the run, which may be long, comes last."""
-        header = [*map(printable, self.keys), *self.rows[0][0], "run"]
-        lines = [
-            [*map(_value, self._settings(run).values()), *map(_cell, row.values()), run.name]
+    def lines(self) -> list[dict[str, Any]]:
+        """The table with a column for each number: mean, standard deviation, number of seeds."""
+        return [
+            {"run": str(run.folder)} | self._settings(run) | _columns(row)
             for run, rows in zip(self.runs, self.rows, strict=True)
             for row in rows
         ]
-        return aligned([header, *lines], ">" * (len(header) - 1))
+
+    def table(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Lines as aligned text."""
+        columns, cells = self._cells(lines)
+        return aligned([columns, *cells], ">" * (len(columns) - 1))
+
+    def markdown(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Lines as a table of Markdown."""
+        columns, cells = self._cells(lines)
+        return table(cells, columns) + "\n"
+
+    def _cells(self, lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells for people; the run, which may be long, comes last."""
+        shown = [_narrowed(line) for line in lines]
+        columns = [key for key in shown[0] if key != "run"]
+        header = ["sd" if key.endswith("_sd") else printable(key) for key in columns]
+        cells = [
+            [
+                *(_value(line[key]) if key in self.keys else _cell(line[key]) for key in columns),
+                printable(line["run"]),
+            ]
+            for line in shown
+        ]
+        return [*header, "run"], cells
 
     def labels(self) -> list[str]:
         """A label for each run: what sets its config apart, or else its folder."""
@@ -105,25 +131,23 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
     """Read finished runs and find out in what they differ.
 
     Args:
-        paths: run folders, or their metrics.json; at least one.
+        paths: run folders, their metrics.json, or folders that hold some; at least one.
         by: the config key to sort by and to show first. Without it: the one key in which the runs
             differ, if it is a single one.
 
     Raises:
         UserError: a run is not there, damaged, or of another experiment; no run has the key `by`.
     """
-    runs = [document.read(path) for path in paths]
+    return compare_runs([document.read(path) for path in expand(paths)], by)
+
+
+def compare_runs(runs: Sequence[Run], by: str | None = None) -> Comparison:
+    """Find out in what runs differ: see `compare`."""
     compared = [(run, _rows(run)) for run in runs]
-    odd = next((run for run in runs if run.experiment != runs[0].experiment), None)
-    if odd:
-        raise UserError(
-            f"{runs[0].name} is a run of {runs[0].experiment.name}, but {odd.name} of "
-            f"{odd.experiment.name}: compare runs of one experiment"
-        )
-    first, *others = [plain(run.config) for run in runs]
-    if by is not None and by not in first:
-        raise UserError(f"no run has the key '{printable(by)}': {did_you_mean(by, first)}")
-    differing = [key for key in first if any(other[key] != first[key] for other in others)]
+    differing = differing_keys(runs)
+    known = plain(runs[0].config)
+    if by is not None and by not in known:
+        raise UserError(f"no run has the key '{printable(by)}': {did_you_mean(by, known)}")
     if by is None and len(differing) == 1:
         by = differing[0]
     if by is not None:
@@ -131,6 +155,11 @@ def compare(paths: Sequence[Path], by: str | None = None) -> Comparison:
     keys = ([] if by is None else [by]) + [key for key in differing if key != by]
     sorted_runs, rows = zip(*compared, strict=True)
     return Comparison(sorted_runs, rows, by, keys)
+
+
+def is_comparable(run: Run) -> bool:
+    """Whether a run is of an experiment whose runs can be compared."""
+    return isinstance(run.results, train.Results | lr_sweep.Results)
 
 
 def _rows(run: Run) -> list[Row]:
@@ -189,17 +218,52 @@ def _value(value: Any) -> str:
     return printable(text)
 
 
-def _cell(cell: Cell) -> str:
-    """A result: `-` for what is not there, a mean with its standard deviation."""
+def sort(lines: Sequence[_Line], key: str) -> list[_Line]:
+    """Lines by a column, those without a value last.
+
+    Args:
+        lines: with the same keys.
+        key: of the column; with a minus before it, the largest comes first.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    name = key.removeprefix("-")
+    if name not in lines[0]:
+        raise UserError(f"no column '{printable(name)}': {did_you_mean(name, lines[0])}")
+    known = [line for line in lines if line[name] is not None]
+    rest = [line for line in lines if line[name] is None]
+    return sorted(known, key=lambda line: _order(line[name]), reverse=key.startswith("-")) + rest
+
+
+def _columns(row: Row) -> dict[str, float | str | None]:
+    """A row with a column for each number."""
+    columns: dict[str, float | str | None] = {}
+    for key, cell in row.items():
+        if isinstance(cell, train.OverSeeds):
+            columns |= {key: cell.mean, f"{key}_sd": cell.sd, f"{key}_n": cell.total}
+        else:
+            columns[key] = cell
+    return columns
+
+
+def _narrowed(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line with one number of seeds, n, where it is the same for each mean."""
+    counts = [value for key, value in line.items() if key.endswith("_n")]
+    if not counts:
+        return dict(line)
+    n = counts[0] if len(set(counts)) == 1 else "/".join(map(str, counts))
+    narrow = {key: value for key, value in line.items() if not key.endswith("_n")}
+    place = list(narrow).index("outcome")
+    items = list(narrow.items())
+    return dict([*items[:place], ("n", n), *items[place:]])
+
+
+def _cell(cell: Any) -> str:
+    """A result: `-` for what is not there."""
     match cell:
-        case None | train.OverSeeds(mean=None):
+        case None:
             return "-"
-        case train.OverSeeds(mean=float(mean), sd=sd):
-            return _fixed(mean) + ("" if sd is None else f"±{_fixed(sd)}")
-        case str():
-            return printable(cell)
-    return f"{cell:.4g}"
-
-
-def _fixed(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3e}"
+        case float():
+            return f"{cell:.4g}"
+    return printable(cell)

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from midterm_cli.part3.curves import panels
+from midterm_cli.figure import LARGEST_DRAWN, plain
+from midterm_cli.part3.curves import LINES, choose_scale, panels
 from midterm_cli.part3.schema import METRICS, Metric
 from midterm_cli.part3.train import schema as train
+from midterm_cli.runs import compare_sweeps
 from midterm_cli.runs.compare import Comparison
 from midterm_cli.text import printable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MARKERS = "os^DvPX*<>"
-_AVERAGE_LINES = ("--", ":", "-.")
 _TOP_OF_SCALE = 0.85  # the light end of a sequential scale cannot be seen on white
-_LOG_FROM = 5  # ratio of the losses from which a linear axis would hide the small ones
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,12 @@ class Curve:
     means: Mapping[Metric, Sequence[float]]
 
 
+def figure_of(comparison: Comparison) -> Figure:
+    """The figure that shows the runs, whichever their experiment."""
+    return draw(comparison) if comparison.trainings else compare_sweeps.draw(comparison)
+
+
+@plain()
 def draw(comparison: Comparison) -> Figure:
     """Train and test, loss and accuracy, in one 2 × 2 figure.
 
@@ -68,7 +73,7 @@ def draw(comparison: Comparison) -> Figure:
                 style = {**look, **_style(which), "markevery": every}
                 axis.plot(curve.epochs, curve.means[metric], **style)
         if metric.endswith("loss"):
-            _choose_scale(axis)
+            choose_scale(axis)
     _add_legend(figure, comparison.labels(), looks, runs)
     return figure
 
@@ -92,29 +97,14 @@ def _curves(config: train.Config, results: train.Results) -> list[Curve]:
 
 
 def _finite_mean(values: Sequence[float | None]) -> float:
-    finite = [value for value in values if value is not None]
+    finite = [min(value, LARGEST_DRAWN) for value in values if value is not None]
     return fmean(finite) if finite else math.nan
 
 
 def _style(which: int) -> dict[str, Any]:
     """Line and marker of the raw weights (0) or of an average (1, 2, …)."""
-    if which == 0:
-        return {"linestyle": "-", "markersize": 5}
-    line = _AVERAGE_LINES[(which - 1) % len(_AVERAGE_LINES)]
-    return {"linestyle": line, "markersize": 5, "markerfacecolor": "white"}
-
-
-def _choose_scale(axis: Axes) -> None:
-    """A logarithmic axis where a linear one would hide the small losses."""
-    import numpy as np
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    drawn = [y for line in axis.lines for y in np.asarray(line.get_ydata()) if y > 0]  # no NaN
-    if drawn and max(drawn) > _LOG_FROM * min(drawn):
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(NullFormatter())
+    style: dict[str, Any] = {"linestyle": LINES[which % len(LINES)], "markersize": 5}
+    return style if which == 0 else style | {"markerfacecolor": "white"}
 
 
 def _add_legend(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midterm_cli.figure import log_scale, plain
 from midterm_cli.part3.lr_sweep.schema import FailureThreshold, Results
 from midterm_cli.part3.threshold import monotone_shares
 from midterm_cli.runs.compare import Comparison
@@ -19,6 +20,7 @@ _MARKERS = "os^DvPX*<>"
 _TOP_OF_SCALE = 0.85  # the light end of a sequential scale cannot be seen on white
 
 
+@plain()
 def draw(comparison: Comparison) -> Figure:
     """Above, the share of seeds that fail; below, the thresholds with their 95 % intervals.
 
@@ -44,11 +46,12 @@ def draw(comparison: Comparison) -> Figure:
         shares.plot(lrs, monotone_shares(failed, total), color=colour)
         _draw_threshold(thresholds, place, results.threshold_lr, lrs, colour, marker)
     shares.axhline(0.5, color="#444444", lw=0.8, ls=":")
-    shares.set(xscale="log", ylim=(-0.05, 1.05), ylabel="share of seeds that fail")
+    shares.set(ylim=(-0.05, 1.05), ylabel="share of seeds that fail")
     thresholds.set_yticks(range(len(found)), labels, parse_math=False)
     thresholds.set(
         ylim=(len(found) - 0.5, -0.5), xlabel="learning rate: half of the seeds fail there (95 %)"
     )
+    log_scale(thresholds, "x")
     for axis in (shares, thresholds):
         axis.grid(alpha=0.3)
     figure.suptitle("Where training fails: shares, and the monotone curve through them")

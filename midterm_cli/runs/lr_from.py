@@ -11,7 +11,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
 from midterm_cli.part3.lr_range.schema import GivenSweep
 from midterm_cli.part3.lr_sweep import schema as lr_sweep
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import differing, printable
 
 # Keys in which a run may differ from the sweep and still have the same learning problem; where a

@@ -12,7 +12,7 @@ from midterm_cli.layers import user
 from midterm_cli.part3.checkpoint import Checkpoint, read
 from midterm_cli.part3.problem import make_network
 from midterm_cli.part3.train import schema as train
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 
@@ -108,7 +108,7 @@ def _read(run: Path) -> tuple[train.Config, Checkpoint]:
     if not isinstance(found.config, train.Config):
         raise UserError(
             f"{found.name} is a run of {found.experiment.name}, which keeps no weights: "
-            "give a run of midterm train"
+            "give a run of midterm train, or --format for its results"
         )
     document.require_checkpoint(found)
     return found.config, read(run / "checkpoint.pt")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midterm_cli.config import yaml
+from midterm_cli.config import presets, yaml
 from midterm_cli.config.resolve import Layer, annotated, complete, dump, meant, plain, resolve
 from midterm_cli.errors import UserError
 from midterm_cli.registry import EXPERIMENTS, Experiment
@@ -22,7 +22,9 @@ def write(folder: Path, text: str, name: str = "my.yaml") -> str:
 
 
 def mistakes(
-    file: str | None = None, assignments: list[str] | None = None, options: tuple[Layer, ...] = ()
+    file: str | list[str] | None = None,
+    assignments: list[str] | None = None,
+    options: tuple[Layer, ...] = (),
 ) -> list[str]:
     with pytest.raises(UserError) as caught:
         resolve("train", file, assignments or (), options)
@@ -45,6 +47,24 @@ def test_each_layer_wins_over_the_one_before(folder: Path) -> None:
         "--batch-size",
         "default",
     ]
+
+
+def test_files_are_merged_in_order_and_the_preset_among_them_is_the_base(folder: Path) -> None:
+    mine = write(folder, "lr: 1e-1\nactivation: relu\n")
+    other = write(folder, "lr: 2e-1\nepochs: 7\n", "other.yaml")
+
+    found = resolve("train", ["reference/train", mine, other])
+
+    values = plain(found.config)
+    assert (values["lr"], values["epochs"], values["activation"]) == (0.2, 7, "relu")
+    assert [found.origin(key) for key in ("lr", "activation")] == ["other.yaml", "my.yaml"]
+    assert found.preset == "reference/train"
+    assert found.base == resolve("train", "reference/train").config
+    last = resolve("train", [mine, "reference/train"])
+    assert plain(last.config)["activation"] == "identity"
+    assert (last.preset, last.base) == (found.preset, found.base)
+    assert resolve("train", [mine, other]).preset == "train"
+    assert mistakes([mine, "none.yaml"])[0].startswith("cannot read none.yaml")
 
 
 def test_set_reads_values_as_yaml_does() -> None:
@@ -264,7 +284,31 @@ def test_show_tells_where_each_value_comes_from_and_is_yaml(folder: Path) -> Non
 
     text = annotated(found)
 
-    assert "lr: 0.1  # my.yaml\n" in text
-    assert "epochs: 3  # --set\n" in text
-    assert "hidden_sizes: [32, 16]  # default\n" in text
-    assert yaml.parse(text, "here") == plain(found.config)
+    notes = dict(line.split(None, 1) for line in text.splitlines() if " # " in line)
+    assert notes["lr:"].split("#") == ["0.1                       ", " my.yaml, default 0.001"]
+    assert notes["epochs:"].endswith("# --set, default 4")
+    assert "\nhidden_sizes: [32, 16]\n" in text
+    Path("shown.yaml").write_text(text, encoding="utf-8")
+    assert resolve(meant(None, "shown.yaml"), "shown.yaml").config == found.config
+
+
+def test_show_keeps_the_comments_of_the_packaged_configs() -> None:
+    text = annotated(resolve("lr_sweep", "reference/lr_sweep", ["epochs=7"]))
+
+    for name in ("lr_sweep", "reference/lr_sweep"):
+        for key, comment in presets.comments(name).items():
+            [line] = [line for line in text.splitlines() if line.startswith(f"{key}:")]
+            if name == "reference/lr_sweep" or key not in presets.comments("reference/lr_sweep"):
+                assert line.endswith(comment)
+    assert len(presets.comments("lr_sweep")) > 5
+
+
+def test_a_file_that_says_which_experiment_it_is_for(folder: Path) -> None:
+    file = write(folder, "experiment: softt\nthreshold: 2\n")
+
+    assert meant(None, file) == "softt"
+    assert resolve("softt", file).config.threshold == 2  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"my.yaml is a config of 'softt', not of train"):
+        resolve("train", file)
+    with pytest.raises(UserError, match="did you mean 'softt'"):
+        meant(None, write(folder, "experiment: soft\n"))

@@ -21,7 +21,7 @@ from midterm_cli.experiment import Output
 from midterm_cli.part1.parse import parse, parse_program
 from midterm_cli.registry import EXPERIMENTS as TABLE
 from midterm_cli.registry import Experiment
-from midterm_cli.run import document
+from midterm_cli.runner import document
 
 pytestmark = pytest.mark.usefixtures("sandbox")
 

@@ -664,7 +664,8 @@ def test_lists_that_do_not_fit_each_other_are_refused(key: str, values: Any, tol
     [
         {"x": []},
         {"x": [0.0] * 101},
-        {"x": "1"},
+        {"x": "one"},
+        {"x": "1, one"},
         {"x": 1e101},
         {"range": [0, 1e101]},
         {"range": [1, 1]},

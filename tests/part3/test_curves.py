@@ -1,6 +1,19 @@
 """The 2 × 2 figure of training curves, before anything is drawn in it."""
 
-from midterm_cli.part3.curves import panels, weights_label, weights_name
+import math
+
+import pytest
+
+from midterm_cli.config.resolve import resolve
+from midterm_cli.figure import LARGEST_DRAWN
+from midterm_cli.part3.curves import (
+    choose_scale,
+    dataset_label,
+    panels,
+    weights_label,
+    weights_name,
+)
+from midterm_cli.part3.schema import ProblemConfig
 
 
 def test_train_and_test_stand_side_by_side_and_losses_above_accuracies() -> None:
@@ -29,3 +42,37 @@ def test_epochs_are_whole_numbers() -> None:
 def test_kinds_of_weights_have_names() -> None:
     assert (weights_name(None), weights_name(1e-3)) == ("raw", "ema_0.001")
     assert (weights_label(None), weights_label(1e-3)) == ("raw weights", "average, γ = 0.001")
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [
+        ([1, 0.1], "linear"),
+        ([1, 0.01], "log"),
+        ([0.5, 0, 1], "linear"),
+        ([0.01, 0, 1], "log"),
+        ([math.nan, 1], "linear"),
+        ([math.nan], "linear"),
+        ([], "linear"),
+        ([0, 0], "linear"),
+        ([5e-324, LARGEST_DRAWN], "log"),
+    ],
+)
+def test_losses_far_apart_have_a_logarithmic_axis(losses: list[float], scale: str) -> None:
+    _, panel = panels("", height=7)
+    axes = panel["train_loss"]
+    axes.plot(losses)
+    choose_scale(axes)
+    assert axes.get_yscale() == scale
+
+
+def test_a_dataset_is_shown_by_its_name() -> None:
+    config = resolve("train").config
+    assert isinstance(config, ProblemConfig)
+    for dataset, shown in (
+        ("fashion_mnist", "fashion_mnist"),
+        ("/a/b/$letters.npz", "$letters.npz"),
+        (".", "."),
+        ("x" * 50, "x" * 40 + "…"),
+    ):
+        assert dataset_label(config.model_copy(update={"dataset": dataset})) == shown

@@ -532,6 +532,15 @@ def test_the_figure_shows_every_trial_and_the_learning_rates_that_matter(tiny: R
     assert np.asarray(guess.get_ydata()) == pytest.approx([math.log(10)] * 2, rel=0.01)
 
 
+def test_a_single_seed_is_drawn_at_its_learning_rate() -> None:
+    found = sweep("num_seeds=1")
+    upper = draw(config_of(*TINY, "num_seeds=1"), found)["lr_sweep"].axes[0]
+    dots = [dots for dots in upper.collections if isinstance(dots, PathCollection)]
+    drawn = sorted(float(x) for kind in dots for x, _ in np.asarray(kind.get_offsets()))
+    assert drawn == sorted(trial.lr for trial in found.trials)
+    assert "quartiles" not in upper.get_legend_handles_labels()[1]
+
+
 def test_dead_models_stop_early_and_no_outcome_depends_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -366,6 +366,8 @@ def test_one_seed_has_no_interval() -> None:
     assert (gain.low, gain.high, gain.total) == (None, None, 1)
     assert found.final.weights[0].train_loss.sd is None
     assert "one seed: no interval" in str(summarize(found))
+    assert "over 1 seeds" not in str(summarize(found))
+    assert "one seed" in str(summarize(found)[0])
 
 
 def test_a_run_that_diverges_says_so() -> None:
@@ -379,7 +381,9 @@ def test_a_run_that_diverges_says_so() -> None:
     assert [metrics(row) for row in last] == [[None] * 4] * 2
     assert all(value is not None for value in metrics(rows(found, epoch=0, seed=0)[0]))
     assert "not finite" in str(summarize(found))
-    axes = draw(config, found)["curves"].axes
+    figure = draw(config, found)["curves"]
+    assert "(3 seeds, none finite at the end)" in figure.get_suptitle()
+    axes = figure.axes
     assert [text.get_text() for axis in axes for text in axis.texts] == [
         "not finite for any seed"
     ] * 4
@@ -602,12 +606,23 @@ def test_a_figure_of_one_epoch_shows_it_with_the_range_of_the_seeds() -> None:
     losses = [row.train_loss for row in rows(found, epoch=1, weights="raw")]
     axis = figure.axes[0]
     [[raw_x], [average_x]] = [np.asarray(line.get_xdata(), dtype=float) for line in axis.lines]
-    assert 0.5 < raw_x < 1 < average_x < 1.5
+    assert raw_x == average_x == 1
     [bar] = axis.collections[0].get_paths()
     low, high = np.array(losses).min(), np.array(losses).max()
     assert np.allclose(np.asarray(bar.vertices, dtype=float), [(raw_x, low), (raw_x, high)])
     within = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] < tick < axis.get_xlim()[1]]
     assert within == [1]
+
+
+def test_a_mean_says_over_how_many_seeds_it_is() -> None:
+    config = config_of(*SMALL)
+    found = results(run(config))
+    assert "(3 seeds: mean and range)" in draw(config, found)["curves"].get_suptitle()
+    raw, *averages = found.final.weights
+    partly = raw.model_copy(update={"train_loss": raw.train_loss.model_copy(update={"total": 2})})
+    final = found.final.model_copy(update={"weights": [partly, *averages]})
+    figure = draw(config, found.model_copy(update={"final": final}))["curves"]
+    assert "(3 seeds, 2 of them finite at the end: mean and range)" in figure.get_suptitle()
 
 
 def test_every_average_is_drawn_in_its_own_way() -> None:

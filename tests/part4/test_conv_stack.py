@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from answer import Answer
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from packaged import config, run
 from torch import nn
 
@@ -25,10 +27,11 @@ FLAT = {"type": "flatten"}
 
 
 def test_the_packaged_network_is_lenet(folder: Path, midterm: Midterm) -> None:
-    code, out, err = midterm("conv", "stack")
-    assert (code, out) == (0, "outputs/conv_stack/default\n")
-    assert "PyTorch agrees" in err
-    assert "layer 4 (conv), MACs: 1600·6·5·5 = 240000, bias not counted" in err
+    code, out, _ = midterm("conv", "stack")
+    assert code == 0
+    assert out.endswith("\noutputs/conv_stack/default\n")
+    assert "PyTorch agrees" in out
+    assert "layer 4 (conv), MACs: 1600·6·5·5 = 240000, bias not counted" in out
     results = json.loads((folder / "outputs/conv_stack/default/metrics.json").read_text())[
         "results"
     ]
@@ -85,7 +88,7 @@ def test_the_trace_is_where_gradients_of_the_network_are() -> None:
 
 
 def test_text_and_what_stride_2_adds(folder: Path, midterm: Midterm) -> None:
-    code, out, err = midterm("conv", "stack", "--config", "text/conv_stack", "--json")
+    code, out, _ = midterm("conv", "stack", "--config", "text/conv_stack", "--json")
     assert code == 0
     results = json.loads(out)["results"]
     levels, plain = results["trace"]["levels"], results["stride_one"]["levels"]
@@ -99,7 +102,8 @@ def test_text_and_what_stride_2_adds(folder: Path, midterm: Midterm) -> None:
     assert "film" not in results["stride_one"]["words"]
     # Both outputs stand over the same word.
     assert levels[-1]["positions"][0][0] * 8 == plain[-1]["positions"][0][0] == 8
-    assert "words that reach it, every stride 1: who hates long films recommended was not" in err
+    said = str(summarize(run("conv_stack", "text/conv_stack").results))
+    assert "words that reach it, every stride 1: who hates long films recommended was not" in said
 
 
 def test_a_sentence_and_a_position_of_ones_own(folder: Path, midterm: Midterm) -> None:
@@ -303,7 +307,7 @@ def test_mistakes_of_conv_stack(changes: dict[str, Any], message: str) -> None:
             "{type: conv, out_channels: 1, kernel_size: [3, 0]}",
             "layers[1].kernel_size[1] must be at least 1, got 0 (net.yaml)",
         ),
-        ("{}", "layers[1] is wrong: Unable to extract tag using discriminator 'type'"),
+        ("{}", "layers[1].type is missing (net.yaml): write type: NAME beside its other keys"),
     ],
 )
 def test_a_mistake_in_a_layer_names_its_key(
@@ -334,6 +338,33 @@ def test_the_summary_says_formulas_first_then_totals() -> None:
     assert str(lines[0]).startswith("layer 1 (conv), height and width: floor((28 + 2·2")
     table = next(line for line in lines if isinstance(line, Table))
     assert table.rows[-1][:4] == ["total", "", "61,706", "416,520"]
+
+
+def test_what_sees_the_whole_image_says_so() -> None:
+    """In LeNet the linear layers; not a field as large, of which an output sees a part."""
+    table = next(x for x in summarize(run("conv_stack").results) if isinstance(x, Table))
+    fields = [row[5] for row in table.rows]
+    assert fields[:7] == ["5×5", "5×5", "6×6", "14×14", "14×14", "16×16", "16×16"]
+    assert fields[7:] == ["the whole image"] * 5 + [""]
+    cone = next(
+        x for x in summarize(run("conv_stack", "text/conv_stack").results) if isinstance(x, Table)
+    )
+    assert [row[5] for row in cone.rows] == ["3", "7", "15", ""]  # of 13 words, one has 12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 4), st.integers(1, 3))
+def test_what_is_said_to_be_whole_is_what_every_output_sees(
+    size: int, kernel: int, padding: int, stride: int
+) -> None:
+    assume(kernel <= size + 2 * padding)
+    assume(padding < kernel)
+    layer = CONV | {"kernel_size": kernel, "padding": padding, "stride": stride}
+    results = run("conv_stack", layers=[layer], size=size).results
+    table = next(x for x in summarize(results) if isinstance(x, Table))
+    starts = range(-padding, size + padding - kernel + 1, stride)
+    sees_all = all(start <= 0 and start + kernel >= size for start in starts)
+    assert (table.rows[0][5] == "the whole image") == sees_all
 
 
 def test_stride_one_is_told_where_a_stride_is_not_one() -> None:

@@ -31,7 +31,7 @@ STRIDE: dict[str, Any] = {
 def test_cost_by_stride(folder: Path, midterm: Midterm) -> None:
     options = ["--size", "16", "--in-channels", "2", "--out-channels", "3", "--repeats", "2"]
     strides = ["--stride", "1", "--stride", "2", "--stride", "[4, 1]"]
-    code, out, err = midterm(
+    code, out, _ = midterm(
         "conv", "stride", "--dataset", "synthetic", *options, *strides, "--output", "run", "--json"
     )
     assert code == 0
@@ -43,7 +43,7 @@ def test_cost_by_stride(folder: Path, midterm: Midterm) -> None:
     assert results["macs"] == 3 * 16 * 16 * 2 * 9
     assert results["strides"][0]["time_factor"] == 1
     assert all(row["seconds"] > 0 for row in results["strides"])
-    assert "factor against stride 1: 13824/3456 = 4, product of the strides 2·2 = 4" in err
+    assert "factor against stride 1: 13824/3456 = 4, product of the strides 2·2 = 4" in out
     assert json.loads(out)["provenance"]["data_sha256"]
     figures = {path.name for path in (folder / "run").glob("*.png")}
     assert figures == {"conv_stride.png", "stride_image.png"}

@@ -62,7 +62,7 @@ def _hurry(disturbance: Disturbance) -> None:
 
     from midterm_cli.part3 import ensemble
     from midterm_cli.part3.train import run as train
-    from midterm_cli.run import make, provenance
+    from midterm_cli.runner import make, provenance
 
     torch.set_num_threads(disturbance.threads)
     save = train._save

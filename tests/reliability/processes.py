@@ -37,7 +37,7 @@ _forks.set_forkserver_preload(
         "midterm_cli.part3.train.run",
         "midterm_cli.part3.train.show",
         "midterm_cli.runs.compare_figure",
-        "midterm_cli.run.make",
+        "midterm_cli.runner.make",
         "rich.progress",
         "rich.table",
         "scipy.special",

@@ -189,14 +189,14 @@ def test_a_spoilt_run(
     rng = random_moments()
     drawn = rng.sample(range(times), times // 8)
 
-    def to_png(drawing: Figure) -> bytes:
+    def render(drawing: Figure, *_: object) -> bytes:
         """Render some of the figures, coarsely; it is what takes the time."""
         if count in drawn:
             drawing.savefig(io.BytesIO(), format="png", dpi=20)
         return b"a figure"
 
-    monkeypatch.setattr(figure, "to_png", to_png)
-    for count in range(times):  # noqa: B007 (to_png asks for it)
+    monkeypatch.setattr(figure, "render", render)
+    for count in range(times):  # noqa: B007 (render asks for it)
         part = rng.choice(("experiment", "config", "results", "results"))
         text = json.dumps(true | {part: spoilt(true[part], rng)})
         Path("spoilt/metrics.json").write_text(text, encoding="utf-8")
@@ -277,5 +277,5 @@ def test_results_that_cannot_be_printed(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "Error: cannot write to stdout: No space left on device\n"
-        "make room where stdout goes; a finished run is printed again with --resume\n"
+        "make room where stdout goes; midterm show RUN prints a finished run again\n"
     )

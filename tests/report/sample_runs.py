@@ -16,7 +16,7 @@ from midterm_cli.config.presets import experiment_of
 from midterm_cli.config.resolve import resolve
 from midterm_cli.report import figures, html, markdown
 from midterm_cli.report.runs import command, find
-from midterm_cli.run.make import make
+from midterm_cli.runner.make import make
 
 # What makes the packaged presets small, for the tests of the report alone.
 _LEARNING = {"dataset": "synthetic", "num_seeds": 3, "device": "cpu"}
@@ -54,7 +54,7 @@ def make_run(preset: str, folder: Path, *assignments: str) -> Path:
     file = None if preset == experiment else preset
     name = "default" if file is None else preset.replace("/", "-")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "to_png", lambda figure: b"")  # only takes time
+        patch.setattr(figure, "render", lambda *_: b"")  # only takes time
         run = make(
             resolve(experiment, file, assignments),
             command=command(preset),

@@ -12,7 +12,7 @@ from midterm_cli.part3.schema import Interval
 from midterm_cli.part3.statistics import mean_interval
 from midterm_cli.part3.train.schema import HistoryRow, Results
 from midterm_cli.report.claims import Claim, claims, effects, holm, p_value
-from midterm_cli.run import document
+from midterm_cli.runner import document
 
 
 @pytest.mark.parametrize(

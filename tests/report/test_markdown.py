@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from midterm_cli.markdown import escaped, table
 from midterm_cli.report import html
-from midterm_cli.report.markdown import cell, code, escaped, formula, table, verbatim
+from midterm_cli.report.markdown import cell, code, formula, verbatim
 from midterm_cli.text import printable
 
 HOSTILE = [

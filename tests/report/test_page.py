@@ -22,7 +22,7 @@ from midterm_cli.config.presets import experiment_of
 from midterm_cli.part3.train import schema as train
 from midterm_cli.report import markdown, numerals, published
 from midterm_cli.report.runs import PRESETS, command, find
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 

@@ -19,7 +19,7 @@ from scipy.stats import t as student_t
 from midterm_cli.config.presets import expected_file
 from midterm_cli.config.resolve import resolve
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run import document
+from midterm_cli.runner import document
 from midterm_cli.runs import check, expected
 from midterm_cli.runs.check import Finding, judge
 from midterm_cli.runs.expected import EVERY, Check, Expectation, Step

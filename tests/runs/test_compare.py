@@ -9,13 +9,18 @@ from written_runs import METRICS, THRESHOLDS, write_sweep, write_train
 
 from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
-from midterm_cli.run import make
-from midterm_cli.run.document import to_json
-from midterm_cli.runs.compare import compare
+from midterm_cli.runner import make
+from midterm_cli.runner.document import to_json
+from midterm_cli.runs.compare import compare, sort
 
 
 def words(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines()]
+
+
+def table(paths: list[Path], by: str | None = None) -> str:
+    comparison = compare(paths, by)
+    return comparison.table(comparison.lines())
 
 
 def names(folder: Path, *runs: str) -> list[str]:
@@ -53,20 +58,44 @@ def test_a_row_for_each_kind_of_weights(tmp_path: Path) -> None:
         write_train(tmp_path / "b", lr=0.02, gammas=(0.5, 0.001)),
     ]
 
-    header, *rows = words(compare(paths, "lr").table())
+    header, *rows = words(table(paths, "lr"))
 
-    assert header == ["lr", "ema_gamma", "weights", *METRICS, "outcome", "trained", "run"]
+    measured = [heading for metric in METRICS for heading in (metric, "sd")]
+    assert header == ["lr", "ema_gamma", "weights", *measured, "n", "outcome", "trained", "run"]
     assert [row[1] for row in rows] == ["[0.5,0.001]"] * 3 + ["[]"]
-    values = {(row[0], row[2]): row[3] for row in rows}
+    values = {(row[0], row[2]): row[3:5] for row in rows}
     assert values == {
-        ("0.02", "raw"): "0.2500±0.5000",
-        ("0.02", "ema_0.5"): "0.5000±0.5000",
-        ("0.02", "ema_0.001"): "0.7500±0.5000",
-        ("0.1", "raw"): "0.2500±0.5000",
+        ("0.02", "raw"): ["0.25", "0.5"],
+        ("0.02", "ema_0.5"): ["0.5", "0.5"],
+        ("0.02", "ema_0.001"): ["0.75", "0.5"],
+        ("0.1", "raw"): ["0.25", "0.5"],
     }
-    assert [row[-3:] for row in rows] == [["collapsed", "1/2", str(tmp_path / "b")]] * 3 + [
-        ["collapsed", "1/2", str(tmp_path / "a")]
+    assert [row[-4:] for row in rows] == [["2", "collapsed", "1/2", str(tmp_path / "b")]] * 3 + [
+        ["2", "collapsed", "1/2", str(tmp_path / "a")]
     ]
+
+
+def test_lines_sort_by_any_column_with_what_is_not_there_last(tmp_path: Path) -> None:
+    paths = [write_train(tmp_path / str(lr), lr=lr, gammas=(0.5,)) for lr in (3.0, 0.02)]
+    paths += [with_final(write_train(tmp_path / "x", lr=1, gammas=()), mean=None, sd=None, total=0)]
+    lines = compare(paths).lines()
+
+    by_loss = [(line["train_loss"], line["lr"]) for line in sort(lines, "-train_loss")]
+    assert by_loss == [(0.5, 3.0), (0.5, 0.02), (0.25, 3.0), (0.25, 0.02), (None, 1)]
+    assert [line["lr"] for line in sort(lines, "lr")] == [0.02, 0.02, 1, 3.0, 3.0]
+    with pytest.raises(UserError, match="did you mean 'train_loss'"):
+        sort(lines, "train_los")
+
+
+def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
+    for lr in (0.1, 0.2):
+        write_train(tmp_path / "some" / str(lr), lr=lr)
+    write_train(tmp_path / "some" / ".unfinished.partial" / "run", lr=0.3)
+
+    folders = [tmp_path / "some" / "0.2", tmp_path / "some"]
+    assert [run.config.lr for run in compare(folders).runs] == [0.1, 0.2]  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"no finished run in .*nothing, nor below it"):
+        compare([tmp_path / "nothing"])
 
 
 def with_final(run: Path, **statistics: Any) -> Path:
@@ -82,8 +111,8 @@ def with_final(run: Path, **statistics: Any) -> Path:
     ("statistics", "cell"),
     [
         ({"mean": None, "sd": None, "total": 0}, "-"),
-        ({"mean": 0.5, "sd": None, "total": 1}, "0.5000"),
-        ({"mean": 1.4e21, "sd": None, "total": 1}, "1.400e+21"),
+        ({"mean": 0.5, "sd": None, "total": 1}, "0.5"),
+        ({"mean": 1.4e21, "sd": None, "total": 1}, "1.4e+21"),
     ],
 )
 def test_a_number_that_is_not_there_is_a_dash_and_a_huge_one_is_short(
@@ -91,7 +120,7 @@ def test_a_number_that_is_not_there_is_a_dash_and_a_huge_one_is_short(
 ) -> None:
     run = with_final(write_train(tmp_path / "a", gammas=()), **statistics)
 
-    assert words(compare([run]).table())[1][1:5] == [cell] * 4
+    assert words(table([run]))[1][1:9] == [cell, "-"] * 4
 
 
 def test_columns_are_aligned(tmp_path: Path) -> None:
@@ -100,10 +129,10 @@ def test_columns_are_aligned(tmp_path: Path) -> None:
         write_train(tmp_path / "b", dataset="x", hidden_sizes=[]),
     ]
 
-    table = compare(paths).table()
+    text = table(paths)
 
-    lines = table.splitlines()
-    assert "[32,16]" in table
+    lines = text.splitlines()
+    assert "[32,16]" in text
     assert {line.index("  /") for line in lines[1:]} == {lines[0].index("  run")}
 
 
@@ -116,7 +145,7 @@ def test_sweeps(tmp_path: Path) -> None:
     comparison = compare(paths)
 
     assert comparison.trainings == []
-    assert [row[:-1] for row in words(comparison.table())[1:]] == [
+    assert [row[:-1] for row in words(comparison.table(comparison.lines()))[1:]] == [
         ["identity", "0.002", "0.004", "0.00322", "0.003", "0.00345", "0.001"],
         ["relu", "0.002", "-", "-", "-", "-", "-"],
     ]

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from written_runs import write_train
 
+from midterm_cli.runner.document import read
 from midterm_cli.runs import compare_figure
 from midterm_cli.runs.compare import compare
 
@@ -46,6 +47,24 @@ def test_curves_are_means_over_seeds_from_the_first_shown_epoch(tmp_path: Path) 
     assert np.asarray(figure.axes[0].lines[0].get_xdata()).tolist() == [2, 3]
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]
     assert legend(figure)[1:] == ["raw weights", "average, γ = 0.5"]
+
+
+def test_a_run_has_the_same_lines_in_its_own_figure(tmp_path: Path) -> None:
+    path = write_train(tmp_path / "a", gammas=(0.5, 0.1, 0.2))
+    compared = draw(path).axes[0].lines
+    run = read(path)
+    own = run.experiment.draw(run.config, run.results)["curves"].axes[0].lines
+    assert [line.get_linestyle() for line in own] == [line.get_linestyle() for line in compared]
+    assert len({line.get_linestyle() for line in own}) == 4
+
+
+def test_losses_at_the_end_of_float64_are_drawn(tmp_path: Path) -> None:
+    losses = ((9, 1, 1.7e308, 2), (9, 1, 1.7e308, 5e-324))
+    path = write_train(tmp_path / "a", losses=losses, gammas=())
+    run = read(path)
+    for figure in (draw(path), *run.experiment.draw(run.config, run.results).values()):
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_yscale() == "log"
 
 
 def test_seeds_that_are_not_finite_are_left_out_of_a_mean(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from midterm_cli.config import presets
 from midterm_cli.config.resolve import dump, plain, resolve
 from midterm_cli.registry import EXPERIMENTS
 from midterm_cli.report.runs import PRESETS
-from midterm_cli.run import document
+from midterm_cli.runner import document
 
 Midterm = Callable[..., Answer]
 

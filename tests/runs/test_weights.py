@@ -13,7 +13,7 @@ import midterm_cli
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.part3.train.schema import Results
-from midterm_cli.run import document
+from midterm_cli.runner import document
 
 NET = """
 import torch

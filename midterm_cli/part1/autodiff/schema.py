@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import (
@@ -19,6 +19,7 @@ from midterm_cli.experiment import (
     Record,
     require_lengths,
 )
+from midterm_cli.values import numbers
 
 MAX_LENGTH = 1_000
 """Characters of an expression: far above any exercise, far below what could exhaust the parser."""
@@ -41,7 +42,9 @@ class Config(ExperimentConfig):
         max_length=MAX_LENGTH,
         description="function of x; named intermediates before it, separated by semicolons",
     )
-    x: Coordinate | list[Coordinate] = Field(description="one point, or a list of up to 100")
+    x: Annotated[Coordinate | list[Coordinate], BeforeValidator(numbers)] = Field(
+        description="one point, or a list of up to 100; pi/2 and 3,4 are read"
+    )
     formula: str | None = Field(
         max_length=MAX_LENGTH,
         description="a derivative to be judged, in x and the intermediates; null for none",
@@ -233,6 +236,8 @@ class Curve(Record):
 
 class Results(experiment.Results):
     """The derivative by every method; x and f are numbers for one x, lists for a list of x."""
+
+    OBSERVATIONS = "points"
 
     expression: str
     dtype: Literal["float64", "float32"]

@@ -232,7 +232,8 @@ def draw(config: Config, results: Results) -> Mapping[str, Figure]:
     for point in points:
         _mark_point(above, below, point, 0.12 * (high - low), labelled=point is points[0])
     _mark_edges((above, below), results.domain, (low, high))
-    above.set(ylabel="f(x)", xlim=(low, high), title=shortened(results.expression.strip(), 70))
+    above.set(ylabel="f(x)", xlim=(low, high))
+    above.set_title(shortened(results.expression.strip(), 70), parse_math=False)
     below.set(ylabel="f′(x)", xlabel="x")
     for axes in (above, below):
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # longer numbers have no room

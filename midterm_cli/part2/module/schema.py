@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import (
@@ -19,6 +19,10 @@ from midterm_cli.experiment import (
     require_lengths,
 )
 from midterm_cli.part2.schema import MAX_DIMENSION, Threshold
+from midterm_cli.values import rows, vector
+
+_Numbers = Annotated[list[float], Field(min_length=1)]
+_Rows = Annotated[list[list[float]], Field(min_length=1)]
 
 
 class Config(ExperimentConfig):
@@ -32,11 +36,13 @@ class Config(ExperimentConfig):
     max_condition_number: float = Field(
         ge=1, le=1e15, description="a random M stays within it, a given M above it is warned about"
     )
-    matrix: str | list[list[float]] | None = Field(
-        description="M: a .npy or .csv file, the rows themselves, or null for a random one"
+    matrix: Annotated[str | _Rows | None, BeforeValidator(rows)] = Field(
+        description="M: a .npy or .csv file, the rows themselves, such as 2 1; 1 -1, or null for a "
+        "random one"
     )
-    x: str | list[float] | None = Field(
-        description="x: a .npy or .csv file, the values themselves, or null for a random one"
+    x: Annotated[str | _Numbers | None, BeforeValidator(vector)] = Field(
+        description="x: a .npy or .csv file, the values themselves, such as 3 4, or null for a "
+        "random one"
     )
 
     @property

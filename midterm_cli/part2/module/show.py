@@ -99,10 +99,13 @@ def _draw_matrix(axes: Axes, matrix: Sequence[Sequence[float]], largest: float) 
 
 
 def _draw_bars(axes: Axes, gradient: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     drawn = axes.bar(range(len(gradient)), gradient, color="grey", edgecolor="black")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="∂φ/∂x", xlabel="component")
     axes.margins(y=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(gradient) <= 10:
         axes.bar_label(drawn, [_short(value) for value in gradient], padding=2, fontsize=8)
         axes.set_xticks(range(len(gradient)))

@@ -10,7 +10,15 @@ from torch import Tensor
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.part2.layer import softt, softt_derivative, softt_second_derivative
-from midterm_cli.part2.softt.schema import Agreement, Checks, Config, OneSided, Results, Values
+from midterm_cli.part2.softt.schema import (
+    Agreement,
+    Checks,
+    Config,
+    OneSided,
+    Point,
+    Results,
+    Values,
+)
 
 
 def run(config: Config, context: Context) -> Output:
@@ -22,7 +30,9 @@ def run(config: Config, context: Context) -> Output:
     dtype: torch.dtype = getattr(torch, config.dtype)
     _require_representable(config, dtype)
     low, high = config.range
-    y = torch.linspace(low, high, config.num_points, dtype=torch.float64).to(context.device, dtype)
+    grid = torch.linspace(low, high, config.num_points, dtype=torch.float64)
+    points = torch.tensor(config.y, dtype=torch.float64)
+    y = torch.cat([grid, points]).to(context.device, dtype)
     first, second = autograd_derivatives(y, config.threshold)
     closed_first = softt_derivative(y, config.threshold)
     closed_second = softt_second_derivative(y, config.threshold)
@@ -30,25 +40,32 @@ def run(config: Config, context: Context) -> Output:
         derivative=agreement(first, closed_first),
         second_derivative=agreement(second, closed_second),
     )
+    f, derivative = _finite(softt(y, config.threshold)), _finite(closed_first)
+    derivative_autograd, n = _finite(first), config.num_points
+    values = zip(y.tolist(), f, derivative, derivative_autograd, strict=True)
     results = Results(
         threshold=config.threshold,
-        y=y.tolist(),
-        f=_finite(softt(y, config.threshold)),
-        derivative=_finite(closed_first),
-        derivative_autograd=_finite(first),
-        second_derivative=_finite(closed_second) if config.second_derivative else None,
+        y=y[:n].tolist(),
+        f=f[:n],
+        derivative=derivative[:n],
+        derivative_autograd=derivative_autograd[:n],
+        second_derivative=_finite(closed_second[:n]) if config.second_derivative else None,
+        points=[
+            Point(y=at, f=value, derivative=closed, derivative_autograd=by_autograd)
+            for at, value, closed, by_autograd in [*values][n:]
+        ],
         one_sided=one_sided_derivatives(config.threshold),
         checks=checks,
     )
     wrong = [
-        f"autograd and the closed form of the {name} differ by {check.max_relative_difference}"
+        f"autograd and the closed form of the {name} differ {check.extent}"
         for name, check in (
             ("derivative", checks.derivative),
             ("second derivative", checks.second_derivative),
         )
         if not check.agrees
     ]
-    overflows = results.f.count(None)
+    overflows = f.count(None)
     notes = []
     if overflows:
         notes.append(
@@ -58,9 +75,9 @@ def run(config: Config, context: Context) -> Output:
 
 
 def _require_representable(config: Config, dtype: torch.dtype) -> None:
-    low, high = config.range
+    values = [("threshold", config.threshold), *(("range", end) for end in config.range)]
     largest = torch.finfo(dtype).max
-    for key, value in (("threshold", config.threshold), ("range", low), ("range", high)):
+    for key, value in [*values, *(("y", y) for y in config.y)]:
         if abs(value) > largest:
             raise UserError(
                 f"{key} = {value:g} is beyond the largest {config.dtype}, {largest:g}: "

@@ -15,29 +15,43 @@ if TYPE_CHECKING:
 
 
 def summarize(results: Results) -> Sequence[Table | str]:
-    """What happens at ±T, and whether autograd agrees with the derivatives in closed form."""
-    rounding = 1e-6 * max(1.0, results.threshold)
+    """The points, what happens at ±T, and whether autograd agrees with the closed forms."""
+    # Rounding is small beside what each is a step beyond -T and +T.
+    h = results.threshold / 1024
+    sizes = {"-T": (3 * h**2, 6 * h), "+T": (2 * h, 2.0)}
     rows = []
-    for name, point in zip(("-T", "+T"), results.one_sided, strict=True):
-        for quantity, (below, above) in (
-            ("derivative", point.derivative),
-            ("second derivative", point.second_derivative),
+    for name, point in zip(sizes, results.one_sided, strict=True):
+        for quantity, (below, above), size in (
+            ("derivative", point.derivative, sizes[name][0]),
+            ("second derivative", point.second_derivative, sizes[name][1]),
         ):
-            verdict = "continuous" if abs(above - below) <= rounding else "jumps"
+            verdict = "continuous" if abs(above - below) <= 1e-9 * size else "jumps"
             numbers = [f"{value:.4f}".replace("-0.0000", "0.0000") for value in (below, above)]
             rows.append([f"{name} = {point.y:g}", quantity, *numbers, verdict])
     columns = ["y", "quantity", "from below", "from above", "verdict"]
     return [
+        *_points(results),
         Table("one-sided derivatives by difference quotients", columns, rows),
         f"derivative by autograd: {_verdict(results.checks.derivative)}",
         f"second derivative by autograd: {_verdict(results.checks.second_derivative)}",
     ]
 
 
+def _points(results: Results) -> list[Table]:
+    if not results.points:
+        return []
+    rows = [
+        ["beyond the dtype" if value is None else f"{value:.10g}" for _, value in point]
+        for point in results.points
+    ]
+    title = f"values, T = {results.threshold:.10g}"
+    return [Table(title, ["y", "f_T", "f_T' in closed form", "f_T' by autograd"], rows)]
+
+
 def _verdict(check: Agreement) -> str:
     if check.agrees:
         return f"agrees, largest relative difference {check.max_relative_difference:.2g}"
-    return f"DIFFERS, by up to {check.max_relative_difference}"
+    return f"DIFFERS, {check.extent}"
 
 
 def draw(config: Config, results: Results) -> Mapping[str, Figure]:
@@ -58,6 +72,11 @@ def draw(config: Config, results: Results) -> Mapping[str, Figure]:
     panels[1].plot(y, closed, color="silver", linewidth=5, label="$f_T'$ in closed form")
     panels[1].plot(y, autograd, color="black", linestyle="--", label="$f_T'$ by autograd")
     panels[1].set(ylabel="$f_T'(y)$")
+    low, high = config.range
+    for point in results.points:
+        if low <= point.y <= high:
+            panels[0].plot([point.y], _gaps([point.f]), "ko")
+            panels[1].plot([point.y], _gaps([point.derivative]), "ko")
     if results.second_derivative is not None:
         _draw_second(panels[2], y, _gaps(results.second_derivative), results.one_sided[1])
     for panel in panels:

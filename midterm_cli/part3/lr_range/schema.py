@@ -109,6 +109,8 @@ class Suggestion(Record):
 class Results(experiment.Results):
     """What a range test finds: losses of minibatches before the update, in nats."""
 
+    OBSERVATIONS = "curve"
+
     suggestions: list[Suggestion] = Field(min_length=3, max_length=3)
     seeds: list[SeedSuggestions] = Field(min_length=1)
     curve: list[CurvePoint] = Field(min_length=2, description="a point for each update")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.part3.curves import network_label, optimizer_label
+from midterm_cli.figure import log_scale
+from midterm_cli.part3.curves import dataset_label, network_label, optimizer_label
 from midterm_cli.part3.lr_range.schema import MAX_RECORDS, Config, Method, Results
 from midterm_cli.part3.statistics import quartiles
 from midterm_cli.text import printable, shortened
@@ -91,7 +92,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     axis.set_ylabel("smoothed loss of the minibatch (nats)")
     axis.grid(alpha=0.3)
     seeds = "one seed" if len(results.seeds) == 1 else f"{len(results.seeds)} seeds"
-    problem = f"{shortened(config.dataset, 40)}, {shortened(network_label(config), 40)}"
+    problem = f"{dataset_label(config)}, {shortened(network_label(config), 40)}"
     figure.suptitle(
         f"Learning rate range test of {optimizer_label(config)} on {problem} ({seeds})",
         parse_math=False,  # a $ in the name of a folder is a $
@@ -128,8 +129,8 @@ def _draw_losses(axis: Axes, config: Config, results: Results) -> None:
         # A few that have exploded do not hide all others.
         bottom, top = min(losses), float(np.quantile(losses, 0.99))
         if top > 10 * bottom:
-            axis.set_yscale("log")
             axis.set_ylim(bottom / 1.2, 1.2 * top)
+            log_scale(axis, "y")
         else:
             margin = 0.1 * top - 0.1 * bottom or 0.1 * top
             axis.set_ylim(bottom - margin, top + margin)

@@ -167,6 +167,8 @@ class Sharpness(Record):
 class Results(experiment.Results):
     """Where training fails: null where it was not seen to fail, or not seen to succeed."""
 
+    OBSERVATIONS = "trials"
+
     trials: list[Trial] = Field(min_length=1)
     rates: list[FailureRate] = Field(min_length=1)
     last_stable_lr: Positive | None = Field(

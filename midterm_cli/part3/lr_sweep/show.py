@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midterm_cli.experiment import Table
-from midterm_cli.part3.curves import network_label, optimizer_label
+from midterm_cli.figure import LARGEST_DRAWN, log_scale
+from midterm_cli.part3.curves import dataset_label, network_label, optimizer_label
 from midterm_cli.part3.lr_sweep.schema import (
     Config,
     FailureRate,
@@ -36,8 +37,7 @@ _OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "non_finite": ("^", "#000000", "not finite (drawn at the edge)"),
 }
 
-# Losses below and above are drawn there: an axis cannot reach the ends of float64.
-_TINY, _HUGE = 1e-300, 1e300
+_TINY = 1 / LARGEST_DRAWN
 
 
 def summarize(results: Results) -> list[Table | str]:
@@ -230,10 +230,12 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     failures.xaxis.set_minor_formatter(NullFormatter())
     failures.set_xlabel("learning rate")
     epochs = "one epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    num_seeds = len({trial.seed for trial in results.trials})
+    seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
     figure.suptitle(
-        f"Where training fails: {config.dataset}, {network_label(config)}, "
+        f"Where training fails: {dataset_label(config)}, {network_label(config)}, "
         f"{optimizer_label(config)}\n"
-        f"{epochs}, {len({trial.seed for trial in results.trials})} seeds a learning rate",
+        f"{epochs}, {seeds} a learning rate",
         parse_math=False,  # a $ in the name of a folder is a $
     )
     handles, labels = losses.get_legend_handles_labels()
@@ -251,11 +253,9 @@ def _apart(lrs: list[float]) -> list[float]:
 
 
 def _draw_losses(axis: Axes, results: Results) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     guess = results.constant_guess_loss
     losses = [trial.train_loss for trial in results.trials] + [guess]
-    positive = [min(max(loss, _TINY), _HUGE) for loss in losses if loss] or [1.0]
+    positive = [min(max(loss, _TINY), LARGEST_DRAWN) for loss in losses if loss] or [1.0]
     # A few losses that have exploded do not hide all others.
     usual = [
         guess or 1.0,
@@ -269,11 +269,7 @@ def _draw_losses(axis: Axes, results: Results) -> None:
         axis.axhline(
             max(guess, _TINY), color="#444444", ls=":", label=f"constant guess ({guess:.3f})"
         )
-    axis.set_yscale("log")
-    if top / bottom < 1e3:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    log_scale(axis, "y")
     axis.set_ylabel("train loss at the end,\nor when found dead (nats)")
 
 
@@ -296,7 +292,8 @@ def _draw_trials(
         if not trials:
             continue
         # A seed has the same small offset at every learning rate, so that dots do not hide dots.
-        shifts = [1.04 ** (2 * seeds.index(t.seed) / max(1, len(seeds) - 1) - 1) for t in trials]
+        middle = (len(seeds) - 1) / 2
+        shifts = [1.04 ** ((seeds.index(t.seed) - middle) / max(1, middle)) for t in trials]
         values = [getattr(trial, key) for trial in trials]
         axis.scatter(
             [trial.lr * shift for trial, shift in zip(trials, shifts, strict=True)],
@@ -310,8 +307,9 @@ def _draw_trials(
         )
     lrs = [rate.lr for rate in results.rates]
     lower, median, upper = np.clip([_quartiles(results, lr, key) for lr in lrs], low, high).T
-    axis.plot(lrs, median, color="#444444", label="median")
-    axis.fill_between(lrs, lower, upper, color="#444444", alpha=0.15, lw=0, label="quartiles")
+    axis.plot(lrs, median, color="#444444", label="median" if len(seeds) > 1 else None)
+    if len(seeds) > 1:
+        axis.fill_between(lrs, lower, upper, color="#444444", alpha=0.15, lw=0, label="quartiles")
 
 
 def _draw_outcomes(axis: Axes, results: Results) -> None:
@@ -364,7 +362,9 @@ def _draw_marks(axis: Axes, results: Results) -> None:
         axis.axvspan(
             results.last_stable_lr,
             results.first_divergent_lr,
-            color="#e8e8e8",
+            facecolor="none",
+            edgecolor="#999999",
+            hatch="///",
             lw=0,
             zorder=0,
             label="last stable to first divergent",

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, NotNegative, Record, Share
 from midterm_cli.part3.schema import Interval, Metric, Outcome, ScheduleConfig
+from midterm_cli.values import numbers
 
 Gamma = Annotated[float, Field(gt=0, le=1)]
 Weights = Literal["raw", "ema"]
@@ -37,6 +38,9 @@ class Config(ScheduleConfig):
     @field_validator("ema_gamma", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must be numbers, got null: write [] for no average")
+        value = numbers(value)
         return value if isinstance(value, list) else [value]
 
     @field_validator("ema_gamma")
@@ -155,6 +159,8 @@ class SeedOutcome(Record):
 class Results(experiment.Results):
     """What training gives: losses in nats, accuracies in [0, 1]."""
 
+    OBSERVATIONS = "history"
+
     history: list[HistoryRow] = Field(
         min_length=1, description="a row for each seed, epoch and kind of weights"
     )
@@ -165,7 +171,9 @@ class Results(experiment.Results):
     log: list[LoggedUpdate] | None = Field(
         None, description="a row for each seed and each update that log_every asks for"
     )
-    num_updates: int | None = Field(None, ge=1, description="in one epoch")
+    num_updates: int | None = Field(
+        None, ge=1, description="in one epoch, not in all: epochs times as many are made"
+    )
     num_parameters: int | None = Field(None, ge=1)
 
     def require_of(self, config: experiment.ExperimentConfig) -> None:

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midterm_cli.experiment import Table
+from midterm_cli.figure import LARGEST_DRAWN, log_scale
 from midterm_cli.part3.averaging import better_from, select
-from midterm_cli.part3.curves import network_label, optimizer_label, panels, weights_label
+from midterm_cli.part3.curves import (
+    LINES,
+    choose_scale,
+    dataset_label,
+    network_label,
+    optimizer_label,
+    panels,
+    weights_label,
+)
 from midterm_cli.part3.schema import METRICS, Interval, Metric
 from midterm_cli.part3.train.schema import (
     Config,
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 
 # Colours of Okabe and Ito, told apart in grey by lightness and by the line itself.
 _COLOURS = ("#666666", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-_LINES = ("--", "-", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_MARKERS = "os^DvP"
 _LEGEND_INSIDE = 4  # entries; more of them would hide the curves
 
 
@@ -34,7 +43,7 @@ def summarize(results: Results) -> list[Table | str]:
     total = len({row.seed for row in results.history})
     tables: list[Table | str] = [
         Table(
-            f"After epoch {results.final.epoch}, mean ± standard deviation over {total} seeds",
+            f"After epoch {results.final.epoch}, {_over(total)}",
             ["", *METRICS.values(), "information (nats)"],
             [
                 [
@@ -78,6 +87,10 @@ def summarize(results: Results) -> list[Table | str]:
     return tables
 
 
+def _over(num_seeds: int) -> str:
+    return f"mean ± standard deviation over {num_seeds} seeds" if num_seeds > 1 else "one seed"
+
+
 def _since_when(history: Sequence[HistoryRow], gamma: float) -> str:
     epoch = better_from(history, gamma)
     if epoch is None:
@@ -115,11 +128,9 @@ def _number(value: float, form: str) -> str:
 
 def draw(config: Config, results: Results) -> dict[str, Figure]:
     """The exercise's 2 × 2 figure: train and test, loss and accuracy, raw and averaged weights."""
-    num_seeds = len({row.seed for row in results.history})
-    seeds = f"{num_seeds} seeds: mean and range" if num_seeds > 1 else "one seed"
     figure, axes = panels(
-        f"{optimizer_label(config)}, averaged weights, on {config.dataset}, "
-        f"{network_label(config)}\nlr = {config.lr:g} ({seeds})",
+        f"{optimizer_label(config)}, averaged weights, on {dataset_label(config)}, "
+        f"{network_label(config)}\nlr = {config.lr:g} ({_seeds(config, results)})",
         height=7,
     )
     for metric, axis in axes.items():
@@ -130,6 +141,16 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
     else:
         figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return {"curves": figure, **({"updates": _draw_log(results.log)} if results.log else {})}
+
+
+def _seeds(config: Config, results: Results) -> str:
+    if config.num_seeds == 1:
+        return "one seed"
+    finite = min(entry.train_loss.total for entry in results.final.weights)
+    if finite == 0:
+        return f"{config.num_seeds} seeds, none finite at the end"
+    kept = "" if finite == config.num_seeds else f", {finite} of them finite at the end"
+    return f"{config.num_seeds} seeds{kept}: mean and range"
 
 
 def _draw_log(log: Sequence[LoggedUpdate]) -> Figure:
@@ -152,7 +173,7 @@ def _draw_log(log: Sequence[LoggedUpdate]) -> Figure:
         if key != "lr":
             axis.plot(updates, values.T, color=_COLOURS[0], lw=0.6, alpha=0.4)
             if (values > 0).any():
-                axis.set_yscale("log")
+                log_scale(axis, "y")
         known = np.isfinite(values).any(0)
         median = np.nanmedian(values[:, known], axis=0)
         axis.plot(np.array(updates)[known], median, color=_COLOURS[1], label="median over seeds")
@@ -171,29 +192,31 @@ def _draw_metric(axis: Axes, config: Config, history: Sequence[HistoryRow], metr
     for i, gamma in enumerate(gammas):
         epochs, curves = select(history, gamma, metric)
         is_shown = epochs >= config.first_epoch_shown
-        values = np.ma.masked_invalid(curves[:, is_shown])
+        values = np.ma.masked_invalid(np.minimum(curves[:, is_shown], LARGEST_DRAWN))
         colour = _COLOURS[i % len(_COLOURS)]
         # From the seventh on a colour is repeated with another line.
-        line = _LINES[(i + i // len(_COLOURS)) % len(_LINES)]
-        # Markers of a single epoch stand side by side.
-        x = epochs[is_shown] + (0.5 * (i + 0.5) / len(gammas) - 0.25 if is_single else 0)
+        line = LINES[(i + i // len(_COLOURS)) % len(LINES)]
+        x = epochs[is_shown]
         axis.plot(
             x,
             values.mean(0),
             linestyle=line,
-            marker="o" if is_single else "",
+            marker=_MARKERS[i % len(_MARKERS)] if is_single else "",
             color=colour,
             label=weights_label(gamma),
         )
         if len(values) > 1:
             low, high = values.min(0), values.max(0)
             if is_single:
-                axis.vlines(x, low, high, color=colour)
+                # Wide below narrow: where ranges overlap, each can be seen.
+                axis.vlines(x, low, high, color=colour, lw=6 - 4 * i / len(gammas), alpha=0.6)
             else:
                 axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
         finite += values.count()
     if not finite:
         axis.text(0.5, 0.5, "not finite for any seed", transform=axis.transAxes, ha="center")
         axis.set_yticks([])
+    elif metric.endswith("loss"):
+        choose_scale(axis)
     margin = 0.5 if is_single else 0.05 * (config.epochs - config.first_epoch_shown + 1)
     axis.set_xlim(config.first_epoch_shown - margin, config.epochs + margin)

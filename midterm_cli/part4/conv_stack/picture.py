@@ -97,7 +97,13 @@ def _draw_cone(axes: Axes, traced: Trace, words: Sequence[str]) -> None:
                 markeredgecolor=edge,
                 zorder=3,
             )
-    axes.set_xticks(range(len(words)), words, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        *(range(len(words)), words),
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+        parse_math=False,  # a $ of the sentence is a $
+    )
     for label, read in zip(axes.get_xticklabels(), range(len(words)), strict=True):
         inside = read in levels[0].positions[0]
         label.set(color="black" if inside else "0.55", weight="bold" if inside else "normal")
@@ -144,8 +150,7 @@ def _draw_counts(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> Non
     bars = axes.barh(range(len(counts)), list(map(float, counts)), color="0.6", edgecolor="0.2")
     axes.bar_label(bars, list(map(_short, counts)), padding=2, fontsize=8)
     axes.set_yticks(range(len(counts)), names)
-    axes.invert_yaxis()
-    axes.set(xticks=[])
+    axes.set(xticks=[], ylim=(max(len(counts), 5) - 0.4, -0.6))
     axes.margins(x=0.45)
     axes.tick_params(length=0)
     for side in ("top", "right", "bottom"):
@@ -183,10 +188,18 @@ def _draw_nested(axes: Axes, traced: Trace) -> None:
                 edgecolor=colormaps["viridis"](0.85 * index / max(1, len(levels) - 2)),
                 linestyle=styles[index % len(styles)],
                 linewidth=2,
-                label=f"{level.name}: {size[1]} × {size[0]}",
+                label=f"{level.name}: {_covers(corner, size, (width, height))}",
             )
         )
     axes.set(title="receptive fields", xlabel="column", ylabel="row", aspect="equal")
     axes.autoscale_view()
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize="small")
+
+
+def _covers(corner: Sequence[float], size: Sequence[int], image: Sequence[int]) -> str:
+    """The size of a field, or that it holds the whole image; each as (width, height)."""
+    ends = zip(corner, size, image, strict=True)
+    if all(low <= -0.5 and low + length >= whole - 0.5 for low, length, whole in ends):
+        return "the whole image"
+    return f"{size[1]} × {size[0]}"

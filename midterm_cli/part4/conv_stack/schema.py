@@ -171,6 +171,8 @@ class Trace(Record):
 class Results(experiment.Results):
     """Totals, and in `layers` each layer."""
 
+    OBSERVATIONS = "layers"
+
     input_shape: list[AtLeastOne] = Field(
         min_length=2, max_length=3, description="[channels, height, width] or [channels, length]"
     )

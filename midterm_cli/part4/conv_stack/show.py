@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from midterm_cli.experiment import Table
 from midterm_cli.layers.arithmetic import Operations
 from midterm_cli.part4.conv_stack.picture import draw_cones, draw_fields
-from midterm_cli.part4.conv_stack.schema import Config, Results
+from midterm_cli.part4.conv_stack.schema import Config, LayerRow, Results
 from midterm_cli.part4.schema import torch_verdict
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
             f"{row.parameters:,}",
             f"{row.macs:,}",
             _operations(row.operations),
-            _times(row.receptive_field),
+            _field(row, results.input_shape[1:]),
             "–" if row.jump is None else _times(row.jump),
             _times(row.centre, ", "),
         ]
@@ -58,6 +58,18 @@ def summarize(results: Results) -> Sequence[Table | str]:
         *_traces(results),
         torch_verdict(results.torch.how, results.torch.agrees),
     ]
+
+
+def _field(row: LayerRow, sizes: Sequence[int]) -> str:
+    """The receptive field, or that every output sees all there is.
+
+    Where the first one does, all do: padding is the same on both sides.
+    """
+    ends = [start + field for start, field in zip(row.start, row.receptive_field, strict=True)]
+    reaches = all(end >= size for end, size in zip(ends, sizes, strict=True))
+    if max(row.start) <= 0 and reaches:
+        return "the whole image" if len(sizes) == 2 else "the whole sequence"
+    return _times(row.receptive_field)
 
 
 def _times(numbers: Sequence[float], sign: str = "×") -> str:

@@ -84,7 +84,7 @@ def run(config: Config, context: Context) -> Output:
         values=prod(baseline.shape),
         macs=baseline.macs,
         seconds=seconds[1, 1],
-        times=f"medians of {config.repeats}, in seconds, on {_device_name(context.device)}; "
+        times=f"medians of {config.repeats}, on {_device_name(context.device)}; "
         "measurements, which vary",
         strides=rows,
         steps=[step for row in rows for step in _steps(row, baseline.macs)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Matrix, NotNegative, Positive, Record, require_lengths
@@ -19,8 +19,16 @@ class Config(ConvConfig):
         min_length=1, max_length=16, description="strides to compare, each with stride 1"
     )
     repeats: int = Field(ge=1, le=1000, description="a time is the median of so many")
-    dataset: str = Field(description="fashion_mnist, synthetic, or a folder of four IDX files")
+    dataset: str = Field(description="as of train: a word, an .npz or .csv file, or a folder")
     image: int = Field(ge=0, description="index of the training image that is drawn")
+
+    @field_validator("strides", mode="before")
+    @classmethod
+    def _no_comma(cls, value: object) -> object:
+        for stride in value if isinstance(value, list) else [value]:
+            if isinstance(stride, str) and "," in stride:
+                raise ValueError(f"has {stride!r}, which may be one or two: write 2x4, or 2 and 4")
+        return value
 
 
 class StrideCost(Record):
@@ -53,6 +61,9 @@ class Image(Record):
 
 class Results(experiment.Results):
     """The convolution under stride 1, and in `strides` under each stride that was asked for."""
+
+    OBSERVATIONS = "strides"
+    MEASURED = frozenset({"seconds", "time_factor", "times"})
 
     input_shape: ImageShape
     output_shape: ImageShape

@@ -91,5 +91,5 @@ def _draw_image(image: Image) -> Figure:
             panel.set(xticks=[], yticks=[], title=title)
     panels[0][0].set_ylabel("middle of each window")
     panels[1][0].set_ylabel("mean of each window")
-    figure.suptitle(f"{image.name}: windows of 3 × 3, padding 1")
+    figure.suptitle(f"{image.name}: windows of 3 × 3, padding 1", parse_math=False)
     return figure

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Matrix, NotNegative, Record, require_lengths
 from midterm_cli.layers.sizes import PerAxis
 from midterm_cli.part4.schema import AtLeastOne, PoolConfig, Steps
+from midterm_cli.values import rows
 
 MAX_INPUT = 64
 """Rows and columns of an input: its values and gradients are all in the results."""
@@ -25,9 +26,10 @@ class Config(PoolConfig):
     size: PerAxis[Annotated[int, Field(ge=1, le=MAX_INPUT)]] | None = Field(
         description="of a random input: one number, or [height, width]; null with input"
     )
-    input: Annotated[list[Row], Field(min_length=1, max_length=MAX_INPUT)] | None = Field(
-        description="rows of numbers, or null for a random input"
-    )
+    input: Annotated[
+        Annotated[list[Row], Field(min_length=1, max_length=MAX_INPUT)] | None,
+        BeforeValidator(rows),
+    ] = Field(description="rows of numbers, such as 3 1; 2 4, or null for a random input")
 
 
 class Check(Record):

@@ -32,7 +32,8 @@ def summarize(results: Results) -> Sequence[Table | str]:
             f"{check.max_difference:.2g}"
         )
     if results.tied_windows:
-        shown.append(f"{results.tied_windows} windows have ties: {results.ties}")
+        windows = "window has" if results.tied_windows == 1 else "windows have"
+        shown.append(f"{results.tied_windows} {windows} ties: {results.ties}")
     return shown
 
 

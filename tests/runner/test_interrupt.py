@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from midterm_cli.run import interrupt
-from midterm_cli.run.interrupt import Terminated
+from midterm_cli.runner import interrupt
+from midterm_cli.runner.interrupt import Terminated
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,7 @@ def handlers() -> Iterator[None]:
 def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
     number: signal.Signals, error: type[BaseException]
 ) -> None:
+    interrupt.end_at_once()
     before = signal.getsignal(number)
 
     def interrupted() -> None:
@@ -41,6 +42,19 @@ def test_the_first_signal_unwinds_and_the_second_would_end_it_all(
 
     assert caught.type is error
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_end_a_process_of_others() -> None:
+    """Such as a notebook's kernel."""
+
+    def interrupted() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupt.unwinding():
+        interrupted()
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:
@@ -61,7 +75,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 def test_outside_of_a_run_the_process_ends_at_once(number: signal.Signals, code: int) -> None:
     """By SIGINT itself, as a shell has to see it to end its loop."""
     program = (
-        "import os\nfrom midterm_cli.run import interrupt\n"
+        "import os\nfrom midterm_cli.runner import interrupt\n"
         f"interrupt.end_at_once()\nos.kill(os.getpid(), {int(number)})\nprint('still here')"
     )
     done = subprocess.run(

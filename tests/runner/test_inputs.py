@@ -10,7 +10,7 @@ from answer import Answer
 from midterm_cli.experiment import Event, Job
 from midterm_cli.launch import launcher
 from midterm_cli.launch.local import Threads
-from midterm_cli.run import document
+from midterm_cli.runner import document
 
 NET = """
 from torch import nn

@@ -25,16 +25,16 @@ from filelock import lock_descriptor
 from midterm_cli import figure, files
 from midterm_cli.errors import UserError
 from midterm_cli.files import writing
-from midterm_cli.run import document
-from midterm_cli.run.document import is_finished
-from midterm_cli.run.saved import Saved
+from midterm_cli.runner import document
+from midterm_cli.runner.document import is_finished
+from midterm_cli.runner.saved import Saved
 from midterm_cli.terminal import say
 from midterm_cli.text import printable
 
 CONFIG_HEADER = "# The config of one run of "
 """How config.yaml begins."""
 
-_RUN_FILES = ("config.yaml", "metrics.json", "checkpoint.pt", "network.py")
+_RUN_FILES = ("config.yaml", "metrics.json", "summary.md", "checkpoint.pt", "network.py")
 _REMEDY = "make room or give write permission there, or choose another --output"
 _RESUME = "make room there and continue with --resume, or choose another --output"
 
@@ -79,7 +79,7 @@ def _obstacle(folder: Path, force: bool) -> _Obstacle | None:
         what = f"'{printable(foreign[0])}', which" if foreign else "files that"
         return _Obstacle(f"holds {what} no run of midterm wrote")
     if not force:
-        remedy = "add --force to replace it, --resume to keep it, or choose another --output"
+        remedy = "add --force to replace it, or choose another --output"
         return _Obstacle("already holds a finished run", remedy)
     if not _is_ours(folder):
         return _Obstacle("holds a metrics.json that no run of midterm wrote")
@@ -123,13 +123,13 @@ def _is_run_file(path: Path) -> bool:
     if not path.is_file():
         return False
     known = path.name in _RUN_FILES or files.is_temporary(path)
-    return known or (path.suffix == ".png" and _is_figure(path))
+    return known or (path.suffix in figure.SIGNATURES and _is_figure(path))
 
 
 def _is_figure(path: Path) -> bool:
-    """Whether a PNG says that midterm wrote it: see `figure.to_png`."""
-    with suppress(OSError), path.open("rb") as file:
-        return figure.SIGNATURE in file.read(1024)
+    """Whether a figure says that midterm wrote it: see `figure.render`."""
+    with suppress(OSError):
+        return figure.SIGNATURES[path.suffix] in path.read_bytes()
     return False
 
 

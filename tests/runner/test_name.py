@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from midterm_cli.config.presets import experiment_of, presets
 from midterm_cli.config.resolve import plain, resolve
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run.name import MAX_LENGTH, name_changes, run_name
+from midterm_cli.runner.name import MAX_LENGTH, name_changes, run_name
 
 BASE: dict[str, Any] = {
     "seed": 0,

@@ -13,7 +13,7 @@ from answer import Answer
 from midterm_cli import source
 from midterm_cli.data import datasets
 from midterm_cli.part3.train import run as training
-from midterm_cli.run.saved import SavedJournal, SavedState
+from midterm_cli.runner.saved import SavedJournal, SavedState
 
 Midterm = Callable[..., Answer]
 

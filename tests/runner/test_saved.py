@@ -13,7 +13,7 @@ import torch
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
-from midterm_cli.run.saved import Saved
+from midterm_cli.runner.saved import Saved
 
 
 def begin(folder: Path, started_at: str = "2000-01-01", **changes: Any) -> Saved:

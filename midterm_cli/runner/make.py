@@ -17,16 +17,16 @@ from midterm_cli.config.resolve import Resolved
 from midterm_cli.data import datasets
 from midterm_cli.data.datasets import data_dir as find_data
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, ExperimentConfig, Output, Parent
+from midterm_cli.experiment import Context, ExperimentConfig, Parent
 from midterm_cli.launch.launcher import launcher
 from midterm_cli.launch.options import Cluster
 from midterm_cli.registry import Experiment
-from midterm_cli.run import document, interrupt, stage
-from midterm_cli.run.document import Run
-from midterm_cli.run.name import run_name
-from midterm_cli.run.provenance import matches, now, provenance, resolve_device
-from midterm_cli.run.saved import tensor_bytes
-from midterm_cli.run.stage import Stage
+from midterm_cli.runner import document, interrupt, stage, summary
+from midterm_cli.runner.document import Run
+from midterm_cli.runner.name import run_name
+from midterm_cli.runner.provenance import matches, now, provenance, resolve_device
+from midterm_cli.runner.saved import tensor_bytes
+from midterm_cli.runner.stage import Stage
 from midterm_cli.text import differing, printable
 
 if TYPE_CHECKING:
@@ -48,35 +48,40 @@ def make(
     resume: bool = False,
     cluster: Cluster | None = None,
 ) -> Run:
-    """Make a run and its folder, or return the finished one that `resume` finds.
+    """Make a run and its folder, or return the finished one that has the answer already.
 
     Args:
         resolved: what to run.
         command: as typed, for the record.
         output: the run folder, or None for outputs/<experiment>/<name>.
         data_dir: the folder that holds FashionMNIST/raw, or None to look for it.
-        quiet: no progress and no summary.
+        quiet: no progress.
         force: replace a run, finished or not; with `resume`, only one that is not what would be
             computed.
-        resume: continue an unfinished run, and return a finished one, if code and inputs are those
-            that would be used now.
+        resume: continue an unfinished run.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
-        UserError: a mistake in config, data, device or output; or there is a run, finished or not,
-            and neither `force` nor `resume`. No folder is left.
+        UserError: a mistake in config, data, device or output; there is a finished run that was
+            made with another config, code or inputs, and no `force`; or an unfinished one, and
+            neither `force` nor `resume`. No folder is left.
         KeyboardInterrupt: interrupted (Terminated for SIGTERM); what it has saved is kept.
     """
     experiment = resolved.experiment
     folder = output or Path("outputs", experiment.name, run_name(resolved))
     data_dir = find_data(data_dir)
-    if resume and document.is_finished(folder):
+    if document.is_finished(folder) and (resume or not force):
         try:
-            return _finished(folder, resolved, data_dir)
+            run = _finished(folder, resolved, data_dir)
         except UserError as error:
             if not force:
                 raise
             terminal.say(f"{str(error).splitlines()[0]}: computed again")
+        else:
+            if not (resume or quiet):
+                computed = f"computed at {run.provenance.started_at}"
+                terminal.say(f"{run.name} has the answer, {computed}: --force computes it again")
+            return run
     parent = _parent(folder, resolved, data_dir) if resume else None
     if parent and not stage.is_begun(folder):
         terminal.say(f"Goes on from the end of {printable(parent.folder)}")
@@ -88,7 +93,10 @@ def make(
     for path in resolved.config.input_files:
         _require_input(path, folder)
     dataset = _dataset(resolved.config)
-    data_sha256 = dataset and datasets.load(dataset, data_dir).sha256
+    loaded = datasets.load(dataset, data_dir) if dataset else None
+    data_sha256 = loaded and loaded.sha256
+    if loaded and loaded.note:
+        terminal.say(f"Note: {loaded.note}")
     device = _device(resolved.config.device, cluster)
     # What is recorded names the device that was used, so that a repeated run uses it again.
     config = resolved.config.model_copy(update={"device": str(device)})
@@ -135,11 +143,8 @@ def make(
                 if found.checkpoint is not None:
                     checkpoint = tensor_bytes(found.checkpoint)
                     facts["checkpoint_sha256"] = hashlib.sha256(checkpoint).hexdigest()
-                run = document.make(
-                    folder, experiment, config, found.results, failed=found.failed, provenance=facts
-                )
+                run = document.make(folder, experiment, config, found, facts)
                 staged.publish(_files(run, found.files, checkpoint))
-            _tell(run, found, quiet)
         except KeyboardInterrupt:
             terminal.say(_how_to_resume(folder, staged))
             raise
@@ -154,7 +159,7 @@ def _require_trust(resolved: Resolved) -> None:
     """
     for key in resolved.config.runs_code:
         option = f"--{key.replace('_', '-')}"
-        if resolved.origin(key) != option:
+        if resolved.origin(key) not in (option, f"{key}="):
             named = printable(str(getattr(resolved.config, key)))
             raise UserError(
                 f"{key} (from {resolved.origin(key)}) names Python code, which would run on this "
@@ -218,12 +223,16 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
             values = yaml.load_file(beside)
             if len(set(yaml.dump(values).splitlines()) - ours) > _CAN_DIFFER:
                 continue
+            values.pop(resolve.EXPERIMENT, None)
             earlier = type(resolved.config).model_validate(values, strict=True)
             asked = resolved.config.model_copy(update={"device": earlier.device})
             if matches(resolved.config.device, earlier.device) and asked.continues(earlier):
                 run = document.read(beside.parent)
                 changed = _changes(run, replace(resolved, config=run.config), data)
-                found += [run] if run.experiment == resolved.experiment and not changed else []
+                if changed:
+                    terminal.say(f"Does not go on from {run.name}, made with {changed}")
+                else:
+                    found.append(run)
     longest = found[0] if found else None
     for run in found:
         if longest is not None and run.config.continues(longest.config):
@@ -288,8 +297,13 @@ def _dataset(config: ExperimentConfig) -> str | None:
     return dataset
 
 
-def draw(path: Path) -> list[Path]:
+def draw(path: Path, form: figure.Format = figure.Format.PNG, dpi: int = figure.DPI) -> list[Path]:
     """Draw the figures of a finished run again, from its metrics alone.
+
+    Args:
+        path: the run folder.
+        form: of the files.
+        dpi: pixels per inch of a PNG.
 
     Returns:
         The files written.
@@ -299,7 +313,7 @@ def draw(path: Path) -> list[Path]:
     """
     run = document.read(path)
     terminal.say_all(f"Warning: {note}" for note in run.notes)
-    drawn = _figures(run.experiment, run.config, run.results)
+    drawn = _figures(run.experiment, run.config, run.results, form, dpi)
     for name, content in drawn.items():
         files.replace_file(run.folder / name, content)
     return [run.folder / name for name in drawn]
@@ -309,9 +323,11 @@ def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> d
     """The files of a run folder, by name."""
     name = run.experiment.name
     header = f"{stage.CONFIG_HEADER}{name}: given to --config, it repeats the run.\n"
+    header += f"{resolve.EXPERIMENT}: {name}\n"
     contents = {
         "config.yaml": (header + resolve.dump(run.config)).encode(),
         "metrics.json": run.json.encode(),
+        "summary.md": summary.markdown(run).encode(),
         **_figures(run.experiment, run.config, run.results),
     }
     contents |= others
@@ -320,16 +336,16 @@ def _files(run: Run, others: Mapping[str, bytes], checkpoint: bytes | None) -> d
     return contents
 
 
-def _figures(experiment: Experiment, config: ExperimentConfig, results: Any) -> Mapping[str, bytes]:
+def _figures(
+    experiment: Experiment,
+    config: ExperimentConfig,
+    results: Any,
+    form: figure.Format = figure.Format.PNG,
+    dpi: int = figure.DPI,
+) -> Mapping[str, bytes]:
     figures = experiment.draw(config, results)
-    return {f"{stem}.png": figure.to_png(drawn) for stem, drawn in figures.items()}
-
-
-def _tell(run: Run, output: Output, quiet: bool) -> None:
-    for warning in output.warnings:
-        terminal.say(f"Warning: {printable(warning)}")
-    if not quiet:
-        terminal.show(run.experiment.summarize(run.results))
+    terminal.say_all(f"Note: {note}" for note in figure.glyph_note(figures.values()))
+    return {f"{stem}.{form}": figure.render(drawn, form, dpi) for stem, drawn in figures.items()}
 
 
 def _how_to_resume(folder: Path, staged: Stage | None) -> str:

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from midterm_cli.config.resolve import resolve
 from midterm_cli.errors import UserError
 from midterm_cli.registry import EXPERIMENTS
-from midterm_cli.run import document, make
+from midterm_cli.runner import document, make
 
 Midterm = Callable[..., Answer]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -27,15 +28,18 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_at_once() -> None:
-    """From here on a signal ends the process at once, with a line that says so."""
+    """From here on a signal ends the process at once, with a line that says so.
 
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
-        # Past Python's buffers, whose lock the interrupted code may hold.
-        with suppress(OSError):
-            os.write(2, _NOTHING_LOST)
-        end(number)
+    For a process that is all ours: not for a notebook's kernel.
+    """
+    _handle(_end_with_a_line)
 
-    _handle(handle)
+
+def _end_with_a_line(number: int, frame: FrameType | None) -> NoReturn:
+    # Past Python's buffers, whose lock the interrupted code may hold.
+    with suppress(OSError):
+        os.write(2, _NOTHING_LOST)
+    end(number)
 
 
 def end_silently() -> None:
@@ -45,13 +49,21 @@ def end_silently() -> None:
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """The first signal raises KeyboardInterrupt, or Terminated; a second ends the process."""
+    """The first signal raises KeyboardInterrupt, or Terminated; a second ends a process of ours.
+
+    Signals reach the main thread alone: in another one nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    is_ours = _end_with_a_line in before.values()
 
     def handle(number: int, frame: FrameType | None) -> NoReturn:
-        end_silently()
+        if is_ours:
+            end_silently()
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
     _handle(handle)
     try:
         yield

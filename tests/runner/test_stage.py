@@ -15,7 +15,7 @@ from filelock import lock_descriptor
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
-from midterm_cli.run import document, stage
+from midterm_cli.runner import document, stage
 
 IDENTITY = {"lr": 0.1, "device": "cpu"}
 METRICS = '{"schema_version": 1, "experiment": "train"}'
@@ -175,7 +175,7 @@ def test_a_finished_run_is_refused_without_force(tmp_path: Path) -> None:
     before = tree(tmp_path)
 
     with (
-        pytest.raises(UserError, match=r"finished run: add --force .* --resume .* --output"),
+        pytest.raises(UserError, match=r"finished run: add --force .* --output"),
         staged(tmp_path / "run"),
     ):
         pass
@@ -411,7 +411,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from midterm_cli.run.stage import stage
+from midterm_cli.runner.stage import stage
 with stage(Path({str(tmp_path / "run")!r}), {{}}, "", force=False, resume=False):
     print("holds it", flush=True)
     signal.pause()

@@ -23,8 +23,8 @@ from midterm_cli.config.resolve import resolve
 from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
-from midterm_cli.run import interrupt, make, provenance
-from midterm_cli.run.document import Run, read
+from midterm_cli.runner import interrupt, make, provenance
+from midterm_cli.runner.document import Run, read
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 
@@ -58,7 +58,8 @@ def test_a_run_leaves_config_metrics_figures_and_checkpoint(folder: Path) -> Non
     run = train("lr=0.002", "seed=3")
 
     assert run.folder == Path("outputs/train/seed=3,lr=0.002")
-    assert names(run.folder) == {"config.yaml", "metrics.json", "checkpoint.pt", "weights.png"}
+    files = {"config.yaml", "metrics.json", "summary.md", "checkpoint.pt", "weights.png"}
+    assert names(run.folder) == files
     document = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
     assert document == run.document
     assert (document["schema_version"], document["status"]) == (1, "completed")
@@ -118,30 +119,39 @@ def test_the_config_of_a_run_gives_the_same_results(folder: Path) -> None:
     assert values == first.document["config"]
 
 
-def test_a_finished_run_is_refused_before_anything_is_computed(
-    folder: Path, computed: list[int]
+def test_the_same_question_has_the_stored_answer(
+    folder: Path, computed: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train()
+    first = train("lr=2")
     assert computed == [1, 2, 3, 4]
+    capsys.readouterr()
 
-    with pytest.raises(UserError, match="already holds a finished run"):
-        train()
-    assert train(resume=True).folder == Path("outputs/train/default")
+    for resume in (False, True):
+        again = train("lr=2", resume=resume)
+        assert (again.document, again.warnings) == (first.document, ["collapsed"])
     assert computed == [1, 2, 3, 4]
+    assert capsys.readouterr().err == ""
+
+    assert train("lr=2", force=True).document["results"] == first.document["results"]
+    assert computed == 2 * [1, 2, 3, 4]
 
 
-def test_a_finished_run_of_other_settings_is_not_resumed(folder: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_finished_run_of_other_settings_is_kept(
+    resume: bool, folder: Path, computed: list[int]
+) -> None:
     train(output=Path("run"))
 
     with pytest.raises(UserError, match=r"lr=0\.001, not 0\.5"):
-        train("lr=0.5", output=Path("run"), resume=True)
+        train("lr=0.5", output=Path("run"), resume=resume)
+    assert computed == [1, 2, 3, 4]
 
 
-def test_a_run_of_another_experiment_is_not_resumed(folder: Path) -> None:
+def test_a_run_of_another_experiment_is_kept(folder: Path) -> None:
     softt = make.make(resolve("softt"), command="", output=Path("run"), quiet=True)
 
     with pytest.raises(UserError, match=f"{softt.name} holds a run of softt, not of train"):
-        train(output=Path("run"), resume=True)
+        train(output=Path("run"))
 
 
 def other_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +185,7 @@ def with_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "told"),
     [(other_code, "code"), (other_dataset, "synthetic"), (other_input, "input.csv")],
 )
-def test_a_finished_run_of_other_code_or_inputs_is_not_resumed(
+def test_a_finished_run_of_other_code_or_inputs_is_no_answer(
     change: Callable[[pytest.MonkeyPatch], None],
     told: str,
     computed: list[int],
@@ -183,17 +193,42 @@ def test_a_finished_run_of_other_code_or_inputs_is_not_resumed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = train(output=Path("run"))
-    assert train(output=Path("run"), resume=True).document == first.document
+    assert train(output=Path("run")).document == first.document
     assert computed == [1, 2, 3, 4]
     change(monkeypatch)
 
-    with pytest.raises(UserError, match=f"run was made with .*{told}"):
-        train(output=Path("run"), resume=True)
+    for resume in (False, True):
+        with pytest.raises(UserError, match=f"run was made with .*{told}"):
+            train(output=Path("run"), resume=resume)
     assert computed == [1, 2, 3, 4]
     train(output=Path("run"), resume=True, force=True)
 
     assert told in capsys.readouterr().err
     assert computed == 2 * [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", [None, other_code])
+def test_it_is_said_whether_a_run_goes_on_from_the_one_beside_it(
+    change: Callable[[pytest.MonkeyPatch], None] | None,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Config, "continues", lambda config, earlier: earlier.epochs < config.epochs)
+    train("epochs=2")
+    capsys.readouterr()
+    if change:
+        change(monkeypatch)
+
+    train("epochs=3", resume=True)
+
+    first, *rest = capsys.readouterr().err.splitlines()
+    name = "outputs/train/epochs=2"
+    if change:
+        assert first == f"Does not go on from {name}, made with other code"
+    else:
+        assert first == f"Goes on from the end of {name}"
+    assert rest == []
 
 
 @pytest.mark.parametrize("key", ["code_sha256", "inputs_sha256", "data_sha256"])

@@ -21,7 +21,7 @@ from midterm_cli import files
 from midterm_cli.config import resolve
 from midterm_cli.config.explain import explain
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Count, ExperimentConfig, NotNegative, Results
+from midterm_cli.experiment import Count, ExperimentConfig, NotNegative, Output, Results
 from midterm_cli.registry import EXPERIMENTS, Experiment
 from midterm_cli.text import printable, shortened, shown
 
@@ -88,6 +88,7 @@ class Header(BaseModel):
     )
     config: dict[str, Any]
     results: dict[str, Any]
+    warnings: list[str] = Field([], description="lines that whoever reads the results must see")
     provenance: Provenance
 
 
@@ -103,6 +104,7 @@ class Run:
         failed: whether the outcome is one that --fail-on-failure turns into exit code 3.
         provenance: where the numbers come from.
         document: metrics.json as it is stored, plain data.
+        warnings: lines that whoever reads the results must see.
         notes: lines that the user should see, on keys of the stored config.
     """
 
@@ -113,6 +115,7 @@ class Run:
     failed: bool
     provenance: Provenance
     document: Mapping[str, Any]
+    warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     @property
@@ -130,9 +133,7 @@ def make(
     folder: Path,
     experiment: Experiment,
     config: ExperimentConfig,
-    results: Results,
-    *,
-    failed: bool,
+    output: Output,
     provenance: Mapping[str, Any],
 ) -> Run:
     """Put the document of a run together."""
@@ -140,13 +141,23 @@ def make(
         "schema_version": SCHEMA_VERSION,
         "experiment": experiment.name,
         "status": "completed",
-        "failed": failed,
+        "failed": output.failed,
         "config": resolve.plain(config),
-        "results": results.model_dump(mode="json"),
+        "results": output.results.model_dump(mode="json"),
+        "warnings": list(output.warnings),
         "provenance": provenance,
     }
     known = Provenance.model_validate(provenance)
-    return Run(folder, experiment, config, results, failed, known, document)
+    return Run(
+        folder,
+        experiment,
+        config,
+        output.results,
+        output.failed,
+        known,
+        document,
+        output.warnings,
+    )
 
 
 def require_checkpoint(run: Run) -> None:
@@ -170,13 +181,18 @@ def require_checkpoint(run: Run) -> None:
 # ---- to a file
 
 
-def to_json(document: Mapping[str, Any]) -> str:
+def to_json(value: Any, *, one_line: bool = False) -> str:
     """Strict JSON, one key a line; a NaN or an infinity in it is a bug (ValueError).
 
     It may end on a terminal: what is not printable in a string is escaped, as JSON can.
+
+    Args:
+        value: plain data.
+        one_line: without line breaks, one at the end included.
     """
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return re.sub(r"[^\n -~]", _escaped, text) + "\n"
+    indent = None if one_line else 2
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"[^\n -~]", _escaped, text) + "\n" * (not one_line)
 
 
 def _escaped(character: re.Match[str]) -> str:
@@ -232,6 +248,7 @@ def read(path: Path) -> Run:
         header.failed,
         header.provenance,
         document,
+        header.warnings,
         notes,
     )
 

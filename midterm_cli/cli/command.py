@@ -1,0 +1,103 @@
+"""How a command line is parsed: what would be dropped without a word is refused."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from midterm_cli.errors import UserError
+from midterm_cli.text import printable
+
+if TYPE_CHECKING:
+    from typer._click import Context
+
+
+class StrictCommand(TyperCommand):
+    """A command that refuses an option given twice, and a value that belongs to none."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """As click's, after a look at what click would drop.
+
+        Raises:
+            UserError: an option of one value is given twice, or has two values.
+        """
+        args = list(self._with_pairs(args))
+        _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = [option for option in order if isinstance(option, TyperOption)]
+        if not any(option.is_eager for option in given):  # such as --help
+            for option in given:
+                if given.count(option) > 1 and _takes_one(option):
+                    raise UserError(_given_twice(ctx, option, args))
+            if rest:
+                self._refuse_rest(rest, args)
+        return super().parse_args(ctx, args)
+
+    def _with_pairs(self, args: Sequence[str]) -> Iterator[str]:
+        """The arguments, where --range -1,1 is written as --range -1 1."""
+        pairs = {name for option in self.params if option.nargs == 2 for name in option.opts}
+        before = ""
+        for arg in args:
+            name, _, value = arg.partition("=")
+            if name in pairs and value.count(",") == 1:
+                yield from (name, *value.split(","))
+            elif before in pairs and arg.count(",") == 1:
+                yield from arg.split(",")
+            else:
+                yield arg
+            before = arg
+
+    def _refuse_rest(self, rest: Sequence[str], args: Sequence[str]) -> None:
+        """Refuse a second value behind an option that takes one."""
+        at = args.index(rest[0])
+        for option in self.params:
+            if at >= 2 and args[at - 2] in option.opts and option.nargs == 1:
+                name, first = args[at - 2], args[at - 1]
+                remedy = "leave one of them out"
+                if option.metavar == "HxW":
+                    remedy = f"write {name} {first}x{rest[0]}"
+                elif option.multiple:
+                    remedy = f"write {name} {first} {name} {rest[0]}"
+                raise UserError(
+                    f"{name} takes one value, got {printable(first)} and {printable(rest[0])}: "
+                    f"{printable(remedy)}"
+                )
+
+
+class OnlyCommand(TyperGroup):
+    """A group of one command, which runs where none is named."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """As typer's, with the command put in where options or nothing come first."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [*self.commands, *args]
+        return super().parse_args(ctx, args)
+
+
+def _takes_one(option: TyperOption) -> bool:
+    """Whether a second value would take the place of the first; a mere flag has none."""
+    return not option.multiple and (not option.is_flag or bool(option.secondary_opts))
+
+
+def _given_twice(ctx: Context, option: TyperOption, args: Sequence[str]) -> str:
+    """What to do in place of giving an option twice: a run for each of its values, if it can be."""
+    from midterm_cli.registry import EXPERIMENTS
+
+    message = f"{option.opts[0]} is given twice: leave one of them out"
+    values = []
+    for before, arg in pairwise(["", *args]):
+        name, _, value = arg.partition("=")
+        if before in option.opts:
+            values.append(arg)
+        elif name in option.opts and value:
+            values.append(value)
+    if option.is_flag or any(mark in value for value in values for mark in ",;[ "):
+        return message
+    for row in EXPERIMENTS.values():
+        if row.command == ctx.command_path and option.name in row.config_class.model_fields:
+            grid = ["midterm", "grid", row.name, f"{option.name}={','.join(values)}"]
+            message += f"\nfor a run with each of them: {printable(shlex.join(grid))}"
+    return message

@@ -1,0 +1,67 @@
+"""Datasets as CSV, as Kaggle has MNIST: a row an image, the label first, then its pixels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from midterm_cli.data.arrays import to_images, to_labels
+from midterm_cli.data.idx import Problem
+from midterm_cli.text import printable
+
+_LONGEST_LINE = 2**22
+
+
+def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels.
+
+    Args:
+        path: the file: whole numbers 0…255, with a header line or without, in UTF-8 with a byte
+            order mark or without.
+        limit: how many bytes it may hold.
+
+    Returns:
+        Square images, uint8, (n, side, side), and labels, uint8, (n,).
+
+    Raises:
+        Problem: the file cannot be read, or is no such table.
+    """
+    try:
+        if (size := path.stat().st_size) > limit:
+            raise Problem(f"it has {size:,} bytes, above the limit of {limit:,}")
+        with path.open(encoding="utf-8-sig") as file:
+            names = [name.strip().strip('"') for name in file.readline(_LONGEST_LINE).split(",")]
+        has_header = _is_header(names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # no row at all; a number with a decimal point
+            table = np.loadtxt(
+                path,
+                np.uint8,
+                comments=None,
+                delimiter=",",
+                skiprows=int(has_header),
+                ndmin=2,
+                encoding="utf-8-sig",
+                quotechar='"',
+            )
+        if table.shape[1] < 2:
+            raise Problem("has one column: its values are to be separated by commas")
+        return to_images(table[:, 1:]), to_labels(table[:, 0])
+    except Problem as problem:
+        raise Problem(f"{path}: {problem}") from problem
+    except (OSError, ValueError, Warning) as error:
+        raise Problem(f"{path}: cannot be read: {printable(str(error))}") from error
+
+
+def _is_header(names: list[str]) -> bool:
+    """Whether the first line names the columns; it must not name another as the label.
+
+    The numbers 0, 1, 2, … are what pandas calls columns without a name.
+    """
+    lower = [name.lower() for name in names]
+    if "label" in lower[1:]:
+        place = lower.index("label", 1) + 1
+        raise Problem(f"the label is column {place}, and has to be the first")
+    return not names[0].isdecimal() or names == [str(i) for i in range(len(names))]

@@ -1,0 +1,54 @@
+"""Which finished runs the paths of a command line name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from midterm_cli.errors import UserError
+from midterm_cli.runner import document
+from midterm_cli.text import printable
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path names a run, and not a folder that may hold some."""
+    return document.is_finished(path.parent if path.name == "metrics.json" else path)
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """The run folders that are named, and the others at any depth of a folder that is none.
+
+    Raises:
+        UserError: a path names no run, and has none below it.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if is_run(path):
+            found.append(path)
+            continue
+        runs = runs_below(path)
+        if not runs:
+            raise UserError(f"no finished run in {printable(path)}, nor below it")
+        found += [run for run in runs if run not in found]
+    return found
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Folders with a metrics.json, but not those of unfinished runs, whose names have a dot.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    found = []
+    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "metrics.json" in files:
+            found.append(Path(root))
+    return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    # A run that is passed over would pass for one that is as expected. No folder is no run.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"cannot read {printable(error.filename)}: {error.strerror}") from None

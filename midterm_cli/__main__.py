@@ -3,12 +3,15 @@
 import os
 import sys
 
+from midterm_cli.launch.quota import cpu_quota
 from midterm_cli.runner import interrupt
 
 
 def main() -> int:
     """Run the command line of this process; returns the exit code, unless a signal ends it."""
     _open_closed_streams()
+    if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
+        os.environ.setdefault("OMP_NUM_THREADS", str(quota))
     interrupt.end_at_once()
     from midterm_cli import cli
     from midterm_cli.cli.program import INTERRUPTED, TERMINATED

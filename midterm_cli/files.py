@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
 import re
+import stat
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
@@ -35,16 +39,18 @@ def write(path: Path, content: Content) -> None:
     """
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
 
 
 def replace(path: Path, content: Content) -> None:
-    """Write a file in place of what was there, whole or not at all.
+    """Write a file in place of what was there, whole or not at all; a link is followed.
 
     Raises:
+        UserError: what is there is no regular file.
         OSError: the file system refuses; what was there is untouched.
     """
+    require_replaceable(path)
+    path = path.resolve() if path.is_symlink() else path
     owner = f"{threading.get_ident()}.{os.getpid()}"
     temporary = path.with_name(f".{path.name}.{owner}.tmp")
     _remove_abandoned(path)
@@ -67,6 +73,51 @@ def replace_file(path: Path, content: Content) -> None:
         replace(path, content)
 
 
+def require_replaceable(path: Path) -> None:
+    """Refuse to write over anything but a regular file, or a link to one.
+
+    A device or a pipe would be lost, and so would a link that leads nowhere.
+
+    Raises:
+        UserError: there is something else.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{printable(path)} is not a regular file: choose another name")
+
+
+def require_regular(path: Path) -> None:
+    """Refuse to read a pipe, which would be waited for, or a device, which may have no end.
+
+    Raises:
+        OSError: it is one, or cannot be asked. A folder is left to who opens it.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it; returns those that were not there, from the inside out.
+
+    Raises:
+        OSError: the file system refuses; none is left.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, in this order, as far as they are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def sha256(paths: Sequence[Path]) -> str:
     """One digest of the contents of files, in their order.
 
@@ -75,6 +126,7 @@ def sha256(paths: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
+        require_regular(path)
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -92,6 +144,9 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
+    """Whether there is such a process; on Windows, where that cannot be asked, as if there were."""
+    if sys.platform == "win32":  # os.kill(process, 0) is Ctrl-C there
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):  # no process has such a number, or can have
@@ -101,8 +156,23 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def sync(file: BinaryIO) -> None:
+    """Make what was written into a file survive a power cut."""
+    file.flush()
+    if sys.platform == "darwin":
+        import fcntl
+
+        # There fsync leaves it to the disk when to write. Some file systems know nothing else.
+        with suppress(OSError):
+            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make the names in a folder survive a power cut, where a folder can be opened for that."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

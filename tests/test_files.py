@@ -3,6 +3,8 @@
 import errno
 import os
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,110 @@ def test_a_file_on_its_way_is_known_by_its_name(
 
     assert [files.is_temporary(path) for path in seen] == [True]
     assert not files.is_temporary(tmp_path / "x.png")
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "x.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("big/x.png")
+
+    files.replace_file(tmp_path / "link.png", b"new")
+
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "big" / "x.png").read_bytes() == b"new"
+    assert names(tmp_path / "big") == {"x.png"}
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def link_in_a_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def link_to_a_device(path: Path) -> None:
+    path.symlink_to(os.devnull)
+
+
+IRREGULAR = [make_pipe, link_nowhere, link_in_a_loop, link_to_a_device, Path.mkdir]
+
+
+@pytest.mark.parametrize("make", IRREGULAR)
+def test_what_is_no_regular_file_is_never_replaced(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.yaml"
+    make(path)
+    before = path.lstat()
+
+    with pytest.raises(UserError, match=r"x\.yaml is not a regular file: choose another name"):
+        files.replace_file(path, b"new")
+
+    assert path.lstat()[:3] == before[:3]  # mode, number and device
+    assert names(tmp_path) == {"x.yaml"}
+
+
+@pytest.mark.parametrize("make", [make_pipe, link_to_a_device])
+def test_what_may_never_end_is_not_read(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "x")
+
+    with pytest.raises(OSError, match="it is not a regular file"):
+        files.require_regular(tmp_path / "x")
+    with pytest.raises(OSError, match="it is not a regular file"):
+        files.sha256([tmp_path / "x"])
+
+
+def test_folders_that_were_made_are_those_that_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    made = files.make_folder(tmp_path / "a" / "b" / "c")
+    assert made == [tmp_path / "a" / "b" / "c", tmp_path / "a" / "b"]
+    assert files.make_folder(made[0]) == []
+
+    (made[1] / "of others").touch()
+    files.remove_empty(made)
+    assert names(made[1]) == {"of others"}
+
+
+def test_on_windows_no_process_is_asked_by_ctrl_c_and_no_folder_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    (tmp_path / ".x.png.123.tmp").touch()
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", never)
+    monkeypatch.setattr(os, "open", never)
+
+    files.replace_file(tmp_path / "x.png", b"new")
+
+    assert names(tmp_path) == {"x.png", ".x.png.123.tmp"}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_on_macos_the_disk_is_told_to_write(
+    refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By F_FULLFSYNC; by fsync where the file system does not know that."""
+    fcntl = pytest.importorskip("fcntl")
+    asked: list[object] = []
+
+    def full_fsync(descriptor: int, command: int) -> None:
+        asked.append(command)
+        if refused:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full_fsync)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+
+    files.write(tmp_path / "x", b"new")
+
+    assert asked == ([51, "fsync"] if refused else [51])
+    assert (tmp_path / "x").read_bytes() == b"new"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -27,6 +28,23 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+def test_the_sdist_carries_all_that_the_repository_has(tmp_path: Path) -> None:
+    """Tests, examples, docs and CI too: it is built, tested and read without the repository."""
+    root = checkout()
+    assert root is not None
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not in a repository")
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, str(root)], check=True, capture_output=True)
+    [archive] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    assert set(listed.stdout.splitlines()) - names == set()
+
+
 def run(site: Path, folder: Path, *arguments: str) -> str:
     """What a command of the wheel prints, run from another folder."""
     # The wheel comes before the checkout, which an editable install puts on the path as well.
@@ -45,6 +63,7 @@ def run(site: Path, folder: Path, *arguments: str) -> str:
 def test_the_wheel_carries_the_configs(unpacked: Path, tmp_path: Path) -> None:
     root = checkout()
     assert root is not None
+    assert (unpacked / "midterm_cli" / "py.typed").is_file()
     names = {path.relative_to(root / "configs") for path in (root / "configs").rglob("*.yaml")}
     folder = unpacked / "midterm_cli" / "configs"
     assert {path.relative_to(folder) for path in folder.rglob("*.yaml")} == names

@@ -13,13 +13,13 @@ from typing import Any, cast
 import typer
 
 # Each of these modules adds its commands to the app, in the order of --help.
-from midterm_cli.cli import parts, grid, answers, runs, configs, data  # isort: skip
+from midterm_cli.cli import parts, grid, answers, runs, configs, data, everything  # isort: skip
 from midterm_cli import terminal
 from midterm_cli.cli.program import DONE, INTERRUPTED, MISTAKE, app
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
-__all__ = ["answers", "app", "configs", "data", "grid", "main", "parts", "runs"]
+__all__ = ["answers", "app", "configs", "data", "everything", "grid", "main", "parts", "runs"]
 
 _LONGEST_LINE = 500
 

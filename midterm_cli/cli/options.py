@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,19 @@ def _number(text: str) -> Any:
 def typed(metavar: str, text: str, *names: str) -> Any:
     """Declare an option for a number; what is not one is left for the config to name its key."""
     return typer.Option(*names, help=text, metavar=metavar, parser=_number)
+
+
+def expand_globs(paths: list[Path] | None) -> list[Path] | None:
+    """Expand patterns such as outputs/train/*, which the shell of Windows leaves as they are.
+
+    Only in what does not exist, and where something matches: what is left is named by the command.
+    """
+    found: list[Path] = []
+    for path in paths or ():
+        is_pattern = glob.has_magic(str(path)) and not path.exists()
+        matches = sorted(map(Path, glob.glob(str(path)))) if is_pattern else []  # noqa: PTH207
+        found += matches or [path]
+    return found or None
 
 
 def array(key: str, text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
-from midterm_cli.cli.options import folder
+from midterm_cli.cli.options import expand_globs, folder
 from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
 from midterm_cli.figure import DPI, Format
@@ -59,6 +59,7 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="RUN",
+            callback=expand_globs,
             help="Folders of finished runs, or folders that hold some: all of train, or all of "
             "lr-sweep.",
         ),
@@ -244,6 +245,7 @@ def check(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
+            callback=expand_globs,
             help="Folders of finished runs, or folders that hold some, at any depth: of those, the "
             "ones that failed or of which something is expected. Without them: outputs.",
         ),

@@ -83,6 +83,7 @@ def copy_preset(preset: str, destination: Path | None, force: bool) -> Path:
     with files.writing(path):
         if path.is_dir():
             path /= f"{preset}.yaml"
+        files.require_replaceable(path)
         taken = path.exists()
     if taken and not force:
         raise UserError(f"{printable(path)} is already there: add --force to replace it")

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.text import printable
 
@@ -139,6 +140,7 @@ def load_file(path: Path) -> dict[str, Any]:
     """
     name = printable(path)
     try:
+        files.require_regular(path)
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except IsADirectoryError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -198,20 +197,21 @@ class Finding:
 def data_dir(chosen: Path | None = None) -> Path:
     """The folder that holds FashionMNIST/raw.
 
-    The first that applies: the one chosen by the user; ./data where it holds FashionMNIST; data/
-    of the checkout; midterm/ in the user's cache, so that an installed package finds its data
-    again from any folder.
+    The first that applies: the one chosen by the user; ./data where it holds a file of
+    FashionMNIST; data/ of the checkout; midterm/ in the user's cache, so that an installed package
+    finds its data again from any folder.
     """
     if chosen is not None:
         return chosen
     local = Path("data")
-    if (local / "FashionMNIST").is_dir():
+    if any((local / RAW).glob("*-ubyte*")):
         return local
     root = checkout()
     if root is not None:
         return root / "data"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "midterm"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("midterm", appauthor=False)
 
 
 def load(dataset: str, data_dir: Path) -> Dataset:
@@ -573,6 +573,7 @@ def explain_mismatch(name: str, sha256: str) -> str | None:
 
 def _inspect(path: Path) -> Finding:
     try:
+        files.require_regular(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -618,6 +619,7 @@ def _read_manifest(raw: Path) -> dict[str, Any]:
     """The manifest; an empty one if there is none, or none that can be read."""
     manifest: Any = None
     with suppress(OSError, ValueError):
+        files.require_regular(raw / _MANIFEST)
         manifest = json.loads((raw / _MANIFEST).read_bytes())
     if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
         return {"source": f"found in {raw}", **manifest}

@@ -59,18 +59,22 @@ def fetch(data_dir: Path, source: Path | None = None, report: Report = _silent) 
     """
     raw = data_dir / datasets.RAW
     bad = _bad_files(data_dir)
+    made: list[Path] = []
     if not bad:
         return f"Fashion-MNIST is in {raw} already, and its SHA-256 is right"
     for finding in bad:
         if finding.problem != "missing":
             report(f"{raw / finding.name} will be replaced: {finding.problem}")
     try:
+        made = files.make_folder(raw)
         origin = _replace_files(raw, [finding.name for finding in bad], source, report)
     except OSError as error:
         raise UserError(
             f"cannot write to {raw}: {error.strerror or error}\n"
             "make room there, or choose another data folder"
         ) from error
+    finally:
+        files.remove_empty(made)  # an empty folder is no data folder
     for finding in _bad_files(data_dir, origin):
         raise UserError(
             f"{raw / finding.name} is damaged, although it was just written: {finding.problem}\n"
@@ -85,7 +89,6 @@ def _bad_files(data_dir: Path, origin: str | None = None) -> list[datasets.Findi
 
 def _replace_files(raw: Path, names: Sequence[str], source: Path | None, report: Report) -> str:
     """Get the named files, all of them before the first is written; where they come from."""
-    raw.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".midterm-", dir=raw) as scratch:
         variable = os.environ.get(SOURCE_VARIABLE)
         if source is not None:

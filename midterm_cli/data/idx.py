@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from midterm_cli import files
+
 _UBYTE = 0x08  # the one dtype code that is read
 _CHUNK = 2**20
 _GZIP = b"\x1f\x8b"  # what every file compressed by gzip begins with
@@ -44,6 +46,7 @@ def read(path: Path, limit: int) -> np.ndarray:
     compressed = path.suffix == ".gz"
     num_dims = 3 if "idx3" in path.name else 1
     try:
+        files.require_regular(path)
         with gzip.open(path) if compressed else path.open("rb") as file:
             header = file.read(4 + 4 * num_dims)
             if header[:2] == _GZIP and not compressed:

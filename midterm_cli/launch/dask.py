@@ -26,7 +26,7 @@ import distributed
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
-from midterm_cli import terminal
+from midterm_cli import files, terminal
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import Event, Job
 from midterm_cli.launch import dask_worker
@@ -362,6 +362,7 @@ def _address(cluster: Cluster) -> str:
     if path is None:
         return str(cluster.address)
     try:
+        files.require_regular(path)
         return str(json.loads(path.read_bytes())["address"])
     except OSError as error:
         reason = error.strerror or str(error)

@@ -52,7 +52,7 @@ def launcher(device: torch.device, cluster: Cluster | None) -> Iterator[Launcher
         if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
             raise
         raise UserError(
-            "--launcher dask needs Dask distributed: pip install 'midterm-cli[dask]'"
+            "--launcher dask needs Dask distributed: pip install distributed"
         ) from error
     with connected(cluster) as found:
         yield found

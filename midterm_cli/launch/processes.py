@@ -15,11 +15,12 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -132,20 +133,46 @@ def _kill(workers: list[_Worker]) -> None:
 
 def _fork(problem: Any) -> _Worker:
     context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(problem, there), daemon=True)
-    # Until the new process has its own way with signals: the handlers here would raise in it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with warnings.catch_warnings():
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(problem, there), daemon=True)
+        with _signals_deferred(), warnings.catch_warnings():
             # From Python 3.12 on: another thread might hold a lock at this moment, which would
             # stay locked in the new process. The one here draws the progress bar, unused there.
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except OSError as error:
+        raise UserError(
+            f"cannot start a process for each of the cores: {error.strerror}\n"
+            "use fewer: OMP_NUM_THREADS=1"
+        ) from error
     there.close()
     return _Worker(process, here)
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle the signals that arrive meanwhile in the end.
+
+    Python drops what a handler raises while it forks; and the handlers here would raise in the new
+    process, until that has its own. A mask does not do: it leaves signals to other threads, which
+    have the handlers called here.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no handler is called here
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _serve(problem: Any, connection: Connection) -> None:
@@ -153,7 +180,6 @@ def _serve(problem: Any, connection: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the first process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     # Files of the first process: the lock of its run, the pipes to its other processes.
     for path in list(Path("/proc/self/fd").iterdir()):
         if (number := int(path.name)) > 2 and number != connection.fileno():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import JudgedLine
 from midterm_cli.part1.judge import judge
@@ -38,6 +39,7 @@ def read_lines(path: Path) -> list[Line]:
     try:
         if not path.is_file():
             raise UserError(f"{name} is not a file: give a text file with one formula a line")
+        files.require_regular(path)
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.part2.schema import MAX_DIMENSION
 from midterm_cli.text import printable
@@ -46,6 +47,7 @@ def read_array(key: str, path: str) -> Tensor:
 
 def _load(key: str, file: Path, what: str) -> np.ndarray:
     try:
+        files.require_regular(file)
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise UserError(f"{what} has {size:,} bytes, at most {MAX_BYTES:,} are read")

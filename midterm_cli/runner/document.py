@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from midterm_cli import files
 from midterm_cli.config import resolve
 from midterm_cli.config.explain import explain
 from midterm_cli.errors import UserError
@@ -167,6 +168,7 @@ def require_checkpoint(run: Run) -> None:
     """
     path = run.folder / "checkpoint.pt"
     try:
+        files.require_regular(path)
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {printable(path)}: {error.strerror}") from None
@@ -254,6 +256,7 @@ def read(path: Path) -> Run:
 def _load(file: Path, path: str) -> dict[str, Any]:
     name = printable(file)
     try:
+        files.require_regular(file)
         document = json.loads(
             file.read_bytes(),
             parse_constant=lambda text: _Refused(f"{text} is not strict JSON"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,9 +83,10 @@ def end(number: int) -> NoReturn:
     """End this process because of a signal, without waiting for its threads.
 
     By SIGINT itself, which a shell reports as 130: after a process that exits with 130, a loop in
-    a shell script runs the next command, as if Ctrl-C had been handled.
+    a shell script runs the next command, as if Ctrl-C had been handled. On Windows no process ends
+    by a signal.
     """
-    if number == signal.SIGINT:
+    if number == signal.SIGINT and sys.platform != "win32":
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(128 + number)

@@ -10,9 +10,9 @@ from typing import Any
 
 from midterm_cli.config.resolve import Resolved, plain
 
-# With .partial and a dot around it, far below the 255 bytes that file systems allow.
-MAX_LENGTH = 120
-_SAFE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+# On Windows a whole path has 260 characters, and the stage's name is longer by 9.
+MAX_LENGTH = 80
+_SAFE = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 
 
 def run_name(resolved: Resolved) -> str:
@@ -37,8 +37,8 @@ def name_changes(config: Mapping[str, Any], base: Mapping[str, Any], variant: st
         variant: the name of the base; empty for the packaged default.
 
     Returns:
-        A file name of letters, digits and `.,=_+-`, at most MAX_LENGTH long; "default" when
-        nothing differs from the packaged default.
+        A file name of letters, digits and `.,=_+-`, at most MAX_LENGTH long, which Windows takes
+        too (it ends in no dot); "default" when nothing differs from the packaged default.
     """
     changed = {key: value for key, value in config.items() if value != base.get(key)}
     parts = [f"{key}={_written(value)}" for key, value in changed.items()]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -128,6 +127,7 @@ class Saved:
 
     def _read(self) -> _Begun:
         try:
+            files.require_regular(self._begun)
             return _Begun.model_validate_json(self._begun.read_bytes(), strict=True)
         except (OSError, ValidationError) as error:
             raise _damaged(self._begun, error) from error
@@ -160,6 +160,7 @@ class SavedState:
         if not self.path.exists():
             return None
         try:
+            files.require_regular(self.path)
             content = self.path.read_bytes()
             digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
             if digest != hashlib.sha256(content).digest():
@@ -214,14 +215,14 @@ class SavedJournal:
                 # What a killed process left of a line is written over.
                 file.truncate(self._length)
                 file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+                files.sync(file)
             self._length += len(line)
             if is_new:
                 files.sync_folder(self.path.parent)
 
     def _whole_lines(self) -> bytes:
         try:
+            files.require_regular(self.path)
             content = self.path.read_bytes()
         except FileNotFoundError:
             return b""

@@ -4,21 +4,23 @@ A run is staged in `.NAME.partial` beside its folder:
 
     lock    held while a process works on this run
     run/    the finished files, on their way to becoming NAME
-    old/    with --force: the folder that is being replaced, for an instant
+    old/    with --force: the run that is being replaced, for an instant
 
 and what an unfinished run has saved (saved.py).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from midterm_cli import figure, files
 from midterm_cli.errors import UserError
@@ -40,6 +42,14 @@ _RESUME = "make room there and continue with --resume, or choose another --outpu
 # ---- where a run may go
 
 
+@dataclass(frozen=True)
+class _Obstacle:
+    """What is where a run folder is to be, and what to do about it."""
+
+    what: str
+    remedy: str = "choose another --output"
+
+
 def require_free(folder: Path, force: bool) -> None:
     """Refuse a run folder that may not be written.
 
@@ -48,30 +58,32 @@ def require_free(folder: Path, force: bool) -> None:
     Raises:
         UserError: something is in the way.
     """
-    name = printable(folder)
+    obstacle = _obstacle(folder, force)
+    if obstacle:
+        raise UserError(f"{printable(folder)} {obstacle.what}: {obstacle.remedy}")
+
+
+def _obstacle(folder: Path, force: bool) -> _Obstacle | None:
     with writing(folder, _REMEDY):
         if not folder.exists():
-            return
+            return None
         if not folder.is_dir():
-            raise UserError(f"{name} is a file, not a folder: choose another --output")
+            return _Obstacle("is a file, not a folder")
         entries = sorted(folder.iterdir())
         if folder.samefile(Path.cwd()):
-            raise UserError(f"{name} is the current folder: choose another --output")
+            return _Obstacle("is the current folder")
     if not entries:
-        return
+        return None
     foreign = [entry.name for entry in entries if not _is_run_file(entry)]
     if foreign or not is_finished(folder):
         what = f"'{printable(foreign[0])}', which" if foreign else "files that"
-        raise UserError(f"{name} holds {what} no run of midterm wrote: choose another --output")
+        return _Obstacle(f"holds {what} no run of midterm wrote")
     if not force:
-        raise UserError(
-            f"{name} already holds a finished run: add --force to replace it, or choose another "
-            "--output"
-        )
+        remedy = "add --force to replace it, or choose another --output"
+        return _Obstacle("already holds a finished run", remedy)
     if not _is_ours(folder):
-        raise UserError(
-            f"{name} holds a metrics.json that no run of midterm wrote: choose another --output"
-        )
+        return _Obstacle("holds a metrics.json that no run of midterm wrote")
+    return None
 
 
 def require_not_begun(folder: Path) -> None:
@@ -132,19 +144,22 @@ class Stage:
         folder: of the run.
         partial: the stage's own.
         saved: what the run has saved so far.
+        force: whether an older run may be replaced.
         published: whether the run folder is there, whole.
     """
 
     folder: Path
     partial: Path
     saved: Saved
+    force: bool
     published: bool = False
 
     def publish(self, contents: Mapping[str, bytes]) -> None:
         """Make the run folder appear, with these files, in place of an older run.
 
         Raises:
-            UserError: the file system refuses; the older run is untouched.
+            UserError: the file system refuses, or what is in the way by now may not be replaced;
+                it is untouched.
         """
         with writing(self.folder, _RESUME if self.saved.exists() else _REMEDY):
             run = self.partial / "run"
@@ -154,11 +169,28 @@ class Stage:
                     files.write(run / name, content)
             # Last, and whole: wherever a metrics.json is found, the rest is there as well.
             files.replace(run / "metrics.json", contents["metrics.json"])
-            if is_finished(self.folder):
-                self.folder.rename(self.partial / "old")
+            self._make_way()
             run.rename(self.folder)
             self.published = True
             files.sync_folder(self.folder.parent)
+
+    def _make_way(self) -> None:
+        """Take away the older run, or the empty folder, that the new one replaces.
+
+        Raises:
+            UserError: something else has come there since this run began.
+        """
+        obstacle = _obstacle(self.folder, self.force)
+        if obstacle:
+            kept = "--resume continues from what was saved" if self.saved.exists() else "run again"
+            raise UserError(
+                f"{printable(self.folder)} {obstacle.what}, which was not so when this run began\n"
+                f"move that away, and {kept}"
+            )
+        if is_finished(self.folder):
+            self.folder.rename(self.partial / "old")
+        elif self.folder.exists():
+            self.folder.rmdir()  # to rename over an empty folder is an error on Windows
 
 
 @contextmanager
@@ -194,7 +226,7 @@ def stage(
             say(f"Discarded what an unfinished run had saved in {printable(partial)}")
             with writing(folder, _REMEDY):
                 saved.discard()
-        opened = Stage(folder, partial, saved)
+        opened = Stage(folder, partial, saved, force)
         try:
             yield opened
         finally:
@@ -244,15 +276,21 @@ def _partial(folder: Path) -> Path:
 
 def _settle(partial: Path, folder: Path) -> None:
     """Undo a publication that was cut short, and drop what is left of one."""
-    old = partial / "old"
+    old, run = partial / "old", partial / "run"
     with writing(folder, _REMEDY):
         if old.exists() and not folder.exists():
             old.rename(folder)
-        for leftover in (old, partial / "run"):
-            if leftover.exists():
-                # First what says that the rest is there.
-                (leftover / "metrics.json").unlink(missing_ok=True)
-                shutil.rmtree(leftover)
+        for leftover in filter(Path.exists, (old, run)):
+            # First what says that the rest is there.
+            (leftover / "metrics.json").unlink(missing_ok=True)
+        if old.exists():
+            for path in filter(_is_run_file, list(old.iterdir())):
+                path.unlink()
+            files.remove_empty([old])
+            if old.exists():
+                say(f"Warning: what no run wrote is kept in {printable(old)}")
+        if run.exists():
+            shutil.rmtree(run)
         for temporary in partial.glob(".*.tmp"):
             temporary.unlink()
 
@@ -262,11 +300,11 @@ def _locked(partial: Path, folder: Path, saved: Saved) -> Iterator[None]:
     """Hold the lock of a stage; in the end remove the stage, unless something is saved in it."""
     lock = partial / "lock"
     with writing(folder, _REMEDY):
-        made = [path for path in (partial, *partial.parents) if not path.exists()]
+        made = files.make_folder(partial)
         try:
             descriptor = _lock(lock, folder)
         except OSError:
-            _remove_empty(made)
+            files.remove_empty(made)
             raise
     try:
         with writing(folder, _REMEDY):
@@ -274,21 +312,13 @@ def _locked(partial: Path, folder: Path, saved: Saved) -> Iterator[None]:
                 files.sync_folder(path.parent)
         yield
     finally:
-        if not saved.exists():
-            # Our lock is removed while we hold it: a process that waits for it sees that its
-            # file is gone and takes a new one.
+        if saved.exists():
+            os.close(descriptor)
+        else:
             with suppress(OSError):
                 saved.discard()
-                lock.unlink()
-            _remove_empty(made or [partial])
-        os.close(descriptor)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove the folders made for a stage, from the inside out, as far as they are empty."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
+            _remove_lock(lock, descriptor)
+            files.remove_empty(made or [partial])
 
 
 def _lock(lock: Path, folder: Path) -> int:
@@ -298,16 +328,28 @@ def _lock(lock: Path, folder: Path) -> int:
         with suppress(FileNotFoundError):
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not lock_descriptor(descriptor, blocking=False):
+                    raise UserError(
+                        f"another process is writing {printable(folder)}: "
+                        "wait for it, or choose another --output"
+                    )
                 if os.path.samestat(os.fstat(descriptor), lock.stat()):
                     return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                raise UserError(
-                    f"another process is writing {printable(folder)}: "
-                    "wait for it, or choose another --output"
-                ) from None
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
+
+
+def _remove_lock(lock: Path, descriptor: int) -> None:
+    """Remove the file of a lock that is held, and let go of it."""
+    if sys.platform == "win32":
+        # A file that is open cannot be removed: neither ours, nor that of a process that comes now.
+        os.close(descriptor)
+        with suppress(OSError):
+            lock.unlink()
+        return
+    # While we hold it: a process that waits for it sees that its file is gone and takes a new one.
+    with suppress(OSError):
+        lock.unlink()
+    os.close(descriptor)

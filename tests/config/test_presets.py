@@ -1,5 +1,6 @@
 """The packaged configs: found in a checkout and in a wheel, each valid, each with a headline."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from midterm_cli import source
 from midterm_cli.config import presets
 from midterm_cli.config.resolve import plain, resolve
+from midterm_cli.errors import UserError
 from midterm_cli.registry import EXPERIMENTS
 
 
@@ -45,6 +47,20 @@ def test_code_has_no_default(name: str) -> None:
     assert all(field.is_required() for field in fields.values())
     values = yaml.safe_load(presets.preset_path(name).read_text(encoding="utf-8"))
     assert set(values) == set(fields) == set(plain(resolve(name).config))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_copy_replaces_no_device_and_advises_no_force_for_one(
+    force: bool, tmp_path: Path
+) -> None:
+    """A link to a device stands for it: what would be replaced is the link."""
+    copy = tmp_path / "copy.yaml"
+    copy.symlink_to(os.devnull)
+
+    with pytest.raises(UserError, match=r"copy\.yaml is not a regular file: choose another name"):
+        presets.copy_preset("train", copy, force)
+
+    assert copy.is_symlink()
 
 
 def test_the_package_and_the_checkout_are_this_one() -> None:

@@ -30,7 +30,7 @@ def test_data_is_looked_for_from_near_to_far(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert datasets.data_dir() == tmp_path / "cache" / "midterm"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert datasets.data_dir() == tmp_path / ".cache" / "midterm"
 
     monkeypatch.setattr(datasets, "checkout", lambda: tmp_path / "checkout")
@@ -38,7 +38,10 @@ def test_data_is_looked_for_from_near_to_far(
 
     (folder / "data").mkdir()
     assert datasets.data_dir() == tmp_path / "checkout" / "data"  # ./data holds some other data
-    (folder / "data" / "FashionMNIST").mkdir()
+    raw = folder / "data" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    assert datasets.data_dir() == tmp_path / "checkout" / "data"  # nor has it this
+    (raw / f"{TRAIN_LABELS}.gz").touch()
     assert datasets.data_dir() == Path("data")
 
     assert datasets.data_dir(Path("chosen")) == Path("chosen")

@@ -75,7 +75,7 @@ def test_source_with_wrong_content_is_passed_over_unless_named(small: Path, tmp_
     message = refusal(lambda: fetch.fetch(tmp_path, debian))
     assert "(the source that was named)" in message
     assert f"{debian / TEST_IMAGES}: SHA-256" in message
-    assert not any((tmp_path / RAW).iterdir())
+    assert not (tmp_path / RAW.parent).exists()
 
 
 @pytest.mark.parametrize("named", ["argument", "variable"])
@@ -99,7 +99,19 @@ def test_failure_says_what_was_tried_and_what_to_do(small: Path, tmp_path: Path)
         assert reason in tried
     assert fetch.SOURCE_VARIABLE in advice
     assert len(said) == 3
-    assert not any((tmp_path / RAW).iterdir())
+
+
+def test_what_cannot_be_fetched_leaves_no_folder_that_hides_other_data(
+    small: Path, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "checkout", lambda: tmp_path)
+    refusal(lambda: fetch.fetch(Path("data")))
+    assert not Path("data").exists()
+
+    Path("data").mkdir()
+    refusal(lambda: fetch.fetch(Path("data")))
+    assert list(Path("data").iterdir()) == []  # it was there, and stays
+    assert datasets.data_dir() == tmp_path / "data"
 
 
 def test_damaged_file_alone_is_replaced_and_named(small: Path, tmp_path: Path) -> None:

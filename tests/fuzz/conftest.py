@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def _packaged_once(load: Callable[[Path], dict[str, Any]]) -> Callable[[Path], d
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to work in, bounded memory, and a terminal that is built once."""
+    if sys.platform != "linux":
+        pytest.skip("the bound on memory is read from /proc")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIDTERM_DATA_DIR", str(tmp_path / "no-data"))
     # What a process does once, or that the disk makes slow, would be half the time of a case.

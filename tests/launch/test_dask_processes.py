@@ -248,6 +248,7 @@ def test_a_worker_without_midterm_is_refused_by_name(bare: Cluster, tmp_path: Pa
         pass
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are read from /proc")
 def test_nothing_listens_outside_loopback(cluster: Cluster) -> None:
     with launcher(cluster):
         pids = [os.getpid(), *(process.pid for process in cluster.processes())]

@@ -78,7 +78,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     answer = midterm("lr-sweep", *options)
 
     assert answer.code == 2
-    assert answer.err.endswith("pip install 'midterm-cli[dask]'\n")
+    assert answer.err.endswith("pip install distributed\n")
     assert answer.err.count("\n") == 1
     assert list(folder.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -261,3 +262,58 @@ def test_cores_fork_for_several_jobs_of_small_matmuls_alone(
     assert [(pid != os.getpid(), *rest) for pid, *rest in values] == (
         [(forks, threads, 0.0)] * num_jobs
     )
+
+
+# A Ctrl-C comes while the first process forks; another thread takes it from the system.
+_INTERRUPTED = """
+import os, signal, threading, time
+from contextlib import closing
+from midterm_cli.experiment import Job
+from midterm_cli.launch.processes import Processes
+
+def work(problem, number):
+    yield number
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+def interrupt_soon():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    os.register_at_fork(after_in_parent=interrupt_soon)
+    with closing(Processes(2)) as processes:
+        try:
+            for event in processes([Job(str(i), work, None, (i,)) for i in range(2)]):
+                print(event)
+        except KeyboardInterrupt:
+            print("interrupted")
+"""
+
+
+def test_an_interrupt_in_the_moment_of_the_fork_is_not_lost(tmp_path: Path) -> None:
+    script = tmp_path / "first.py"
+    script.write_text(_INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+def test_where_no_process_can_be_started_two_lines_say_so(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", no_more)
+    with pytest.raises(UserError) as raised:
+        list(processes(jobs(count_to, 1, 2)))
+    first, second = str(raised.value).split("\n")
+    assert first == (
+        "cannot start a process for each of the cores: Resource temporarily unavailable"
+    )
+    assert "OMP_NUM_THREADS=1" in second

@@ -210,6 +210,46 @@ def test_a_spoilt_run(
             assert_harmless(midterm(*command))
 
 
+# ---- files that have no end
+
+IRREGULAR = "is not a regular file"
+ENDLESS: dict[str, tuple[list[str], str]] = {
+    "x.yaml": (["train", "--config", "x.yaml"], IRREGULAR),
+    "x.npy": (["module", "grad", "--matrix", "x.npy"], IRREGULAR),
+    "x.csv": (["module", "grad", "--matrix", "x.csv"], IRREGULAR),
+    "x.txt": (["autodiff", "--formulas", "x.txt"], IRREGULAR),
+    "run/metrics.json": (["draw", "run"], IRREGULAR),
+    "images/train-images-idx3-ubyte": (
+        ["train", "--dataset", "images"],
+        "images holds no IDX files",
+    ),
+    "x.json": (
+        [
+            *("train", "--dataset", "synthetic", "--launcher", "dask"),
+            *("--scheduler-file", "x.json"),
+        ],
+        IRREGULAR,
+    ),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_pipe_is_not_waited_for_and_a_device_not_read(
+    name: str, make: Callable[[str], None], folder: Path, midterm: Midterm
+) -> None:
+    command, message = ENDLESS[name]
+    Path(name).parent.mkdir(exist_ok=True)
+    make(name)
+
+    answer = midterm(*command)
+
+    assert_harmless(answer)
+    assert answer.code == 2
+    assert message in answer.err
+
+
 # ---- streams that take nothing
 
 MIDTERM = f"{sys.executable} -m midterm_cli"

@@ -85,3 +85,15 @@ def test_outside_of_a_run_the_process_ends_at_once(number: signal.Signals, code:
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("Interrupted, and nothing is lost")
     assert done.stderr.count("\n") == 1
+
+
+def test_on_windows_the_process_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill would end it with 2, the code of a mistake."""
+    codes: list[int] = []
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(os, "kill", lambda *_: codes.append(2))
+
+    interrupt.end(signal.SIGINT)
+
+    assert codes == [130]

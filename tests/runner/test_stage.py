@@ -1,15 +1,17 @@
 """Run folders appear whole or not at all, and nothing is lost on the way."""
 
 import errno
-import fcntl
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import lock_descriptor
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
@@ -293,6 +295,139 @@ def test_an_empty_folder_may_be_the_run_folder_unless_it_is_the_current_one(
     assert names(tmp_path) == set(FILES)
 
 
+def replaced_meanwhile(folder: Path, force: bool, change: Callable[[Path], object]) -> str:
+    """A run whose folder changes while it is made; returns the refusal."""
+    with staged(folder, force=force) as opened:
+        opened.saved.state.save({"epoch": 1})
+        change(folder)
+        with pytest.raises(UserError) as refused:
+            opened.publish(FILES)
+    return str(refused.value)
+
+
+def thesis(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("come", "what"),
+    [
+        (Path.touch, "is a file, not a folder"),
+        (thesis, "holds 'thesis.tex', which no run of midterm wrote"),
+    ],
+)
+def test_what_has_come_meanwhile_is_never_replaced(
+    force: bool, come: Callable[[Path], object], what: str, tmp_path: Path
+) -> None:
+    message = replaced_meanwhile(tmp_path / "run", force, come)
+
+    first, second = message.split("\n")
+    assert first == f"{tmp_path / 'run'} {what}, which was not so when this run began"
+    assert second == "move that away, and --resume continues from what was saved"
+    assert "run" in names(tmp_path)
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    with staged(tmp_path / "run", resume=True) as opened:
+        assert opened.saved.state.load() == {"epoch": 1}
+        opened.publish(FILES)
+    assert names(tmp_path) == {"run", "elsewhere"}
+
+
+def copy_of_a_run(folder: Path) -> None:
+    """As `cp -r` or another machine brings it."""
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+
+
+def test_a_finished_run_that_has_come_meanwhile_is_replaced_with_force_alone(
+    tmp_path: Path,
+) -> None:
+    message = replaced_meanwhile(tmp_path / "run", False, copy_of_a_run)
+    assert "already holds a finished run, which was not so" in message
+    assert tree(tmp_path / "run") == FILES
+
+    with staged(tmp_path / "other", force=True) as opened:
+        copy_of_a_run(tmp_path / "other")
+        opened.publish(FILES | {"new.png": b"new"})
+    assert names(tmp_path / "other") == {*FILES, "new.png"}
+
+
+def test_force_deletes_no_file_that_was_put_into_the_old_run_meanwhile(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    message = replaced_meanwhile(folder, True, lambda run: (run / "notes.txt").write_text("mine"))
+
+    assert "holds 'notes.txt', which no run of midterm wrote" in message
+    assert tree(folder) == FILES | {"old.png": FIGURE, "notes.txt": b"mine"}
+
+
+def test_a_file_that_comes_at_the_last_moment_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between the last look and the renaming."""
+    folder = finished(tmp_path / "run")
+    old = tmp_path / ".run.partial" / "old"
+    with staged(folder, force=True) as opened:
+        opened.publish(FILES)
+        (old / "notes.txt").write_text("mine", encoding="utf-8")
+
+    assert tree(old) == {"notes.txt": b"mine"}
+    assert tree(folder) == FILES
+    assert f"kept in {old}" in capsys.readouterr().err
+
+
+def test_on_windows_an_empty_folder_is_removed_first_and_the_lock_is_closed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, nothing is renamed over a folder, and no open file is removed."""
+    rename, unlink, close = Path.rename, Path.unlink, os.close
+    closed: list[os.stat_result] = []
+
+    def rename_as_there(path: Path, target: Path) -> Path:
+        assert not target.exists()
+        return rename(path, target)
+
+    def unlink_as_there(path: Path, missing_ok: bool = False) -> None:
+        assert path.name != "lock" or os.path.samestat(path.stat(), closed[-1])
+        unlink(path, missing_ok=missing_ok)
+
+    def closing(descriptor: int) -> None:
+        closed.append(os.fstat(descriptor))
+        close(descriptor)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(Path, "rename", rename_as_there)
+    monkeypatch.setattr(Path, "unlink", unlink_as_there)
+    monkeypatch.setattr(os, "close", closing)
+    (tmp_path / "run").mkdir()
+    with staged(tmp_path / "run") as opened:
+        opened.publish(FILES)
+
+    assert tree(tmp_path) == {f"run/{name}": content for name, content in FILES.items()}
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from midterm_cli.runner.stage import stage
+with stage(Path({str(tmp_path / "run")!r}), {{}}, "", force=False, resume=False):
+    print("holds it", flush=True)
+    signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"holds it\n"
+        with pytest.raises(UserError, match="another process is writing"), staged(tmp_path / "run"):
+            pass
+        holder.kill()
+
+    with staged(tmp_path / "run") as opened:
+        opened.publish(FILES)
+    assert names(tmp_path) == {"run"}
+
+
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "big").mkdir()
     (tmp_path / "link").symlink_to("big/run")
@@ -350,16 +485,15 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_not_taken_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The holder removed it after the other had opened it and before the other locked it."""
-    flock = fcntl.flock
     calls: list[int] = []
 
-    def holder_leaves_first(descriptor: int, operation: int) -> None:
+    def holder_leaves_first(descriptor: int, blocking: bool) -> bool:
         if not calls:
             (tmp_path / ".run.partial" / "lock").unlink()
         calls.append(descriptor)
-        flock(descriptor, operation)
+        return lock_descriptor(descriptor, blocking=blocking)
 
-    monkeypatch.setattr(fcntl, "flock", holder_leaves_first)
+    monkeypatch.setattr(stage, "lock_descriptor", holder_leaves_first)
     with staged(tmp_path / "run"):
         assert len(calls) == 2
         monkeypatch.undo()
@@ -371,18 +505,17 @@ def test_a_lock_whose_file_was_replaced_meanwhile_is_not_taken_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As above, and a third has made the file anew."""
-    flock = fcntl.flock
     calls: list[int] = []
 
-    def third_comes_between(descriptor: int, operation: int) -> None:
+    def third_comes_between(descriptor: int, blocking: bool) -> bool:
         if not calls:
             lock = tmp_path / ".run.partial" / "lock"
             lock.unlink()
             lock.touch()
         calls.append(descriptor)
-        flock(descriptor, operation)
+        return lock_descriptor(descriptor, blocking=blocking)
 
-    monkeypatch.setattr(fcntl, "flock", third_comes_between)
+    monkeypatch.setattr(stage, "lock_descriptor", third_comes_between)
     with staged(tmp_path / "run"):
         assert len(calls) == 2
         monkeypatch.undo()

@@ -89,6 +89,11 @@ class ExperimentConfig(BaseModel):
         return []
 
     @property
+    def absolute(self) -> dict[str, str]:
+        """The keys that name a file or folder, beside a dataset, each with its absolute path."""
+        return {}
+
+    @property
     def runs_code(self) -> list[str]:
         """Keys that name a file whose code the run executes."""
         return []

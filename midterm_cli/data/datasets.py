@@ -250,6 +250,17 @@ def load(dataset: str, data_dir: Path) -> Dataset:
         ) from error
 
 
+def absolute(dataset: str) -> str:
+    """A dataset as it can be named from any folder: a word, and what is not there, stay."""
+    if dataset in (FASHION_MNIST, SYNTHETIC, *KNOWN):
+        return dataset
+    path = expand_home(Path(dataset)).absolute()
+    try:
+        return str(path) if path.exists() else dataset
+    except OSError:  # a name too long, a folder not readable: reading it will say so
+        return dataset
+
+
 def sha256(dataset: str, data_dir: Path) -> str:
     """`Dataset.sha256` as it is now, without the cost of the images where that can be spared.
 

@@ -136,6 +136,11 @@ class ProblemConfig(ExperimentConfig):
         return [self.source_file] if self.source_file else []
 
     @property
+    def absolute(self) -> dict[str, str]:
+        """The network, where it is a Python file."""
+        return {"network": str(Path(str(self.network)).absolute())} if self.source_file else {}
+
+    @property
     def runs_code(self) -> list[str]:
         """The network, where it is a Python file."""
         return ["network"] if self.source_file else []

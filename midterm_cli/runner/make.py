@@ -107,7 +107,7 @@ def make(
         "data": data_sha256,
         "inputs": inputs_sha256,
         "experiment": experiment.name,
-        **resolve.plain(config),
+        **resolve.plain(_absolute(config)),
     }
     experiment.load()  # imported while an interrupt still ends all at once
     staged: Stage | None = None
@@ -143,12 +143,20 @@ def make(
                 if found.checkpoint is not None:
                     checkpoint = tensor_bytes(found.checkpoint)
                     facts["checkpoint_sha256"] = hashlib.sha256(checkpoint).hexdigest()
-                run = document.make(folder, experiment, config, found, facts)
+                run = document.make(folder, experiment, _absolute(config), found, facts)
                 staged.publish(_files(run, found.files, checkpoint))
         except KeyboardInterrupt:
             terminal.say(_how_to_resume(folder, staged))
             raise
     return run
+
+
+def _absolute(config: ExperimentConfig) -> ExperimentConfig:
+    """The config as it is recorded: the files that it names by paths that hold in any folder."""
+    update = config.absolute
+    if dataset := _dataset(config):
+        update["dataset"] = datasets.absolute(dataset)
+    return config.model_copy(update=update)
 
 
 def _require_trust(resolved: Resolved) -> None:
@@ -197,7 +205,7 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
     """
     run = document.read(folder)
     if changes := _changes(run, resolved, data):
-        asked = resolved.config.model_copy(update={"device": run.config.device})
+        asked = _absolute(resolved.config).model_copy(update={"device": run.config.device})
         if run.experiment == resolved.experiment and asked.continues(run.config):
             raise UserError(
                 f"{run.name} is finished, made with {changes}\n"
@@ -216,7 +224,8 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
     """The finished run beside a run folder from whose end it can go on: the longest there is."""
     if type(resolved.config).continues is ExperimentConfig.continues:
         return None
-    ours = set(resolve.dump(resolved.config).splitlines())
+    config = _absolute(resolved.config)
+    ours = set(resolve.dump(config).splitlines())
     found: list[Run] = []
     for beside in sorted(folder.parent.glob("*/config.yaml")):
         with suppress(UserError, ValidationError):  # what is no run of today is no parent
@@ -225,8 +234,8 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
                 continue
             values.pop(resolve.EXPERIMENT, None)
             earlier = type(resolved.config).model_validate(values, strict=True)
-            asked = resolved.config.model_copy(update={"device": earlier.device})
-            if matches(resolved.config.device, earlier.device) and asked.continues(earlier):
+            asked = config.model_copy(update={"device": earlier.device})
+            if matches(config.device, earlier.device) and asked.continues(earlier):
                 run = document.read(beside.parent)
                 changed = _changes(run, replace(resolved, config=run.config), data)
                 if changed:
@@ -256,7 +265,8 @@ def _changes(run: Run, resolved: Resolved, data: Path) -> str:
     asked = resolved.config
     if matches(asked.device, run.config.device):
         asked = asked.model_copy(update={"device": run.config.device})
-    changes = [differing(resolve.plain(run.config), resolve.plain(asked))]
+    # An earlier version recorded paths as they were typed.
+    changes = [differing(resolve.plain(_absolute(run.config)), resolve.plain(_absolute(asked)))]
     recorded = run.provenance
     if recorded.code_sha256 not in (None, source.code_sha256(run.experiment.package)):
         changes.append("other code")

@@ -66,6 +66,11 @@ class Config(ExperimentConfig):
         """The file of formulas, if there is one."""
         return [] if self.formulas is None else [Path(self.formulas)]
 
+    @property
+    def absolute(self) -> dict[str, str]:
+        """The file of formulas."""
+        return {} if self.formulas is None else {"formulas": str(Path(self.formulas).absolute())}
+
     @model_validator(mode="after")
     def _require_one_of_two(self) -> Self:
         if self.formula is not None and self.formulas is not None:

@@ -50,6 +50,12 @@ class Config(ExperimentConfig):
         """The files of M and x."""
         return [Path(given) for given in (self.matrix, self.x) if isinstance(given, str)]
 
+    @property
+    def absolute(self) -> dict[str, str]:
+        """The files of M and x."""
+        given = {"matrix": self.matrix, "x": self.x}
+        return {key: str(Path(it).absolute()) for key, it in given.items() if isinstance(it, str)}
+
 
 class Check(Record):
     """A gradient by autograd against another way to compute it."""

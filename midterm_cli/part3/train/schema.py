@@ -56,6 +56,12 @@ class Config(ScheduleConfig):
         weights = [Path(self.init_from, "checkpoint.pt")] if self.init_from else []
         return [*super().input_files, *weights]
 
+    @property
+    def absolute(self) -> dict[str, str]:
+        """The network, where it is a Python file, and the run to start from."""
+        start = {"init_from": str(Path(self.init_from).absolute())} if self.init_from else {}
+        return super().absolute | start
+
     def continues(self, earlier: Self) -> bool:
         """Whether it has more epochs, and no schedule that ends with them."""
         same = self.model_copy(update={"epochs": earlier.epochs})

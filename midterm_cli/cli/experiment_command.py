@@ -140,7 +140,9 @@ def _run_experiment(
     if rows and not json:
         terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
         if not quiet:
-            terminal.say(run.name)
+            from midterm_cli.runner import summary
+
+            terminal.say(f"{summary.text(run)}{run.name}")
         print_out(rows.text(run.results, row_format))
     else:
         print_answer(run, json=json, quiet=quiet)

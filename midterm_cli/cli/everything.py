@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
-from midterm_cli.cli.program import DONE, MISTAKE, app
+from midterm_cli.cli.exit_codes import DONE, MISTAKE
+from midterm_cli.cli.program import app
 
 
 class Section(StrEnum):

@@ -66,10 +66,12 @@ def render(document: SyntaxTreeNode, pictures: Mapping[str, Picture]) -> str:
     """Write the page.
 
     Args:
-        document: the parsed Markdown: a title, the abstract, and a heading before each part.
+        document: the parsed Markdown: a title, the author as a paragraph of emphasis if there is
+            one, the abstract, and a heading before each part.
         pictures: what its images show, by their paths.
     """
     title, *rest = document.children
+    author = rest.pop(0) if rest and _is_emphasis(rest[0]) else None
     parts: list[list[SyntaxTreeNode]] = [[]]
     for node in rest:
         if node.tag == "h2":
@@ -86,6 +88,7 @@ def render(document: SyntaxTreeNode, pictures: Mapping[str, Picture]) -> str:
     )
     return environment.get_template("page.html").render(
         title=_text(title),
+        author=None if author is None else _text(author),
         abstract=renderer.blocks(abstract),
         sections=[renderer.section(*nodes) for nodes in sections],
     )
@@ -233,6 +236,10 @@ def _math(latex: str, display: str) -> Markup:
 
 def _is_image(node: SyntaxTreeNode) -> bool:
     return node.children[0].children[0].type == "image"
+
+
+def _is_emphasis(node: SyntaxTreeNode) -> bool:
+    return [child.type for child in node.children[0].children] == ["em"]
 
 
 def _text(node: SyntaxTreeNode) -> str:

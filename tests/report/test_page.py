@@ -120,7 +120,7 @@ def without_images(page: str) -> str:
 
 
 def test_each_preset_finds_its_own_run(all_runs: Path) -> None:
-    found = find(all_runs)
+    found = find([all_runs])
     assert tuple(found.answers) == PRESETS
     assert not found.unusable
     for preset, answer in found.answers.items():
@@ -319,11 +319,13 @@ def test_how_a_run_is_repeated_from_a_folder_of_any_name(runs: Path, tmp_path: P
         folder = runs / "conv" / name
         shutil.copytree(runs / "conv" / "default", folder)
         (folder / "config.yaml").write_text(name.encode("utf-8", "replace").decode(), "utf-8")
-        [answer] = find(runs).answers.values()
+        [answer] = find([runs]).answers.values()
         moved = dataclasses.replace(answer, folder=folder)
-        *_, quoted = moved.repeat.partition(" --config ")
+        quoted = moved.repeat.removeprefix("midterm repeat ")
         assert printable(quoted) == quoted
-        done = subprocess.run(["bash", "-c", f"cat -- {quoted}"], capture_output=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", f"cat -- {quoted}/config.yaml"], capture_output=True, check=True
+        )
         assert done.stdout == (folder / "config.yaml").read_bytes()
         shutil.rmtree(folder)
 

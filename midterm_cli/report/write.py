@@ -36,7 +36,7 @@ def write(paths: Sequence[Path], output: Path | None, form: Form, as_pdf: bool) 
     document = html.read(text)
     page = output / "index.html"
     replace_file(output / "report.md", text.encode())
-    replace_file(page, html.render(document, pictures).encode())
+    replace_file(page, html.render(document, pictures, short=form.short).encode())
     lines = [note for run in runs.all for note in run.notes]
     lines += html.notices(document)
     terminal.say_all(f"Warning: {printable(line)}" for line in dict.fromkeys(lines))

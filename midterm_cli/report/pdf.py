@@ -30,7 +30,6 @@ _ON_WINDOWS = (
     "Microsoft/Edge/Application/msedge.exe",
     "BraveSoftware/Brave-Browser/Application/brave.exe",
 )
-_SECONDS = 120
 _MAX_SAID = 200
 
 
@@ -50,8 +49,12 @@ def _candidates() -> Iterator[Path]:
         yield from (folder / name for folder in folders for name in _ON_WINDOWS)
 
 
-def to_pdf(page: Path) -> bytes:
+def to_pdf(page: Path, seconds: float = 120) -> bytes:
     """Print an HTML file to a PDF.
+
+    Args:
+        page: the file.
+        seconds: to wait for the browser.
 
     Raises:
         UserError: there is no browser for it, or it does not print, or not in time.
@@ -76,12 +79,12 @@ def to_pdf(page: Path) -> bytes:
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
-                    timeout=_SECONDS,
+                    timeout=seconds,
                     check=False,
                 )
             return printed.read_bytes()
         except subprocess.TimeoutExpired:
-            problem = f"did not finish in {_SECONDS} seconds"
+            problem = f"did not finish in {seconds:g} seconds"
         except FileNotFoundError:
             problem = f"printed nothing: {_last_line(log)}"
         except OSError as error:

@@ -79,7 +79,7 @@ def pages(runs: Path, with_figures: bool = False, form: Form = WHOLE) -> tuple[s
     """The report on a folder of runs, as HTML and as Markdown; its figures empty, to save time."""
     with nullcontext() if with_figures else without_figures():
         twin, pictures = markdown.render(find([runs], form.parts), runs / "report", form)
-    return html.render(html.read(twin), pictures), twin
+    return html.render(html.read(twin), pictures, short=form.short), twin
 
 
 def edit(run: Path, change: Callable[[Any], None]) -> None:

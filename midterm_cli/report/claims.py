@@ -68,7 +68,7 @@ def early_gains(run: Run, most: int = 10) -> list[tuple[int, list[Interval | Non
     assert isinstance(run.results, Results)
     by_metric = [gains(run.results.history, run.config.ema_gamma[0], it) for it in METRICS]
     epochs = range(1, run.config.first_epoch_shown)[:most]
-    return [(epoch, [by_epoch[epoch] for by_epoch in by_metric]) for epoch in epochs]
+    return [(epoch, [by_epoch.get(epoch) for by_epoch in by_metric]) for epoch in epochs]
 
 
 def claims(comparison: Sequence[AveragingEffect]) -> list[Claim]:

@@ -35,6 +35,8 @@ def summarize(results: Results) -> Sequence[Table | str]:
 
 
 def _verdict(check: Agreement) -> str:
+    if check.max_relative_difference is None:
+        return "DIFFERS: a value is not finite"
     if check.agrees:
         return f"agrees, largest relative difference {check.max_relative_difference:.2g}"
     return f"DIFFERS, by up to {check.max_relative_difference}"

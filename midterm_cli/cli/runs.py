@@ -149,7 +149,11 @@ def compare(
 def export(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Folders of finished runs, or folders that hold some."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of finished runs, or folders that hold some.",
+            callback=expand_globs,
+        ),
     ],
     format: Annotated[
         RowFormat | None,
@@ -310,8 +314,34 @@ def schema(
 @app.command("report")
 def report(
     runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder that holds EXPERIMENT/NAME.")
-    ] = Path("outputs"),
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of finished runs, or folders that hold some, at any depth. Without them: "
+            "outputs.",
+            callback=expand_globs,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", help="Above the report.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="TEXT", help="Below the title.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="PARTS", help="Parts of the exercise, such as 1,3."),
+    ] = None,
+    short: Annotated[
+        bool,
+        typer.Option(
+            "--short", help="Answers and figures, without derivations, tables and the publication."
+        ),
+    ] = False,
+    pdf: Annotated[
+        bool,
+        typer.Option("--pdf", help="Print report.pdf as well, with Chromium, Chrome or Edge."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -320,14 +350,31 @@ def report(
             metavar="DIR",
             parser=folder,
             help="Folder for index.html and report.md, which are replaced. Without it: report/ in "
-            "the folder of runs.",
+            "the folder of runs, or in outputs.",
         ),
     ] = None,
+    runs_dir: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None,
 ) -> None:
     """Write the report on finished runs: one HTML file, and the same in Markdown.
 
+    A question is answered by the run with its parameters, or by one with others, and then it says
+    in which they differ; other runs follow. Of runs with one config the newest is reported.
     Questions without a run are named with the command that answers them.
-    """
-    from midterm_cli.report.write import write
 
-    print_path(write(runs, output or runs / "report"))
+    Examples:
+        midterm report
+        midterm report outputs --author "Ada Lovelace" --only 1,3 --short --pdf
+    """
+    from midterm_cli.report import write as writing
+    from midterm_cli.report.markdown import TITLE, Form
+    from midterm_cli.report.runs import PARTS
+
+    form = Form(
+        title=TITLE if title is None else title,
+        author=author,
+        parts=PARTS if only is None else writing.parts(only),
+        short=short,
+    )
+    paths = [*(runs or []), *([runs_dir] if runs_dir else [])] or [Path("outputs")]
+    for path in writing.write(paths, output, form, pdf):
+        print_path(path)

@@ -16,7 +16,7 @@ def main() -> int:
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
     interrupt.end_at_once()
     from midterm_cli import cli
-    from midterm_cli.cli.program import INTERRUPTED, TERMINATED
+    from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 
     code = cli.main()
     interrupt.end_silently()

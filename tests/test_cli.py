@@ -290,12 +290,17 @@ def test_config_list_and_show(folder: Path, midterm: Midterm) -> None:
         "config", "show", "--config", "reference/train", "--set", "hidden_sizes=[4]"
     )
     assert (code, err) == (0, "")
-    assert "activation: identity  # reference/train\n" in out
-    assert "hidden_sizes: [4]  # --set\n" in out
-    assert "seed: 0  # default\n" in out
-    assert midterm("config", "show", "reference/train").out == out.replace(
-        "[4]  # --set", "[32, 16]  # default"
-    )
+    lines = [line.split(" # ") for line in out.splitlines()]
+    shown = {line[0].strip(): line[1:] for line in lines}
+    assert shown["activation: identity"] == ["reference/train"]
+    assert shown["hidden_sizes: [4]"] == ["--set, default [32, 16]"]
+    assert shown["seed: 0"] == []
+    Path("shown.yaml").write_text(out, encoding="utf-8")
+    assert midterm("config", "validate", "shown.yaml").code == 0
+    as_json = midterm("config", "show", "shown.yaml", "--json").out
+    assert json.loads(as_json)["hidden_sizes"] == [4]
+    folder_of_a_run = midterm("train", "--config", "shown.yaml", "-q").out.strip()
+    assert midterm("config", "show", folder_of_a_run, "--json").out == as_json
 
 
 @pytest.mark.usefixtures("fake_train")
@@ -399,7 +404,9 @@ def test_softt_plot(folder: Path, midterm: Midterm) -> None:
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_module_grad_takes_the_same_numbers_from_everywhere(folder: Path, midterm: Midterm) -> None:
+def test_module_grad_takes_the_same_numbers_from_everywhere(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     matrix, x = [[2.0, 0.0], [0.0, -1.0]], [4.0, 4.0]
     np.save("m.npy", np.array(matrix))
     np.save("x.npy", np.array(x))
@@ -419,9 +426,17 @@ def test_module_grad_takes_the_same_numbers_from_everywhere(folder: Path, midter
 
     assert documents[0]["results"]["g"] == [24.5, 27.0]
     assert documents[0]["results"] == documents[1]["results"] == documents[2]["results"]
-    assert [document["config"]["matrix"] for document in documents] == ["m.npy", "m.csv", matrix]
-    again = midterm("module", "grad", "--config", "1/config.yaml", "--output", "b", "--json")
-    assert json.loads(again.out)["results"] == documents[1]["results"]
+    files = [str(folder / name) for name in ("m.npy", "m.csv")]
+    assert [document["config"]["matrix"] for document in documents] == [*files, matrix]
+    same = ["module", "grad", "--threshold", "1", "--x", "x.npy", "--matrix"]
+    assert midterm(*same, "m.npy", "--output", "0", "-q").out == "0\n"
+
+    # The run repeats from any folder.
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    again = midterm("module", "grad", "--config", "../0/config.yaml", "--output", "b", "--json")
+    assert json.loads(again.out)["results"] == documents[0]["results"]
+    assert midterm("repeat", "../1").code == 0
 
 
 def test_an_array_of_objects_is_refused(folder: Path, midterm: Midterm) -> None:

@@ -15,7 +15,8 @@ import typer
 # Each of these modules adds its commands to the app, in the order of --help.
 from midterm_cli.cli import parts, grid, answers, runs, configs, data, everything  # isort: skip
 from midterm_cli import terminal
-from midterm_cli.cli.program import DONE, INTERRUPTED, MISTAKE, app, not_printed
+from midterm_cli.cli.exit_codes import DONE, INTERRUPTED, MISTAKE
+from midterm_cli.cli.program import app, not_printed
 from midterm_cli.errors import UserError, exhausted
 from midterm_cli.text import printable
 

@@ -8,12 +8,9 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
+from midterm_cli.cli.exit_codes import DONE, FAILED
 from midterm_cli.cli.options import DataDir, folder
 from midterm_cli.cli.program import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    TERMINATED,
     app,
     print_answer,
     print_out,
@@ -86,7 +83,7 @@ def repeat(
         midterm repeat outputs/train/default
         midterm repeat outputs/lr_sweep/default --output again
     """
-    from midterm_cli.runner import document, interrupt
+    from midterm_cli.runner import document
     from midterm_cli.runner.make import make
     from midterm_cli.runs.difference import difference
     from midterm_cli.runs.repeat import config_of, folder_of
@@ -94,20 +91,15 @@ def repeat(
     first = document.read(run)
     folder = folder_of(first, output, force)
     terminal.say_all(f"Warning: {note}" for note in first.notes)
-    try:
-        second = make(
-            config_of(first, device, network),
-            command=ctx.obj,
-            output=folder,
-            data_dir=data_dir,
-            quiet=quiet,
-            force=force,
-            resume=resume,
-        )
-    except interrupt.Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    second = make(
+        config_of(first, device, network),
+        command=ctx.obj,
+        output=folder,
+        data_dir=data_dir,
+        quiet=quiet,
+        force=force,
+        resume=resume,
+    )
     compared = difference(first, second)
     print_out(compared.text())
     print_path(second.folder)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 from midterm_cli.errors import UserError
 from midterm_cli.files import with_home
 from midterm_cli.text import printable
@@ -36,6 +37,17 @@ class StrictCommand(TyperCommand):
             if rest:
                 self._refuse_rest(rest, args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command; one that is interrupted returns the exit code that says so."""
+        from midterm_cli.runner.interrupt import Terminated
+
+        try:
+            return super().invoke(ctx)
+        except Terminated:
+            return TERMINATED
+        except KeyboardInterrupt:
+            return INTERRUPTED
 
     def _with_pairs(self, args: Sequence[str]) -> Iterator[str]:
         """The arguments, where --range -1,1 is written as --range -1 1."""

@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
+from midterm_cli.cli.exit_codes import DONE
 from midterm_cli.cli.options import DataDir
 from midterm_cli.cli.program import (
-    DONE,
-    INTERRUPTED,
-    TERMINATED,
     app,
     new_app,
     print_out,
@@ -53,11 +51,11 @@ def data_fetch(
     try:
         with interrupt.unwinding():  # a download is in a temporary folder
             terminal.say(fetch(folder, source, terminal.say))
-    except KeyboardInterrupt as signal:
+    except KeyboardInterrupt:
         terminal.say(
             f"Interrupted: {datasets.fetch_command(folder)} starts again with what is missing"
         )
-        return TERMINATED if isinstance(signal, interrupt.Terminated) else INTERRUPTED
+        raise
     print_path(folder)
     return DONE
 

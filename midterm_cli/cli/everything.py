@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
-from midterm_cli.cli.program import DONE, MISTAKE, app
+from midterm_cli.cli.exit_codes import DONE, MISTAKE
+from midterm_cli.cli.program import app
 
 
 class Section(StrEnum):
@@ -72,6 +73,10 @@ def everything(
     Each command is shown before it runs, and the first that fails ends it. Finished runs are kept,
     unless the code or the inputs have changed. Where Fashion-MNIST cannot be had, the runs are on
     synthetic images.
+
+    Examples:
+        midterm all
+        midterm all --only part1 --only report
     """
     lines = [line for section in Section if not only or section in only for line in LINES[section]]
     dataset = "fashion_mnist"

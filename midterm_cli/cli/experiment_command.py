@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midterm_cli.cli.exit_codes import DONE, FAILED
 from midterm_cli.cli.help import Command
 from midterm_cli.cli.options import Assignments, ConfigFile, folder, typed
 from midterm_cli.cli.program import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    TERMINATED,
     app,
     print_answer,
     print_out,
@@ -96,7 +93,6 @@ def _run_experiment(
     from midterm_cli import terminal
     from midterm_cli.config.resolve import resolve
     from midterm_cli.launch import options as launch
-    from midterm_cli.runner import interrupt
     from midterm_cli.runner.make import make
 
     values = dict(own)
@@ -122,25 +118,22 @@ def _run_experiment(
         rows = None
     if json and row_format is not None:
         raise UserError("--json and --format both say what is printed: leave one of them out")
-    try:
-        run = make(
-            resolved,
-            command=ctx.obj,
-            output=output,
-            data_dir=data_dir,
-            quiet=quiet,
-            force=force,
-            resume=resume,
-            cluster=cluster,
-        )
-    except interrupt.Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    run = make(
+        resolved,
+        command=ctx.obj,
+        output=output,
+        data_dir=data_dir,
+        quiet=quiet,
+        force=force,
+        resume=resume,
+        cluster=cluster,
+    )
     if rows and not json:
         terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
         if not quiet:
-            terminal.say(run.name)
+            from midterm_cli.runner import summary
+
+            terminal.say(f"{summary.text(run)}{run.name}")
         print_out(rows.text(run.results, row_format))
     else:
         print_answer(run, json=json, quiet=quiet)

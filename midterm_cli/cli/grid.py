@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midterm_cli import terminal
+from midterm_cli.cli.exit_codes import DONE, FAILED
 from midterm_cli.cli.options import (
     Address,
     Assignments,
@@ -19,10 +20,6 @@ from midterm_cli.cli.options import (
     fail_when,
 )
 from midterm_cli.cli.program import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    TERMINATED,
     app,
     print_out,
     print_path,
@@ -90,7 +87,6 @@ def grid(
     """
     from midterm_cli.config.resolve import meant
     from midterm_cli.launch import options as launch
-    from midterm_cli.runner import interrupt
     from midterm_cli.runner.make import make
     from midterm_cli.runs import grid as grids
 
@@ -104,21 +100,16 @@ def grid(
         folder = grids.folder_of(point, output)
         if not quiet:
             terminal.say(f"{place}/{len(points)} {printable(folder)}")
-        try:
-            run = make(
-                point,
-                command=ctx.obj,
-                output=folder,
-                data_dir=data_dir,
-                quiet=quiet,
-                force=force,
-                resume=resume,
-                cluster=cluster,
-            )
-        except interrupt.Terminated:
-            return TERMINATED
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        run = make(
+            point,
+            command=ctx.obj,
+            output=folder,
+            data_dir=data_dir,
+            quiet=quiet,
+            force=force,
+            resume=resume,
+            cluster=cluster,
+        )
         terminal.say_all(f"Warning: {run.name}: {printable(line)}" for line in run.warnings)
         if quiet and not json:
             print_path(run.folder)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from midterm_cli.cli.program import FAILED
+from midterm_cli.cli.exit_codes import FAILED
 from midterm_cli.errors import UserError
 from midterm_cli.files import with_home
 from midterm_cli.text import printable

@@ -22,8 +22,6 @@ from midterm_cli.text import printable
 if TYPE_CHECKING:
     from midterm_cli.runner.document import Run
 
-DONE, MISTAKE, FAILED, INTERRUPTED, TERMINATED = 0, 2, 3, 130, 143
-
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

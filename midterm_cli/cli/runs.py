@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from midterm_cli import terminal
+from midterm_cli.cli.exit_codes import DONE, FAILED
 from midterm_cli.cli.options import expand_globs, folder
-from midterm_cli.cli.program import DONE, FAILED, app, print_out, print_path, require_png
+from midterm_cli.cli.program import app, print_out, print_path, require_png
 from midterm_cli.errors import UserError
 from midterm_cli.figure import DPI, Format
 from midterm_cli.text import printable

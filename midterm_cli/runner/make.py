@@ -230,9 +230,9 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
     for beside in sorted(folder.parent.glob("*/config.yaml")):
         with suppress(UserError, ValidationError):  # what is no run of today is no parent
             values = yaml.load_file(beside)
+            values.pop(resolve.EXPERIMENT, None)
             if len(set(yaml.dump(values).splitlines()) - ours) > _CAN_DIFFER:
                 continue
-            values.pop(resolve.EXPERIMENT, None)
             earlier = type(resolved.config).model_validate(values, strict=True)
             asked = config.model_copy(update={"device": earlier.device})
             if matches(config.device, earlier.device) and asked.continues(earlier):

@@ -74,7 +74,11 @@ def draw(comparison: Comparison) -> Figure:
                 axis.plot(curve.epochs, curve.means[metric], **style)
         if metric.endswith("loss"):
             choose_scale(axis)
-    _add_legend(figure, comparison.labels(), looks, runs)
+    labels = [
+        f"{label}{_of_seeds(config, results)}"
+        for label, (config, results) in zip(comparison.labels(), comparison.trainings, strict=True)
+    ]
+    _add_legend(figure, labels, looks, runs)
     return figure
 
 
@@ -94,6 +98,12 @@ def _curves(config: train.Config, results: train.Results) -> list[Curve]:
         }
         curves.append(Curve(gamma, epochs, means))
     return curves
+
+
+def _of_seeds(config: train.Config, results: train.Results) -> str:
+    """How many seeds are averaged at the end, where not all are; as in the table, n."""
+    total = results.final.weights[0].train_loss.total
+    return "" if total == config.num_seeds else f" ({total} of {config.num_seeds} seeds)"
 
 
 def _finite_mean(values: Sequence[float | None]) -> float:

@@ -78,6 +78,7 @@ def commands() -> dict[str, Any]:
             found[" ".join(words)] = command.params
 
     visit(typer.main.get_command(cli.app), [])
+    del found["all"]  # the other commands, and the network
     return found
 
 

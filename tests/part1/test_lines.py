@@ -74,7 +74,7 @@ def test_a_row_for_each_formula(folder: Path, midterm: Midterm) -> None:
     assert "was never closed" in rows[2]["meaning"]
     assert "6 formulas: 2 right, 2 unreadable, 1 wrong, 1 cannot tell" in answer.err
     run = folder / "outputs" / "autodiff" / "formulas=class.txt,num_points=51"
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.json"}
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.json", "summary.md"}
     document = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert [row["verdict"] for row in document["results"]["formulas"]] == VERDICTS
     assert document["provenance"]["inputs_sha256"] is not None

@@ -707,9 +707,9 @@ def test_the_command_leaves_a_whole_run_folder(folder: Path, midterm: Callable[.
     options = ("--dataset", "synthetic", "--seeds", "2", "--epochs", "1", "--ema-gamma", "0.1")
     answer = midterm("train", *options, "--ema-gamma", "0.01")
     assert answer.code == 0
-    run_folder = folder / answer.out.strip()
+    run_folder = folder / answer.out.splitlines()[-1]
     assert {path.name for path in run_folder.iterdir()} == {
-        "checkpoint.pt", "config.yaml", "curves.png", "metrics.json"
+        "checkpoint.pt", "config.yaml", "curves.png", "metrics.json", "summary.md"
     }  # fmt: skip
     document = json.loads((run_folder / "metrics.json").read_text())
     assert document["provenance"]["data_source"].startswith("synthetic")

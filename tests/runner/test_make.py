@@ -116,7 +116,7 @@ def test_the_config_of_a_run_gives_the_same_results(folder: Path) -> None:
     assert second.document["config"] == first.document["config"]
     assert second.document["results"] == first.document["results"]
     values = yaml.load_file(first.folder / "config.yaml")
-    assert values == first.document["config"]
+    assert values == {"experiment": "train"} | first.document["config"]
 
 
 def test_the_same_question_has_the_stored_answer(

@@ -196,6 +196,14 @@ class Results(experiment.Results):
     def _one_for_each_axis(self) -> Self:
         axes = len(self.input_shape) - 1
         require_lengths(axes, {"trace.position": self.trace.position})
+        for i, row in enumerate(self.layers):
+            lists = {
+                "receptive_field": row.receptive_field,
+                "jump": row.jump,
+                "start": row.start,
+                "centre": row.centre,
+            }
+            require_lengths(axes, {f"layers[{i}].{key}": values for key, values in lists.items()})
         if self.stride_one is not None:
             require_lengths(axes, {"stride_one.position": self.stride_one.position})
         return self

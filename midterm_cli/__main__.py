@@ -10,6 +10,8 @@ from midterm_cli.runner import interrupt
 def main() -> int:
     """Run the command line of this process; returns the exit code, unless a signal ends it."""
     _open_closed_streams()
+    # A console of another encoding, such as cp1252, does not hold every character of ours.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
     interrupt.end_at_once()

@@ -13,14 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from midterm_cli.files import with_home
 from midterm_cli.values import number, numbers
 
 if TYPE_CHECKING:
     import torch
+
+
+_T = TypeVar("_T")
 
 
 # ---- what it is asked, and what it answers
@@ -43,6 +47,10 @@ Range = Annotated[
     AfterValidator(_require_order),
 ]
 """[low, high], the axis of a figure."""
+
+
+FileName = Annotated[str, AfterValidator(with_home)]
+"""A file or folder, with `~` for the home."""
 
 
 def _require_rectangle(rows: list[list[float]]) -> list[list[float]]:
@@ -185,8 +193,12 @@ class Table:
 class State(Protocol):
     """Where a long run keeps its state, so that it can be continued after being killed."""
 
-    def load(self) -> dict[str, Any] | None:
-        """The last state that was saved whole, or None at a fresh start."""
+    def load(self, read: Callable[[Any], _T]) -> _T | None:
+        """The last state that was saved whole, or None at a fresh start.
+
+        Args:
+            read: makes of what was saved what the run needs; raises a ValueError where it cannot.
+        """
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep `state` (tensors and plain data) in place of the one before, whole or not at all."""
@@ -195,8 +207,12 @@ class State(Protocol):
 class Journal(Protocol):
     """Where a run of many independent parts keeps each part as it is finished."""
 
-    def records(self) -> Sequence[dict[str, Any]]:
-        """What was appended so far, by this process or one that was killed."""
+    def records(self, read: Callable[[Any], _T]) -> Sequence[_T]:
+        """What was appended so far, by this process or one that was killed.
+
+        Args:
+            read: makes of each what the run needs; raises a ValueError where it cannot.
+        """
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Keep a record of plain data, whole or not at all, before this returns."""
@@ -205,7 +221,7 @@ class Journal(Protocol):
 class NoJournal:
     """The journal of a run that is not kept."""
 
-    def records(self) -> Sequence[dict[str, Any]]:
+    def records(self, read: Callable[[Any], _T]) -> Sequence[_T]:
         """Nothing was kept."""
         return ()
 
@@ -216,7 +232,7 @@ class NoJournal:
 class NoState:
     """The state of a run that is not kept: always a fresh start."""
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, read: Callable[[Any], _T]) -> _T | None:
         """Nothing was saved."""
         return None
 

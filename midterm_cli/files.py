@@ -73,6 +73,11 @@ def replace_file(path: Path, content: Content) -> None:
         replace(path, content)
 
 
+def with_home(name: str) -> str:
+    """The name of a file with `~` or `~user` replaced by that home; as it is, if there is none."""
+    return os.path.expanduser(name)  # noqa: PTH111 (pathlib raises where there is none)
+
+
 def require_replaceable(path: Path) -> None:
     """Refuse to write over anything but a regular file, or a link to one.
 

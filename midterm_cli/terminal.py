@@ -57,15 +57,13 @@ def discard(stream: TextIO) -> None:
 
 def rendered(summary: Sequence[Table | str]) -> str:
     """Tables and lines as text for stdout: no markup in them is interpreted."""
-    from io import StringIO
-
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     on_terminal = sys.stdout.isatty()
     console = Console(
-        file=StringIO(),
+        file=sys.stdout,  # nothing is written: it says whether it holds the lines of a table
         width=shutil.get_terminal_size().columns if on_terminal else _LOG_WIDTH,
         force_terminal=on_terminal,
     )

@@ -16,8 +16,8 @@ import typer
 from midterm_cli.cli import parts, grid, answers, runs, configs, data, everything  # isort: skip
 from midterm_cli import terminal
 from midterm_cli.cli.exit_codes import DONE, INTERRUPTED, MISTAKE
-from midterm_cli.cli.program import app
-from midterm_cli.errors import UserError
+from midterm_cli.cli.program import app, not_printed
+from midterm_cli.errors import UserError, exhausted
 from midterm_cli.text import printable
 
 __all__ = ["answers", "app", "configs", "data", "everything", "grid", "main", "parts", "runs"]
@@ -50,11 +50,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else DONE
     except UserError as error:
         _complain(str(error))
+    except SystemExit:  # click's, where the reader of stdout has seen enough
+        return MISTAKE
     except typer.Abort:
         return INTERRUPTED
     except usage_error as error:
         _complain(_usage(error))
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        lacking = _not_printed(error) or exhausted(error)
+        if lacking is None:
+            raise
+        _complain(lacking)
     return MISTAKE
+
+
+def _not_printed(error: BaseException) -> str | None:
+    """The message where it is stdout that takes nothing, such as help for a full disk."""
+    if not isinstance(error, OSError):
+        return None
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return str(not_printed(error))
+    return None
 
 
 def _complain(message: str) -> None:

@@ -128,4 +128,5 @@ def diff(
     runs = document.read(first), document.read(second)
     terminal.say_all(f"Warning: {note}" for run in runs for note in run.notes)
     compared = difference(*runs)
-    print_out(document.to_json(compared.document()) if json else compared.text())
+    text = document.to_json(compared.document()) if json else compared.text()
+    print_out(text, is_json=json)

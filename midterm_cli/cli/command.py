@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 from midterm_cli.errors import UserError
+from midterm_cli.files import with_home
 from midterm_cli.text import printable
 
 if TYPE_CHECKING:
-    from typer._click import Context
+    from typer._click import Context, Parameter
 
 
 class StrictCommand(TyperCommand):
@@ -26,7 +27,7 @@ class StrictCommand(TyperCommand):
         Raises:
             UserError: an option of one value is given twice, or has two values.
         """
-        args = list(self._with_pairs(args))
+        args = list(self._with_home(self._with_pairs(args)))
         _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [option for option in order if isinstance(option, TyperOption)]
         if not any(option.is_eager for option in given):  # such as --help
@@ -62,6 +63,18 @@ class StrictCommand(TyperCommand):
                 yield arg
             before = arg
 
+    def _with_home(self, args: Iterable[str]) -> Iterator[str]:
+        """The arguments, `~` replaced by the home, which no shell does in --output=~/run."""
+        texts = {name for option in self.params for name in option.opts if _is_text(option)}
+        before = ""
+        for arg in args:
+            name, equals, value = arg.partition("=")
+            if name.startswith("--") and equals:
+                yield arg if name in texts else f"{name}={with_home(value)}"
+            else:
+                yield arg if before in texts else with_home(arg)
+            before = arg
+
     def _refuse_rest(self, rest: Sequence[str], args: Sequence[str]) -> None:
         """Refuse a second value behind an option that takes one."""
         at = args.index(rest[0])
@@ -87,6 +100,11 @@ class OnlyCommand(TyperGroup):
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
             args = [*self.commands, *args]
         return super().parse_args(ctx, args)
+
+
+def _is_text(option: Parameter) -> bool:
+    """Whether the values are no names of files, such as formulas and sentences."""
+    return option.metavar == "TEXT"
 
 
 def _takes_one(option: TyperOption) -> bool:

@@ -67,7 +67,7 @@ def config_show(
         config, experiment = [experiment, *(config or ())], None
     resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)
-    print_out(to_json(plain(resolved.config)) if json else annotated(resolved))
+    print_out(to_json(plain(resolved.config)) if json else annotated(resolved), is_json=json)
 
 
 @config_app.command("validate")

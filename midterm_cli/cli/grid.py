@@ -131,10 +131,11 @@ def _compare(runs: list[Run], figure: Path, json: bool) -> None:
 
     if not is_comparable(runs[0]):
         found = rows.observations(runs, rows.SCALARS)
-        print_out(to_json(found) if json else rows.text(found))
+        print_out(to_json(found) if json else rows.text(found), is_json=json)
         return
     comparison = compare_runs(runs)
-    print_out(to_json(comparison.document()) if json else comparison.table(comparison.lines()))
+    text = to_json(comparison.document()) if json else comparison.table(comparison.lines())
+    print_out(text, is_json=json)
     if not json:
         replace_file(figure, to_png(figure_of(comparison)))
         print_path(figure)

@@ -11,6 +11,7 @@ import typer
 
 from midterm_cli.cli.exit_codes import FAILED
 from midterm_cli.errors import UserError
+from midterm_cli.files import with_home
 from midterm_cli.text import printable
 
 _MOST_BYTES = 10_000
@@ -79,7 +80,7 @@ def _typed_or_read(given: str) -> str:
     if given == "-":
         name, content = "stdin", sys.stdin.buffer.read(_MOST_BYTES + 1)
     elif given.startswith("@"):
-        name, path = printable(given[1:]), Path(given[1:])
+        name, path = printable(given[1:]), Path(with_home(given[1:]))
         if not path.is_file():
             raise UserError(f"{name} is not a file: name a text file after the @")
         try:

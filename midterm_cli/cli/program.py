@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_format
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +50,7 @@ app = new_app(add_completion=True, help=midterm_cli.__doc__)
 
 def _printed_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"midterm {midterm_cli.__version__}")
+        print_out(f"midterm {midterm_cli.__version__}\n")
         raise typer.Exit
 
 
@@ -68,22 +70,38 @@ def _main(
     pass
 
 
-def print_out(content: str | bytes) -> None:
+def print_out(content: str | bytes, *, is_json: bool = False) -> None:
     """Print a result to stdout.
+
+    Args:
+        content: text, or bytes for a stdout that has a buffer.
+        is_json: it is JSON: what a stdout of another encoding may not hold is escaped.
 
     Raises:
         UserError: stdout cannot take it. What was to be printed was computed and kept.
     """
+    if is_json and isinstance(content, str) and not _holds_all():
+        content = re.sub(r"[^\x00-\x7f]", lambda found: json_format.dumps(found[0])[1:-1], content)
     try:
         typer.echo(content, nl=False)
     except BrokenPipeError:
         raise
     except OSError as error:
-        terminal.discard(sys.stdout)
-        raise UserError(
-            f"cannot write to stdout: {error.strerror}\n"
-            "make room where stdout goes; midterm show RUN prints a finished run again"
-        ) from error
+        raise not_printed(error) from error
+
+
+def _holds_all() -> bool:
+    """Whether stdout can hold every character."""
+    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+
+
+def not_printed(error: OSError) -> UserError:
+    """Give stdout up, and say why."""
+    terminal.discard(sys.stdout)
+    return UserError(
+        f"cannot write to stdout: {error.strerror}\n"
+        "make room where stdout goes; midterm show RUN prints a finished run again"
+    )
 
 
 def print_path(path: Path) -> None:
@@ -98,7 +116,7 @@ def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
 
     terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
     if json:
-        print_out(run.json)
+        print_out(run.json, is_json=True)
         return
     if not quiet:
         print_out(summary.text(run))

@@ -131,7 +131,7 @@ def compare(
     if sort is not None:
         lines = comparing.sort(lines, sort)
     if json:
-        print_out(to_json(comparison.document()))
+        print_out(to_json(comparison.document()), is_json=True)
     elif csv:
         print_out(written(lines, "csv"))
     elif md:
@@ -224,7 +224,7 @@ def _export_rows(runs: list[Path], form: RowFormat, table: str | None, output: P
     terminal.say_all(f"Warning: {note}" for run in found for note in run.notes)
     text = written(observations(found, table), form.value)
     if output is None:
-        print_out(text)
+        print_out(text, is_json=form.value == "json")
     else:
         replace_file(output, text.encode())
         print_path(output)
@@ -287,7 +287,7 @@ def check(
         for missing in report.without_run:
             name, command = map(printable, (missing.name, missing.command))
             terminal.say(f"No run for {name}: {command}")
-    print_out(to_json(report.document()) if json else report.table())
+    print_out(to_json(report.document()) if json else report.table(), is_json=json)
     return DONE if report.ok else FAILED
 
 
@@ -308,7 +308,7 @@ def schema(
     from midterm_cli.runner import document
 
     names = None if experiment is None else [meant(experiment, None)]
-    print_out(document.to_json(document.schema(names)))
+    print_out(document.to_json(document.schema(names)), is_json=True)
 
 
 @app.command("report")

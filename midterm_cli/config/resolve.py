@@ -14,6 +14,7 @@ from midterm_cli.config.explain import explain
 from midterm_cli.config.presets import comments, experiment_of, preset_path, presets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
+from midterm_cli.files import with_home
 from midterm_cli.registry import EXPERIMENTS, Experiment
 from midterm_cli.text import did_you_mean, printable, shown
 
@@ -169,7 +170,7 @@ def _borrowed(value: Any, wanted: str) -> Any:
     """What a packaged config or a YAML file has under a key, if the value names one."""
     if not isinstance(value, str) or not (value in presets() or value.endswith((".yaml", ".yml"))):
         return value
-    path = preset_path(value) if value in presets() else Path(value)
+    path = preset_path(value) if value in presets() else Path(with_home(value))
     values = yaml.load_file(path)
     if wanted not in values:
         raise UserError(f"{printable(value)} has no key {wanted}: choose a config that has one")

@@ -16,7 +16,7 @@ import yaml
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
-from midterm_cli.text import printable
+from midterm_cli.text import printable, shortened
 
 # A config has a few hundred bytes; what is larger was not meant as one.
 MAX_BYTES = 64 * 1024
@@ -129,6 +129,9 @@ def parse(text: str, origin: str, *, in_file: bool = False) -> Any:
         ) from None
     except RecursionError:
         raise UserError(f"{origin}: the lists or mappings are nested too deeply") from None
+    except (ValueError, OverflowError) as error:
+        # PyYAML's own: an escape such as \U00110000 beyond Unicode, a version of 5,000 digits.
+        raise UserError(f"{origin}: not YAML ({shortened(printable(error), 80)})") from None
 
 
 def load_file(path: Path) -> dict[str, Any]:

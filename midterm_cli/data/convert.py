@@ -12,7 +12,7 @@ from midterm_cli.data import datasets, idx, one_file
 from midterm_cli.data.datasets import Dataset
 from midterm_cli.data.npz import Pair
 from midterm_cli.errors import UserError
-from midterm_cli.files import replace_file, writing
+from midterm_cli.files import replace_file, with_home, writing
 from midterm_cli.text import printable
 
 
@@ -27,7 +27,7 @@ def split(path: Path, test_share: float, seed: int) -> Dataset:
     Raises:
         UserError: it cannot be read, has a test set, or too few examples.
     """
-    path = datasets.expand_home(path)
+    path = Path(with_home(str(path)))
     if path.suffix not in one_file.ADVICE or not path.is_file():
         raise UserError(f"only an .npz or a .csv file is split, got {printable(path)}")
     try:

@@ -239,7 +239,7 @@ def load(dataset: str, data_dir: Path) -> Dataset:
             return _load_fashion_mnist(data_dir)
         if dataset in KNOWN:
             return _load_known(dataset, data_dir)
-        path = expand_home(Path(dataset))
+        path = Path(files.with_home(dataset))
         if path.suffix in one_file.ADVICE and not path.is_dir():
             return _load_file(path)
         return _load_folder(dataset)
@@ -254,7 +254,7 @@ def absolute(dataset: str) -> str:
     """A dataset as it can be named from any folder: a word, and what is not there, stay."""
     if dataset in (FASHION_MNIST, SYNTHETIC, *KNOWN):
         return dataset
-    path = expand_home(Path(dataset)).absolute()
+    path = Path(files.with_home(dataset)).absolute()
     try:
         return str(path) if path.exists() else dataset
     except OSError:  # a name too long, a folder not readable: reading it will say so
@@ -328,7 +328,7 @@ def _load_known(word: str, data_dir: Path) -> Dataset:
 
 
 def _load_folder(dataset: str) -> Dataset:
-    folder = expand_home(Path(dataset))
+    folder = Path(files.with_home(dataset))
     if not folder.is_dir():
         raise UserError(_unknown_dataset(dataset))
     try:
@@ -428,13 +428,6 @@ def hash_content(content: np.ndarray) -> str:
 
 
 # Find files
-
-
-def expand_home(path: Path) -> Path:
-    """The path with `~` and `~user` replaced by that home; as it is, if there is no such user."""
-    with suppress(RuntimeError):
-        return path.expanduser()
-    return path
 
 
 def find_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -629,7 +622,7 @@ def _entry(path: Path) -> dict[str, Any] | None:
 def _read_manifest(raw: Path) -> dict[str, Any]:
     """The manifest; an empty one if there is none, or none that can be read."""
     manifest: Any = None
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         files.require_regular(raw / _MANIFEST)
         manifest = json.loads((raw / _MANIFEST).read_bytes())
     if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):

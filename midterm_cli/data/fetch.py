@@ -105,7 +105,7 @@ def _replace_files(raw: Path, names: Sequence[str], source: Path | None, report:
 def _from_named(
     source: Path, named_by: str, names: Sequence[str]
 ) -> tuple[str, dict[str, np.ndarray]]:
-    folder = datasets.expand_home(source)
+    folder = Path(files.with_home(str(source)))
     try:
         return str(folder.resolve()), _read_true(folder, names)
     except idx.Problem as problem:

@@ -366,7 +366,7 @@ def _address(cluster: Cluster) -> str:
         return str(json.loads(path.read_bytes())["address"])
     except OSError as error:
         reason = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError):  # no JSON, no such key, no object
+    except (ValueError, RecursionError, KeyError, TypeError):  # no JSON, or no such key
         reason = "it holds no address"
     raise UserError(
         f"cannot read the scheduler file {printable(path)}: {reason}\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -135,6 +135,23 @@ def compose(program: Program) -> dict[str, Expr]:
     for step in program:
         in_x[step.name] = substitute(step.expr, in_x)
     return in_x
+
+
+def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
+    """An expression in the steps' names, those in an exponent replaced where it is a whole number.
+
+    So x**n after n = 2 is x**2, which is defined below 0 as well.
+    """
+    values = compose(tuple(steps))
+
+    def written_out(expr: Expr) -> Expr:
+        new = with_children(expr, tuple(map(written_out, children(expr))))
+        if isinstance(new, Binary) and new.operator == "**":
+            whole = integer(substitute(new.right, values)) if has_names(new.right) else None
+            return new if whole is None else Binary("**", new.left, _number(whole))
+        return new
+
+    return written_out(expr)
 
 
 # Evaluation

@@ -12,6 +12,7 @@ from torch import Tensor
 from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import JudgedLine
+from midterm_cli.part1.expression import with_whole_exponents
 from midterm_cli.part1.judge import judge
 from midterm_cli.part1.parse import parse
 from midterm_cli.part1.reference import Reference
@@ -74,7 +75,7 @@ def judge_line(
         UserError: f' is not defined at any point of `x`.
     """
     try:
-        formula = parse(line.text, known)
+        formula = with_whole_exponents(parse(line.text, known), reference.program[:-1])
     except UserError as error:
         return JudgedLine(
             line=line.number,

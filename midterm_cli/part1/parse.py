@@ -30,6 +30,7 @@ from midterm_cli.part1.expression import (
     names,
     nodes,
     with_children,
+    with_whole_exponents,
 )
 from midterm_cli.text import closest, shown
 
@@ -111,7 +112,7 @@ def parse_program(text: str) -> Program:
         known = ["x", *(step.name for step in steps)]
         if name in known:
             raise UserError(f"{name} is defined twice: give each intermediate a name of its own")
-        steps.append(Step(name, parse(formula, known)))
+        steps.append(Step(name, with_whole_exponents(parse(formula, known), steps)))
     if len(steps) == 1:
         steps = _name_arguments(steps[0].expr)
     _check_size(steps)

@@ -74,7 +74,7 @@ def _load(key: str, file: Path, what: str) -> np.ndarray:
 def _load_csv(file: Path) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no numbers: the caller refuses that
-        return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8")
+        return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
 
 
 def _load_npy(file: Path) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from midterm_cli.experiment import ExperimentConfig, Record
+from midterm_cli.experiment import ExperimentConfig, FileName, Record
 from midterm_cli.layers.reference import file_of, is_reference
 from midterm_cli.layers.schema import MAX_LAYERS, Layer
 
@@ -70,7 +70,7 @@ class ProblemConfig(ExperimentConfig):
         "standard by their standard deviation"
     )
     network: Annotated[
-        Annotated[str, Tag("name")]
+        Annotated[FileName, Tag("name")]
         | Annotated[list[Layer], Field(min_length=1, max_length=MAX_LAYERS), Tag("layers")],
         Discriminator(_which),
     ] = Field(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.text import differing, printable
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
+_T = TypeVar("_T")
 _REMEDY = "make room there and continue with --resume, or choose another --output"
 _AFRESH = "give --force in place of --resume to start again"
 
@@ -149,11 +150,11 @@ class SavedState:
     path: Path
     before_saving: Callable[[], None]
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, read: Callable[[Any], _T]) -> _T | None:
         """The last state that was saved whole, its tensors on the CPU; None at a fresh start.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: the file is damaged, or `read` refuses what it holds.
         """
         import torch
 
@@ -165,9 +166,9 @@ class SavedState:
             digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
             if digest != hashlib.sha256(content).digest():
                 raise ValueError("its checksum is wrong")
-            return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+            return read(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
-            # Damage has another checksum; what has the right one was saved here, or is refused.
+            # Damage has another checksum; what has the right one was saved here, or is odd.
             raise _damaged(self.path, error) from error
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -191,15 +192,15 @@ class SavedJournal:
         self._before_saving = before_saving
         self._length: int | None = None  # of the lines that are whole; None before it is known
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, read: Callable[[Any], _T]) -> list[_T]:
         """What was appended whole; a last line that was cut short is left out.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: the file is damaged, or `read` refuses a record.
         """
         try:
-            return [_checked(line) for line in self._whole_lines().splitlines()]
-        except (OSError, ValueError) as error:
+            return [read(_checked(line)) for line in self._whole_lines().splitlines()]
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(self.path, error) from error
 
     def append(self, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ def on_epoch(epoch: int) -> None:
 
 
 def run(config: Config, context: Context) -> Output:
-    state = context.state.load() or {"epoch": 0, "w": torch.zeros(2, dtype=torch.float64)}
+    state = context.state.load(dict) or {"epoch": 0, "w": torch.zeros(2, dtype=torch.float64)}
     w = state["w"]
     for epoch in range(state["epoch"], config.epochs):
         w = 0.9 * w + config.lr * torch.tensor([epoch, config.seed], dtype=torch.float64).sin()

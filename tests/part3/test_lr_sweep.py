@@ -50,8 +50,8 @@ class Memory:
     def __init__(self, kept: Sequence[Mapping[str, Any]] = ()) -> None:
         self.lines = [json.dumps(record) for record in kept]
 
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines]
+    def records(self, read: Callable[[Any], Any] = dict) -> list[Any]:
+        return [read(json.loads(line)) for line in self.lines]
 
     def append(self, record: Mapping[str, Any]) -> None:
         self.lines.append(json.dumps(record, allow_nan=False))

@@ -138,8 +138,8 @@ class Kept:
     def __init__(self) -> None:
         self.saved: dict[str, Any] | None = None
 
-    def load(self) -> dict[str, Any] | None:
-        return self.saved
+    def load(self, read: Callable[[Any], Any]) -> Any:
+        return None if self.saved is None else read(self.saved)
 
     def save(self, state: Mapping[str, Any]) -> None:
         self.saved = dict(state)

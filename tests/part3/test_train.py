@@ -187,15 +187,14 @@ class Kept:
     def __init__(self, start: dict[str, Any] | None = None) -> None:
         self.start, self.saved = start, list[dict[str, Any]]()
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, read: Callable[[Any], Any]) -> Any:
         if self.start is None:
             return None
         # By way of a file, which takes plain data and tensors alone.
         buffer = io.BytesIO()
         torch.save(self.start, buffer)
         buffer.seek(0)
-        state: dict[str, Any] = torch.load(buffer, map_location="cpu", weights_only=True)
-        return state
+        return read(torch.load(buffer, map_location="cpu", weights_only=True))
 
     def save(self, state: Mapping[str, Any]) -> None:
         self.saved.append(dict(state))
@@ -389,9 +388,65 @@ def test_a_run_that_diverges_says_so() -> None:
     ] * 4
 
 
+def changed(state: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A saved state whose first group has another value."""
+    first, *others = state["groups"]
+    return state | {"groups": [first | {key: value}, *others]}
+
+
+ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "a key is gone": lambda state: {"groups": state["groups"]},
+    "no groups": lambda state: state | {"groups": []},
+    "text for groups": lambda state: state | {"groups": "none"},
+    "a group twice": lambda state: state | {"groups": state["groups"] * 2},
+    "a group less": lambda state: state | {"groups": state["groups"][1:]},
+    "epoch -2": lambda state: changed(state, "epoch", -2),
+    "a huge epoch": lambda state: changed(state, "epoch", 10**9),
+    "an epoch without its rows": lambda state: changed(state, "history", {}),
+    "a row less": lambda state: changed(
+        state, "history", {e: rows[1:] for e, rows in state["groups"][0]["history"].items()}
+    ),
+    "other seeds": lambda state: changed(state, "seeds", (70, 71)),
+    "no weights": lambda state: changed(state, "state", None),
+    "weights of another shape": lambda state: changed(
+        state, "state", state["groups"][0]["state"] | {"raw": torch.zeros(3)}
+    ),
+    "weights of another dtype": lambda state: changed(
+        state,
+        "state",
+        state["groups"][0]["state"] | {"raw": state["groups"][0]["state"]["raw"].half()},
+    ),
+    "no averages": lambda state: changed(
+        state, "state", state["groups"][0]["state"] | {"averages": {}}
+    ),
+    "another optimizer": lambda state: changed(
+        state, "state", state["groups"][0]["state"] | {"optimizer": {"exp_avg": torch.zeros(3)}}
+    ),
+    "models that are not there": lambda state: changed(
+        state, "state", state["groups"][0]["state"] | {"models": (5, 6)}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def saved_state() -> dict[str, Any]:
+    kept = Kept()
+    run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
+    return kept.saved[0]
+
+
+@pytest.mark.parametrize("odd", ODD_STATES)
+def test_an_odd_state_is_refused(odd: str, saved_state: dict[str, Any]) -> None:
+    """As damage, which names the file: a ValueError is all that `SavedState` needs."""
+    state = ODD_STATES[odd](saved_state)
+    with pytest.raises(ValueError):  # noqa: PT011
+        run(config_of(*SMALL, "num_seeds=4"), 2, state=Kept(state))
+
+
 def test_a_state_that_was_begun_on_other_data_is_refused() -> None:
+    other = {"groups": list[Any](), "data_sha256": "0123456789abcdef", "parent": None}
     with pytest.raises(UserError, match="other data"):
-        run(config_of(*SMALL), state=Kept({"groups": [], "data_sha256": "0123456789abcdef"}))
+        run(config_of(*SMALL), state=Kept(other))
 
 
 def verdicts(found: Results) -> list[str]:

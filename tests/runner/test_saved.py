@@ -56,8 +56,8 @@ def test_there_may_be_nothing_to_take_up(tmp_path: Path) -> None:
     saved = begin(tmp_path)
     saved.resume()
 
-    assert saved.state.load() is None
-    assert saved.journal.records() == []
+    assert saved.state.load(dict) is None
+    assert saved.journal.records(dict) == []
 
 
 def test_tensors_and_plain_data_come_back_as_they_were(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_tensors_and_plain_data_come_back_as_they_were(tmp_path: Path) -> None:
     }
     begin(tmp_path).state.save(state)
 
-    loaded = begin(tmp_path).state.load()
+    loaded = begin(tmp_path).state.load(dict)
 
     assert loaded is not None
     assert torch.equal(loaded.pop("w"), torch.tensor([1e-45, 0.1]))
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_refused_by_name(name: str, kept: float, tmp_path: Pat
 
     def take_up() -> None:
         saved.resume()
-        saved.state.load()
+        saved.state.load(dict)
 
     with pytest.raises(UserError, match=rf"{name} is damaged"):
         take_up()
@@ -104,7 +104,7 @@ def test_a_bit_that_flips_in_a_state_is_noticed(tmp_path: Path) -> None:
     for byte in range(0, len(content), 7):
         (tmp_path / "state.pt").write_bytes(flipped(content, byte))
         with pytest.raises(UserError, match=r"state\.pt is damaged"):
-            begin(tmp_path).state.load()
+            begin(tmp_path).state.load(dict)
 
 
 def test_a_state_cannot_run_code(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_state_cannot_run_code(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(digest + content.getvalue())
 
     with pytest.raises(UserError, match=r"is damaged \(UnpicklingError\)"):
-        begin(tmp_path).state.load()
+        begin(tmp_path).state.load(dict)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -135,7 +135,7 @@ def journal_of(folder: Path) -> Path:
 def test_a_journal_keeps_records_in_order(tmp_path: Path) -> None:
     journal_of(tmp_path)
 
-    assert begin(tmp_path).journal.records() == RECORDS
+    assert begin(tmp_path).journal.records(dict) == RECORDS
 
 
 def test_a_record_cut_short_at_any_byte_is_as_if_never_written(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_a_record_cut_short_at_any_byte_is_as_if_never_written(tmp_path: Path) -
         file.write_bytes(longer[:size])
         expected = RECORDS[: 2 if size < len(content) else 3]
         journal = begin(tmp_path).journal
-        assert journal.records() == expected
+        assert journal.records(dict) == expected
         journal.append({"next": 1})
-        assert journal.records() == [*expected, {"next": 1}]
+        assert journal.records(dict) == [*expected, {"next": 1}]
 
 
 def test_a_damaged_journal_is_refused_by_name(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_damaged_journal_is_refused_by_name(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"{", b"[", 1))
 
     with pytest.raises(UserError, match=r"journal\.jsonl is damaged"):
-        begin(tmp_path).journal.records()
+        begin(tmp_path).journal.records(dict)
 
 
 def test_a_bit_that_flips_in_a_journal_is_noticed(tmp_path: Path) -> None:
@@ -168,10 +168,10 @@ def test_a_bit_that_flips_in_a_journal_is_noticed(tmp_path: Path) -> None:
     for byte in range(len(content) - 1):
         file.write_bytes(flipped(content, byte))
         with pytest.raises(UserError, match=r"journal\.jsonl is damaged"):
-            begin(tmp_path).journal.records()
+            begin(tmp_path).journal.records(dict)
     # Without its line break the last record is as one that was cut short.
     file.write_bytes(flipped(content, len(content) - 1))
-    assert begin(tmp_path).journal.records() == RECORDS[:-1]
+    assert begin(tmp_path).journal.records(dict) == RECORDS[:-1]
 
 
 def test_records_are_strict_json(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def interrupted(folder: Path, *states: dict[str, object]) -> Path:
 
     def work() -> None:
         with staged(folder) as opened:
-            assert opened.saved.state.load() is None
+            assert opened.saved.state.load(dict) is None
             for state in states or ({"epoch": 1},):
                 opened.saved.state.save(state)
             raise KeyboardInterrupt
@@ -103,7 +103,7 @@ def test_a_saved_state_is_continued(tmp_path: Path) -> None:
 
     assert not (tmp_path / "run").exists()
     with staged(tmp_path / "run", resume=True) as opened:
-        loaded = opened.saved.state.load()
+        loaded = opened.saved.state.load(dict)
         assert loaded is not None
         assert loaded["epoch"] == 2
         assert loaded["w"].tolist() == [1.0, 3.0]
@@ -157,7 +157,7 @@ def test_force_starts_an_unfinished_run_again_with_a_word(
     interrupted(tmp_path / "run")
 
     with staged(tmp_path / "run", force=True) as opened:
-        assert opened.saved.state.load() is None
+        assert opened.saved.state.load(dict) is None
         assert not opened.saved.exists()
 
     assert "Discarded what an unfinished run had saved" in capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_a_full_disk_while_saving_keeps_the_state_before(
 
     assert names(tmp_path / ".run.partial") == {"lock", "begun.json", "state.pt"}
     with staged(tmp_path / "run", resume=True) as opened:
-        assert opened.saved.state.load() == {"epoch": 1}
+        assert opened.saved.state.load(dict) == {"epoch": 1}
 
 
 def test_a_process_killed_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_what_has_come_meanwhile_is_never_replaced(
     assert "run" in names(tmp_path)
     (tmp_path / "run").rename(tmp_path / "elsewhere")
     with staged(tmp_path / "run", resume=True) as opened:
-        assert opened.saved.state.load() == {"epoch": 1}
+        assert opened.saved.state.load(dict) == {"epoch": 1}
         opened.publish(FILES)
     assert names(tmp_path) == {"run", "elsewhere"}
 

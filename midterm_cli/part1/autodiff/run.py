@@ -37,6 +37,7 @@ from midterm_cli.part1.expression import (
     evaluate_program,
     finite,
     torch_arithmetic,
+    with_whole_exponents,
 )
 from midterm_cli.part1.gradcheck import gradcheck
 from midterm_cli.part1.judge import judge
@@ -56,7 +57,9 @@ def run(config: Config, context: Context) -> Output:
     """
     program = parse_program(config.expression)
     known = ["x", *(step.name for step in program[:-1])]
-    formula = None if config.formula is None else parse(config.formula, known)
+    formula = None
+    if config.formula is not None:
+        formula = with_whole_exponents(parse(config.formula, known), program[:-1])
     lines = [] if config.formulas is None else read_lines(Path(config.formulas))
     dtype: torch.dtype = getattr(torch, config.dtype)
     places = [locate(program, x, dtype) for x in _points(config)]

@@ -13,6 +13,7 @@ from midterm_cli.experiment import (
     Coordinate,
     Count,
     ExperimentConfig,
+    FileName,
     NotNegative,
     Positive,
     Range,
@@ -49,7 +50,7 @@ class Config(ExperimentConfig):
         max_length=MAX_LENGTH,
         description="a derivative to be judged, in x and the intermediates; null for none",
     )
-    formulas: str | None = Field(
+    formulas: FileName | None = Field(
         description="a file of such formulas, one a line, instead of one; null for none"
     )
     range: Range = Field(

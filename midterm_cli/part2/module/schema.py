@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from midterm_cli import experiment
 from midterm_cli.experiment import (
     ExperimentConfig,
+    FileName,
     Matrix,
     NotNegative,
     Positive,
@@ -36,11 +37,11 @@ class Config(ExperimentConfig):
     max_condition_number: float = Field(
         ge=1, le=1e15, description="a random M stays within it, a given M above it is warned about"
     )
-    matrix: Annotated[str | _Rows | None, BeforeValidator(rows)] = Field(
+    matrix: Annotated[FileName | _Rows | None, BeforeValidator(rows)] = Field(
         description="M: a .npy or .csv file, the rows themselves, such as 2 1; 1 -1, or null for a "
         "random one"
     )
-    x: Annotated[str | _Numbers | None, BeforeValidator(vector)] = Field(
+    x: Annotated[FileName | _Numbers | None, BeforeValidator(vector)] = Field(
         description="x: a .npy or .csv file, the values themselves, such as 3 4, or null for a "
         "random one"
     )

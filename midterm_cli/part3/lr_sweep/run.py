@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
 from midterm_cli.experiment import Context, Job, Output, Record
@@ -58,8 +60,8 @@ class _FinishedGroup(Record):
         worker: who trained them; None for this process.
     """
 
-    num_groups: int
-    trials: list[Trial]
+    num_groups: Annotated[int, Field(ge=1)]
+    trials: Annotated[list[Trial], Field(min_length=1)]
     data_sha256: str
     worker: dict[str, str] | None
 
@@ -135,7 +137,7 @@ def _expected_trials(trials: Sequence[Trial], config: Config) -> int:
 
 def _read_journal(problem: Problem, context: Context) -> Finished:
     """The groups that a sweep that is resumed has finished."""
-    groups = [_FinishedGroup.model_validate(record) for record in context.journal.records()]
+    groups = context.journal.records(_FinishedGroup.model_validate)
     for group in groups:
         problem.require_same_data(group.data_sha256)
     return {group.models: group for group in groups}

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -302,8 +303,25 @@ def _outcomes(
 
 # ---- what is saved, to resume from
 
-# To plain data and tensors, and back.
-_GROUPS = TypeAdapter(list[_Group], config=ConfigDict(arbitrary_types_allowed=True))
+
+@dataclass(frozen=True)
+class _Saved:
+    """What is saved.
+
+    Attributes:
+        groups: how far they are.
+        data_sha256: of the data that they learn from.
+        parent: the finished run that is continued, if there is one.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = {"arbitrary_types_allowed": True}
+
+    groups: list[_Group]
+    data_sha256: str
+    parent: str | None
+
+
+_SAVED = TypeAdapter(_Saved)  # to plain data and tensors, and back
 
 
 def _save(
@@ -311,9 +329,8 @@ def _save(
 ) -> float:
     """Save how far the groups are; returns the time of the monotonic clock for doing it again."""
     begun = time.monotonic()
-    plain = _GROUPS.dump_python(list(groups))
-    data = problem.dataset.sha256
-    context.state.save({"groups": plain, "data_sha256": data, "parent": parent})
+    saved = _Saved(list(groups), problem.dataset.sha256, parent)
+    context.state.save(_SAVED.dump_python(saved))
     # A long history takes long to save: never more than a twentieth of the time.
     return begun + max(_SAVE_EVERY_SECONDS, 20 * (time.monotonic() - begun))
 
@@ -322,9 +339,8 @@ def _begun_groups(
     problem: Problem, config: Config, context: Context
 ) -> tuple[list[_Group], str | None]:
     """The groups of the run that is resumed or continued, or fresh ones; and the run continued."""
-    if (saved := context.state.load()) is not None:
-        problem.require_same_data(saved["data_sha256"])
-        return _GROUPS.validate_python(saved["groups"]), saved["parent"]
+    if (saved := context.state.load(partial(_read, problem, config))) is not None:
+        return saved.groups, saved.parent
     groups = [
         _Group(seeds)
         for seeds in problem.groups(config.seeds, context.workers, len(config.ema_gamma))
@@ -333,6 +349,50 @@ def _begun_groups(
         return groups, None
     parent = context.parent
     return [_continued(problem, group, parent) for group in groups], str(parent.folder.resolve())
+
+
+def _read(problem: Problem, config: Config, content: object) -> _Saved:
+    """What was saved of this very run.
+
+    Raises:
+        ValueError: it is something else.
+        UserError: it was begun on other data.
+    """
+    saved = _SAVED.validate_python(content)
+    problem.require_same_data(saved.data_sha256)
+    if sorted(seed for group in saved.groups for seed in group.seeds) != list(config.seeds):
+        raise ValueError("other seeds")
+    for group in saved.groups:
+        if not -1 <= group.epoch <= config.epochs or set(group.history) != set(
+            range(group.epoch + 1)
+        ):
+            raise ValueError("other epochs")
+        num_rows = len(group.seeds) * (1 + len(config.ema_gamma))
+        if any(len(rows) != num_rows for rows in group.history.values()):
+            raise ValueError("missing rows")
+        if group.epoch >= 0:
+            _require_states(problem, config, group)
+    return saved
+
+
+def _require_states(problem: Problem, config: Config, group: _Group) -> None:
+    """Require the weights of a group to be those of its models.
+
+    Raises:
+        ValueError: they are not.
+    """
+    models = [model for state in group.states() for model in state.models]
+    if sorted(models) != list(range(len(group.seeds))) or group.state is None:
+        raise ValueError("other models")
+    size = sum(map(math.prod, problem.network.shapes))
+    for state in group.states():
+        if set(state.averages) != set(config.ema_gamma):
+            raise ValueError("other averages")
+        if set(state.optimizer) != set(problem.rule.buffers):
+            raise ValueError("another optimizer")
+        for flat in (state.raw, *state.averages.values(), *state.optimizer.values()):
+            if flat.shape != (len(state.models) * size,) or flat.dtype != problem.dtype:
+                raise ValueError("weights of another network")
 
 
 def _continued(problem: Problem, group: _Group, parent: Parent) -> _Group:

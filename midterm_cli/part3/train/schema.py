@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator
 
 from midterm_cli import experiment
-from midterm_cli.experiment import Count, NotNegative, Record, Share
+from midterm_cli.experiment import Count, FileName, NotNegative, Record, Share
 from midterm_cli.part3.schema import Interval, Metric, Outcome, ScheduleConfig
 from midterm_cli.values import numbers
 
@@ -29,7 +29,7 @@ class Config(ScheduleConfig):
     log_every: int = Field(
         ge=0, description="updates between two records of the minibatch's loss; 0 for none"
     )
-    init_from: str | None = Field(
+    init_from: FileName | None = Field(
         min_length=1,
         description="a training run whose raw weights each seed starts from, while its outcome is "
         "still measured against random ones; null for random ones",

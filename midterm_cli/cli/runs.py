@@ -34,7 +34,7 @@ def draw(
         typer.Option("--dpi", min=10, max=2400, metavar="N", help=f"Of a png. Without it: {DPI}."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Do not print the paths of the figures.")
+        bool, typer.Option("--quiet", "-q", help="Do not print the paths of the figures.")
     ] = False,
 ) -> None:
     """Draw the figures of a finished run again, without computing it again.
@@ -86,7 +86,6 @@ def compare(
         Path | None,
         typer.Option(
             "--output",
-            "-o",
             "-o",
             metavar="PNG",
             help="The figure's file; it is replaced. Without it: outputs/compare/curves.png for "
@@ -183,7 +182,6 @@ def export(
         Path | None,
         typer.Option(
             "--output",
-            "-o",
             "-o",
             metavar="FILE",
             help="It is replaced. Without it: RUN-seedN-WEIGHTS.pt in the current folder, and "
@@ -353,7 +351,7 @@ def report(
             "the folder of runs, or in outputs.",
         ),
     ] = None,
-    runs_dir: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None,
+    runs_dir: Annotated[Path | None, typer.Option("--runs", hidden=True, help="As RUN.")] = None,
 ) -> None:
     """Write the report on finished runs: one HTML file, and the same in Markdown.
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from midterm_cli.config.presets import experiment_of, preset_path
 from midterm_cli.config.resolve import plain, resolve
 from midterm_cli.errors import UserError
+from midterm_cli.files import is_folder
 from midterm_cli.registry import EXPERIMENTS
 from midterm_cli.runner import document
 from midterm_cli.runs.find import is_run, runs_below
@@ -44,8 +45,8 @@ PRESETS = (
 
 PARTS = (1, 2, 3, 4)
 
-# A run that differs in another key than these is about another question.
-_SAME_QUESTION: Mapping[str, Set[str]] = {
+# A run that differs in one of these keys is about another question.
+_OTHER_QUESTION: Mapping[str, Set[str]] = {
     "autodiff": {"expression", "dtype"},
     "pool": {"kind", "dilation", "ceil_mode"},
     **dict.fromkeys(
@@ -90,8 +91,12 @@ class Reported(document.Run):
 
     @property
     def command(self) -> str:
-        """The command of this very run: that of the preset, or as it was typed."""
-        return self.provenance.command if self.changes else command(self.preset)
+        """The command of this very run: that of the preset, as it was typed, or to repeat it."""
+        if not self.changes:
+            return command(self.preset)
+        typed = self.provenance.command
+        # A call in Python, and a command that made several runs, are no command of this one.
+        return typed if typed.startswith(self.experiment.command) else self.repeat
 
     @property
     def repeat(self) -> str:
@@ -196,20 +201,13 @@ def _folders(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if is_run(path):
             yield path
-        elif _is_folder(path):
+        elif is_folder(path):
             yield from runs_below(path)
         else:
             raise UserError(
                 f"no folder {printable(path)}: make runs first (make all), or name a run or a "
                 "folder of runs"
             )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long for any folder
-        return False
 
 
 def _newest(runs: Sequence[document.Run]) -> list[document.Run]:
@@ -248,7 +246,7 @@ def _answers(run: Reported) -> bool:
     changed = {change.key for change in run.changes}
     # Of averaged weights nothing can be said where there are none.
     no_average = any(it.key == "ema_gamma" and not it.found for it in run.changes)
-    return not no_average and not changed & _SAME_QUESTION.get(run.experiment.name, set())
+    return not no_average and not changed & _OTHER_QUESTION.get(run.experiment.name, set())
 
 
 def _preference(answer: Reported) -> tuple[bool, bool, bool, tuple[str, str]]:

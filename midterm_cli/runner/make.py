@@ -46,6 +46,7 @@ def make(
     quiet: bool = False,
     force: bool = False,
     resume: bool = False,
+    extend: bool = True,
     cluster: Cluster | None = None,
 ) -> Run:
     """Make a run and its folder, or return the finished one that has the answer already.
@@ -59,6 +60,7 @@ def make(
         force: replace a run, finished or not; with `resume`, only one that is not what would be
             computed.
         resume: continue an unfinished run.
+        extend: with `resume`, go on from the end of a finished run beside it that had fewer epochs.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
@@ -82,7 +84,7 @@ def make(
                 computed = f"computed at {run.provenance.started_at}"
                 terminal.say(f"{run.name} has the answer, {computed}: --force computes it again")
             return run
-    parent = _parent(folder, resolved, data_dir) if resume else None
+    parent = _parent(folder, resolved, data_dir) if resume and extend else None
     if parent and not stage.is_begun(folder):
         terminal.say(f"Goes on from the end of {printable(parent.folder)}")
     # Mistakes are told before torch is imported.

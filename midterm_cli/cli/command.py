@@ -28,6 +28,8 @@ class StrictCommand(TyperCommand):
             UserError: an option of one value is given twice, or has two values.
         """
         args = list(self._with_home(self._with_pairs(args)))
+        if ctx.resilient_parsing:  # a shell asks how a line that is not finished may go on
+            return super().parse_args(ctx, args)
         _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [option for option in order if isinstance(option, TyperOption)]
         if not any(option.is_eager for option in given):  # such as --help

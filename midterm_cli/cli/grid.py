@@ -139,7 +139,12 @@ def _compare(runs: list[Run], figure: Path, json: bool) -> None:
 
     if not is_comparable(runs[0]):
         found = rows.observations(runs, rows.SCALARS)
-        print_out(to_json(found) if json else rows.text(found), is_json=json)
+        print_out(
+            to_json({"experiment": runs[0].experiment.name, "rows": found})
+            if json
+            else rows.text(found),
+            is_json=json,
+        )
         return
     comparison = compare_runs(runs)
     text = to_json(comparison.document()) if json else comparison.table(comparison.lines())

@@ -117,9 +117,16 @@ def written(rows: Sequence[Row], form: Literal["csv", "json", "md"]) -> str:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Rows with the same keys as aligned text, without the columns that are too wide for it."""
+    """Rows with the same keys as aligned text.
+
+    Columns that are too wide for it are left out, but for those in which the runs differ.
+    """
     cells = {key: [_short(row[key]) for row in rows] for key in rows[0] if key != "run"}
-    narrow = {key: column for key, column in cells.items() if max(map(len, column)) <= _WIDEST}
+    narrow = {
+        key: column
+        for key, column in cells.items()
+        if key.startswith("config.") or max(map(len, column)) <= _WIDEST
+    }
     lines = [[printable(key) for key in narrow], *map(list, zip(*narrow.values(), strict=True))]
     names = ["run", *(printable(row["run"]) for row in rows)]
     return aligned(

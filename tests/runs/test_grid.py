@@ -77,7 +77,7 @@ def test_a_run_for_each_point_none_twice(
     # One more value: only its points are computed.
     code, out, _ = midterm("grid", "train", "lr=1e-3,2e-3,3", "hidden_sizes=[2]", "--json")
     assert code == 0
-    assert [row["config.lr"] for row in json.loads(out)] == [1e-3, 2e-3, 3.0]
+    assert [row["config.lr"] for row in json.loads(out)["rows"]] == [1e-3, 2e-3, 3.0]
     assert len(computed) == 5 * 4
     assert midterm("grid", "train", "lr=3", "hidden_sizes=[2]", "--fail-on-failure").code == 3
     elsewhere = midterm("grid", "train", "lr=1,2", "-q", "--output", "here")

@@ -7,6 +7,7 @@ such as 1/2x, is refused with both of them. What is Python already comes out as 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,19 @@ _SYMBOLS = str.maketrans(
     }
 )
 _COMMANDS = {"cdot": "*", "times": "*", "div": "/", "pi": " pi ", "left": "", "right": ""}
-_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+_RAISED_DIGITS = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+_RAISED = str.maketrans(_RAISED_DIGITS, "-0123456789")
+_TWO_READINGS = (
+    (
+        re.compile(r"(?<![\w.])\d+\s*\\[dt]?frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}"),
+        "2 + 1/2 or 2*(1/2)",
+    ),
+    (re.compile(r"[⁰¹²³⁴-⁹]\s*√"), "x^(1/3) for a cube root, or x^3*sqrt(…)"),
+    (
+        re.compile(r"(?<![\w.])\d[\d.]*(\s+[eE]\s*[-+]|[eE]\s+[-+]|[eE][-+]\s)\s*\d"),
+        "2e-3 for the number, or 2*e - 3",
+    ),
+)
 _KEYWORDS = {"and", "or", "not", "if", "else", "in", "is", "lambda", "for"}
 _TOKEN = re.compile(
     r"""(?P<space>  \s+)
@@ -65,13 +78,31 @@ def to_python(text: str, functions: Collection[str]) -> str:
     Raises:
         UserError: a part has two readings, or none; the message has the right spelling.
     """
+    for pattern, readings in _TWO_READINGS:
+        if match := pattern.search(text):
+            raise UserError(f"{shown(match[0].strip())} has two readings: write {readings}")
     if "\\" in text or "{" in text:
         text = _from_latex(text, functions)
+    _require_plain_letters(text)
     tokens = [
         _Token(str(match.lastgroup), match.group())
         for match in _TOKEN.finditer(text.translate(_SYMBOLS))
     ]
     return "".join(_with_products(_with_abs(tokens), functions)).strip()
+
+
+def _require_plain_letters(text: str) -> None:
+    """Refuse raised and lowered letters, which Python would read as plain ones: 2ˣ as 2x.
+
+    Raises:
+        UserError: names the letter, and what to write.
+    """
+    for character in text:
+        kind, _, _ = unicodedata.decomposition(character).partition(" ")
+        if kind in ("<super>", "<sub>") and character not in _RAISED_DIGITS:
+            plain = unicodedata.normalize("NFKC", character)
+            remedy = f"^{plain} for a power" if kind == "<super>" else "a name without an index"
+            raise UserError(f"{shown(character)} is not read here: write {remedy}")
 
 
 def _from_latex(text: str, functions: Collection[str]) -> str:

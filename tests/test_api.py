@@ -26,9 +26,9 @@ def test_a_run_and_the_same_call_again(folder: Path, monkeypatch: pytest.MonkeyP
     again = midterm.run("train", lr=0.002, hidden_sizes=np.array([3]), quiet=True)
 
     assert computed == [1, 2, 3, 4]
+    assert again.document == run.document == midterm.load(run.folder).document
     midterm.run("train", lr=0.002, hidden_sizes=[3], quiet=True, force=True)
     assert computed == 2 * [1, 2, 3, 4]
-    assert again.document == run.document == midterm.load(run.folder).document
     assert run.folder == Path("outputs/train/hidden_sizes=3_,lr=0.002")
     assert run.provenance.command == "midterm.run('train', lr=0.002, hidden_sizes=[3])"
     assert list(run.figures()) == ["weights"]

@@ -24,7 +24,7 @@ from midterm_cli.part1.expression import (
     Number,
     evaluate,
 )
-from midterm_cli.part1.parse import parse
+from midterm_cli.part1.parse import parse, parse_derivative
 from midterm_cli.part1.printing import to_latex, to_text
 
 
@@ -200,7 +200,7 @@ def test_the_latex_that_is_printed_is_read_back(expr: Expr) -> None:
                 expected, found = (evaluate(it, {"x": x}, digits) for it in (expr, read))
             except ArithmeticError:  # 1 / 0, and what is too large for mpmath
                 continue
-            assert mpmath.almosteq(found, expected, rel_eps=1e-15)
+            assert found == expected or mpmath.almosteq(found, expected, rel_eps=1e-15)
 
 
 @given(EXPRESSIONS)
@@ -212,3 +212,41 @@ def test_what_is_python_already_is_not_changed(expr: Expr) -> None:
 def test_any_text_is_read_or_refused(parts: list[str]) -> None:
     with contextlib.suppress(UserError):
         parse("".join(parts), ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2ˣ", r"write \^x for a power"),
+        ("(x+1)ˣ", r"write \^x for a power"),
+        ("3ᵖⁱ", r"write \^p for a power"),
+        ("xⁿ", r"write \^n for a power"),
+        ("2ₓ", "without an index"),
+        ("x₁", "without an index"),
+        (r"2\frac{1}{2}", "two readings"),
+        (r"1 \dfrac{1}{2}x", "two readings"),
+        ("2³√(x)", "cube root"),
+        ("2 e-3x", "two readings"),
+        ("2e -3", "two readings"),
+        ("1.5E- 3", "two readings"),
+        ("xe^x", r"write x\*e for the product"),
+        ("2pix", r"write pi\*x for the product"),
+    ],
+)
+def test_what_people_write_otherwise_is_refused_with_its_spelling(text: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        parse(text, ["x"])
+
+
+@pytest.mark.parametrize(
+    "text", ["2e-3x", "2*e - 3", "x2 + e - 3", r"x*\frac{1}{2}", r"2\frac{x}{2}"]
+)
+def test_what_has_one_reading_is_still_read(text: str) -> None:
+    parse(text, ["x", "x2"])
+
+
+@pytest.mark.parametrize(
+    "head", ["f'(x) =", "f' =", "y' =", "dy/dx =", "df/dx=", "f′(x)=", " F’ ( x ) = "]
+)
+def test_a_derivative_may_say_what_it_is(head: str) -> None:
+    assert parse_derivative(f"{head} 2x", ["x"]) == parse("2*x", ["x"])

@@ -14,7 +14,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import JudgedLine
 from midterm_cli.part1.expression import with_whole_exponents
 from midterm_cli.part1.judge import judge
-from midterm_cli.part1.parse import parse
+from midterm_cli.part1.parse import parse_derivative
 from midterm_cli.part1.reference import Reference
 from midterm_cli.text import printable
 
@@ -75,7 +75,7 @@ def judge_line(
         UserError: f' is not defined at any point of `x`.
     """
     try:
-        formula = with_whole_exponents(parse(line.text, known), reference.program[:-1])
+        formula = with_whole_exponents(parse_derivative(line.text, known), reference.program[:-1])
     except UserError as error:
         return JudgedLine(
             line=line.number,

@@ -79,12 +79,17 @@ _IN_WORDS = {
     "sign": "u/sqrt(u**2)",
     "cbrt": "u**(1/3) for u > 0",
     "relu": "(u + sqrt(u**2))/2",
+    "sgn": "u/sqrt(u**2)",
+    "cosec": "1/sin(u)",
+    "lg": "log10(u)",
+    "ld": "log2(u)",
     "sigmoid": "1/(1 + exp(-u))",
     "sinc": "sin(u)/u",
     "pow": "u**v",
 }
 """What to write for functions that have u more than once, or another domain than their formula."""
 
+_DERIVATIVE = r"^\s*([A-Za-z]\s*['′’]\s*(\(\s*x\s*\))?|d\s*[A-Za-z]\s*/\s*dx)\s*=(?!=)"
 _CALLABLE = {*FUNCTIONS, *_ABBREVIATIONS, *_IN_WORDS}
 
 
@@ -117,6 +122,15 @@ def parse_program(text: str) -> Program:
         steps = _name_arguments(steps[0].expr)
     _check_size(steps)
     return tuple(steps)
+
+
+def parse_derivative(text: str, known: Collection[str]) -> Expr:
+    """Read a formula for a derivative, which may begin with what it is: f'(x) =, dy/dx =.
+
+    Raises:
+        UserError: as for `parse_program`.
+    """
+    return parse(re.sub(_DERIVATIVE, "", text), known)
 
 
 def parse(text: str, known: Collection[str]) -> Expr:
@@ -274,6 +288,10 @@ def _name(name: str, known: Collection[str]) -> Expr:
         return Name(name)
     if name in FUNCTIONS:
         raise UserError(f"{name} is a function: write {name}(x)")
+    for i in range(1, len(name)):
+        first, second = name[:i], name[i:]
+        if {first, second} <= {*known, *CONSTANTS}:
+            raise UserError(f"unknown name {shown(name)}: write {first}*{second} for the product")
     raise UserError(f"unknown name {shown(name)}{_meant(name, [*known, *CONSTANTS])}")
 
 

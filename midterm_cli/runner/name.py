@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from midterm_cli.config.resolve import Resolved, plain
-from midterm_cli.runner.provenance import as_recorded
 
 # On Windows a whole path has 260 characters, and the stage's name is longer by 9.
 MAX_LENGTH = 80
@@ -20,11 +19,10 @@ def run_name(resolved: Resolved) -> str:
     """Name a run by its preset, unless that is the default, and by the keys that differ from it.
 
     Every key counts, `device` too: runs on two devices are two runs, and a loop over devices must
-    not collide with itself.
+    not collide with itself. Paths count as they are typed.
     """
     variant = resolved.preset.rpartition("/")[0]
-    config = as_recorded(resolved.config)  # one run has one name, however its files are named
-    return name_changes(plain(config), plain(resolved.base), variant)
+    return name_changes(plain(resolved.config), plain(resolved.base), variant)
 
 
 def name_changes(config: Mapping[str, Any], base: Mapping[str, Any], variant: str = "") -> str:

@@ -43,7 +43,7 @@ from midterm_cli.part1.gradcheck import gradcheck
 from midterm_cli.part1.judge import judge
 from midterm_cli.part1.lines import judge_line, read_lines
 from midterm_cli.part1.methods import compare_methods, max_relative_error
-from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.part1.parse import parse_derivative, parse_program
 from midterm_cli.part1.reference import Reference, value_at
 from midterm_cli.part1.samples import near_ends, sample
 
@@ -59,7 +59,7 @@ def run(config: Config, context: Context) -> Output:
     known = ["x", *(step.name for step in program[:-1])]
     formula = None
     if config.formula is not None:
-        formula = with_whole_exponents(parse(config.formula, known), program[:-1])
+        formula = with_whole_exponents(parse_derivative(config.formula, known), program[:-1])
     lines = [] if config.formulas is None else read_lines(Path(config.formulas))
     dtype: torch.dtype = getattr(torch, config.dtype)
     places = [locate(program, x, dtype) for x in _points(config)]

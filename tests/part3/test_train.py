@@ -431,8 +431,10 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def saved_state() -> dict[str, Any]:
     kept = Kept()
-    run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
-    return kept.saved[0]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("midterm_cli.part3.train.run._SAVE_EVERY_SECONDS", -1.0)
+        run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
+    return kept.saved[-1]
 
 
 @pytest.mark.parametrize("odd", ODD_STATES)

@@ -420,7 +420,10 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         state, "state", state["groups"][0]["state"] | {"averages": {}}
     ),
     "another optimizer": lambda state: changed(
-        state, "state", state["groups"][0]["state"] | {"optimizer": {"exp_avg": torch.zeros(3)}}
+        state,
+        "state",
+        state["groups"][0]["state"]
+        | {"optimizer": {"exp_avg": state["groups"][0]["state"]["raw"]}},
     ),
     "models that are not there": lambda state: changed(
         state, "state", state["groups"][0]["state"] | {"models": (5, 6)}

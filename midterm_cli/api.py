@@ -104,7 +104,8 @@ def run(
         output: the run folder; None for outputs/EXPERIMENT/NAME in the current folder.
         data_dir: the folder that holds the data; None to look for it.
         force: compute again, and replace the run.
-        resume: continue an unfinished run.
+        resume: continue an unfinished run, or go on from the end of one beside it that had fewer
+            epochs; not with `force`.
         quiet: no progress on stderr.
         **keys: of the config; they win over `config`. Tuples, arrays and paths are taken too.
 
@@ -126,7 +127,7 @@ def run(
             data_dir=None if data_dir is None else Path(data_dir),
             quiet=quiet,
             force=force,
-            resume=resume,
+            resume=resume and not force,
         )
     terminal.say_all(f"Warning: {printable(warning)}" for warning in made.warnings)
     return _own(made)
@@ -161,7 +162,7 @@ def _plain(value: Any) -> Any:
     """A value as YAML would give it: of NumPy's and PyTorch's arrays and numbers the plain ones."""
     if isinstance(value, Mapping):
         return {key: _plain(below) for key, below in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [_plain(below) for below in value]
     if isinstance(value, Path):
         return str(value)
@@ -174,8 +175,16 @@ def _in_python() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        message = re.sub(r"--device (\w+)", r'device="\1"', str(error))
-        raise UserError(re.sub(r"--([a-z][a-z-]*)", _argument, message)) from None
+        raise UserError(in_python(str(error))) from None
+
+
+def in_python(message: str) -> str:
+    """A message in which options are arguments; a command between backticks stays one."""
+    parts = re.split(r"(`[^`]*`)", message)
+    for place in range(0, len(parts), 2):
+        spoken = re.sub(r"(?<!\S)--device (\w+)", r'device="\1"', parts[place])
+        parts[place] = re.sub(r"(?<!\S)--([a-z][a-z-]*)(?=[\s,;:.]|$)", _argument, spoken)
+    return "".join(parts)
 
 
 def _argument(option: re.Match[str]) -> str:

@@ -132,7 +132,8 @@ class Results(Record):
     """Keys, at any depth, that are times, or follow from times: no run gives them again."""
 
     OBSERVATIONS: ClassVar[str | None] = None
-    """The key of the list whose records are what was observed: a row each in a table of the run."""
+    """The key of the list whose records are what was observed: a row each in a table of the run;
+    or `values`, where lists of numbers are its columns."""
 
     def require_of(self, config: ExperimentConfig) -> None:
         """Refuse results that contradict the config that they are said to be of.

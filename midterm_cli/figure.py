@@ -52,7 +52,7 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def plain() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Draw in matplotlib's own looks, whatever backend and matplotlibrc its user has chosen.
 
     What they have chosen holds again afterwards.
@@ -92,7 +92,7 @@ def _import_matplotlib() -> None:
 def render(figure: Figure, form: Format, dpi: int = DPI) -> bytes:
     """Render a figure. Metadata and names are fixed, so that equal figures are equal bytes."""
     buffer = io.BytesIO()
-    with plain():
+    with own_style():
         figure.savefig(buffer, format=form, dpi=dpi, metadata=_METADATA[form])
     return buffer.getvalue()
 
@@ -109,7 +109,7 @@ def to_svg(figure: Figure) -> bytes:
 
 def missing_glyphs(figure: Figure) -> list[str]:
     """The characters for which a figure has boxes, since its font lacks them."""
-    with plain():
+    with own_style():
         from matplotlib.font_manager import FontProperties, findfont, get_font
         from matplotlib.text import Text
 

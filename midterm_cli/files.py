@@ -21,6 +21,25 @@ from midterm_cli.text import printable
 Content = bytes | memoryview
 
 
+# Of any name, one too long for the file system included: what is then done with it says why it
+# cannot be. Path's methods raise where these answer False.
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 @contextmanager
 def writing(path: Path, remedy: str = "make room or give write permission there") -> Iterator[None]:
     """Turn what the file system refuses into a UserError: the path, the reason, what to do."""

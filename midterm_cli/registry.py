@@ -55,9 +55,9 @@ class Experiment:
 
     def draw(self, config: ExperimentConfig, results: Results) -> Mapping[str, Figure]:
         """Its figures, by file stem; imports matplotlib."""
-        from midterm_cli.figure import plain
+        from midterm_cli.figure import own_style
 
-        with plain():
+        with own_style():
             figures: Mapping[str, Figure] = self._module("show").draw(config, results)
         return figures
 

@@ -13,7 +13,7 @@ import pytest
 from fake_experiment import run as fake_run
 
 import midterm_cli as midterm
-from midterm_cli import cli
+from midterm_cli import api, cli
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 
@@ -26,6 +26,8 @@ def test_a_run_and_the_same_call_again(folder: Path, monkeypatch: pytest.MonkeyP
     again = midterm.run("train", lr=0.002, hidden_sizes=np.array([3]), quiet=True)
 
     assert computed == [1, 2, 3, 4]
+    midterm.run("train", lr=0.002, hidden_sizes=[3], quiet=True, force=True)
+    assert computed == 2 * [1, 2, 3, 4]
     assert again.document == run.document == midterm.load(run.folder).document
     assert run.folder == Path("outputs/train/hidden_sizes=3_,lr=0.002")
     assert run.provenance.command == "midterm.run('train', lr=0.002, hidden_sizes=[3])"
@@ -54,6 +56,20 @@ def test_errors_speak_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(midterm.UserError, match='use device="cpu"'):
         midterm.run("train", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("told", "in_python"),
+    [
+        ("add --force to replace it", "add force=True to replace it"),
+        ("use --device cpu", 'use device="cpu"'),
+        ("leave out --lr-from, or --lr.", "leave out lr_from, or lr."),
+        ("no run in a--output", "no run in a--output"),
+        ("run `midterm data fetch --data-dir x`", "run `midterm data fetch --data-dir x`"),
+    ],
+)
+def test_options_are_arguments_in_messages_but_not_in_commands(told: str, in_python: str) -> None:
+    assert api.in_python(told) == in_python
 
 
 def test_a_run_in_a_thread(folder: Path) -> None:

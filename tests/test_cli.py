@@ -141,7 +141,9 @@ def test_a_failure_is_an_error_only_when_asked_and_recorded_all_the_same(
 
 
 @pytest.mark.usefixtures("fake_train")
-def test_the_same_command_has_the_same_answer(folder: Path, midterm: Midterm) -> None:
+def test_the_same_command_has_the_same_answer(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = midterm("train", "--lr", "2")
     document = (folder / "outputs/train/lr=2.0/metrics.json").read_text(encoding="utf-8")
 
@@ -153,7 +155,12 @@ def test_the_same_command_has_the_same_answer(folder: Path, midterm: Midterm) ->
         assert midterm("train", "--lr", "2", "-q", *options).out == document
     assert midterm("show", "outputs/train/lr=2.0") == (0, first.out, "Warning: collapsed\n")
     assert midterm("show", "outputs/train/lr=2.0", "--json").out == document
+    computed: list[int] = []
+    monkeypatch.setattr(fake_run, "on_epoch", computed.append)
+    assert midterm("train", "--lr", "2").out == first.out
+    assert computed == []
     assert midterm("train", "--lr", "2", "--force").out == first.out
+    assert computed == [1, 2, 3, 4]
     other = ["train", "--output", "outputs/train/lr=2.0", "--lr", "1"]
     is_told(midterm(*other), "lr=2.0, not 1.0", "--force")
 
@@ -169,6 +176,7 @@ def test_a_run_is_repeated_and_compared(
     assert out.splitlines()[0].startswith("The results are the same: ")
     assert out.endswith("\noutputs/repeat/train/first\n")
     is_told(midterm("repeat", "first"), "outputs/repeat/train/first", "--force", "midterm diff")
+    is_told(midterm("repeat", "first", "--force", "--resume"), "leave one of them out")
 
     # A library that computes otherwise: one of the weights is another.
     run = fake_run.run
@@ -481,7 +489,7 @@ def test_compare_prints_a_table_and_the_path_of_the_figure(folder: Path, midterm
     assert Path(path).read_bytes().startswith(b"\x89PNG")
 
     code, out, err = midterm(
-        "compare", "0.02", "0.02", "--by", "seed", "--output", "new/a.png", "--json"
+        "compare", "0.02", "0.003", "--by", "seed", "--output", "new/a.png", "--json"
     )
     assert (code, err) == (0, "")
     assert len(json.loads(out)["rows"]) == 4
@@ -646,6 +654,63 @@ def test_help_shows_the_defaults_of_the_packaged_config(midterm: Midterm) -> Non
     assert f"--lr NUMBER Learning rate. [default: {config['lr']}]" in shown
     assert f"[default: {config['hidden_sizes']}]" in shown
     assert shown.endswith("midterm config show train")
+
+
+def test_every_long_name_has_its_short_one() -> None:
+    short = {"--quiet": "-q", "--output": "-o", "--version": "-V", "--help": "-h"}
+    for path, command in commands(typer.main.get_command(cli.app)):
+        for parameter in command.params:
+            names = parameter.opts
+            assert [short[name] for name in names if name in short] == [
+                name for name in names if name in short.values()
+            ], f"{path} {names}"
+
+
+def test_completion_of_a_line_that_would_be_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_MIDTERM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "midterm train --lr 1 --lr 2 --se")
+    monkeypatch.setenv("COMP_CWORD", "6")
+
+    assert cli.main([]) == 0
+
+    assert capsys.readouterr().out.split() == ["--seeds", "--set", "--seed"]
+
+
+def test_measured_times_are_no_difference(folder: Path, midterm: Midterm) -> None:
+    small = ["--dataset", "synthetic", "--size", "8", "--set", "repeats=1", "--output", "a", "-q"]
+    assert midterm("conv", "stride", *small).code == 0
+
+    assert midterm("repeat", "a").code == 0
+    assert json.loads(midterm("diff", "a", "outputs/repeat/conv_stride/a", "--json").out)["same"]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", f"{LONG}*"],
+        ["show", LONG],
+        ["report", LONG],
+        ["report", "--output", f"{LONG}.png"],
+        ["autodiff", "--formula", f"@{LONG}"],
+        ["softt", "plot", "--output", f"{LONG}.png"],
+        ["config", "show", LONG],
+        ["config", "validate", LONG],
+        ["data", "convert", "synthetic", LONG],
+        ["grid", "softt", "threshold=1", "--output", LONG],
+        ["train", "--dataset", LONG],
+        ["module", "grad", "--matrix", LONG],
+    ],
+)
+def test_a_name_that_no_file_can_have(words: list[str], folder: Path, midterm: Midterm) -> None:
+    answer = midterm(*words)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "Error: " in answer.err
 
 
 def test_every_experiment_takes_the_options_of_the_contract() -> None:

@@ -68,7 +68,7 @@ def test_no_backend_and_no_matplotlibrc_of_the_user_gets_in(
 def test_what_the_user_has_set_holds_again_afterwards() -> None:
     with mpl.rc_context({"lines.linewidth": 7, "font.size": 3}):
         before = dict(mpl.rcParams)
-        with figure.plain():
+        with figure.own_style():
             assert mpl.rcParams["lines.linewidth"] == mpl.rcParamsDefault["lines.linewidth"]
         figure.to_png(Figure())
         assert dict(mpl.rcParams) == before

@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else DONE
     except UserError as error:
         _complain(str(error))
-    except SystemExit:  # click's, where the reader of stdout has seen enough
-        return MISTAKE
+    except SystemExit as end:  # click's: after a completion, or the reader of stdout has gone
+        return MISTAKE if end.code else DONE
     except typer.Abort:
         return INTERRUPTED
     except usage_error as error:

@@ -89,7 +89,7 @@ def repeat(
     from midterm_cli.runs.repeat import config_of, folder_of
 
     first = document.read(run)
-    folder = folder_of(first, output, force)
+    folder = folder_of(first, output, force, resume)
     terminal.say_all(f"Warning: {note}" for note in first.notes)
     second = make(
         config_of(first, device, network),
@@ -99,6 +99,7 @@ def repeat(
         quiet=quiet,
         force=force,
         resume=resume,
+        extend=False,
     )
     compared = difference(first, second)
     print_out(compared.text())

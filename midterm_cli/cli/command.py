@@ -28,6 +28,8 @@ class StrictCommand(TyperCommand):
             UserError: an option of one value is given twice, or has two values.
         """
         args = list(self._with_home(self._with_pairs(args)))
+        if ctx.resilient_parsing:  # a shell asks how a line that is not finished may go on
+            return super().parse_args(ctx, args)
         _, rest, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [option for option in order if isinstance(option, TyperOption)]
         if not any(option.is_eager for option in given):  # such as --help
@@ -77,9 +79,10 @@ class StrictCommand(TyperCommand):
 
     def _refuse_rest(self, rest: Sequence[str], args: Sequence[str]) -> None:
         """Refuse a second value behind an option that takes one."""
-        at = args.index(rest[0])
+        at = len(args) - 1 - args[::-1].index(rest[0])
         for option in self.params:
-            if at >= 2 and args[at - 2] in option.opts and option.nargs == 1:
+            takes_one = isinstance(option, TyperOption) and option.nargs == 1 and not option.is_flag
+            if at >= 2 and args[at - 2] in option.opts and takes_one:
                 name, first = args[at - 2], args[at - 1]
                 remedy = "leave one of them out"
                 if option.metavar == "HxW":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from midterm_cli import terminal
+from midterm_cli import files, terminal
 from midterm_cli.cli.options import Assignments, ConfigFile, Force
 from midterm_cli.cli.program import app, new_app, print_out, print_path
 from midterm_cli.text import printable
@@ -63,7 +63,7 @@ def config_show(
     from midterm_cli.runner.document import to_json
 
     is_name = experiment is None or experiment.replace("-", "_") in EXPERIMENTS
-    if experiment and not is_name and (experiment in presets() or Path(experiment).exists()):
+    if experiment and not is_name and (experiment in presets() or files.exists(Path(experiment))):
         config, experiment = [experiment, *(config or ())], None
     resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
     terminal.say_all(f"Warning: {note}" for note in resolved.notes)

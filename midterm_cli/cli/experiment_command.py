@@ -80,7 +80,14 @@ def _run_experiment(
             "would be computed now.",
         ),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an unfinished run; of train, also go on from a finished one beside it "
+            "that had fewer epochs.",
+        ),
+    ] = False,
 ) -> int:
     """Run an experiment, print its result, return the exit code.
 

@@ -18,6 +18,7 @@ from midterm_cli.cli.options import (
     Retries,
     SchedulerFile,
     fail_when,
+    folder,
 )
 from midterm_cli.cli.program import (
     app,
@@ -50,8 +51,15 @@ def grid(
             "--output",
             "-o",
             metavar="DIR",
+            parser=folder,
             help="Folder of the run folders, and of the figure. Without it: outputs/EXPERIMENT "
-            "and outputs/grid.",
+            "and outputs/grid, where a figure of the same keys is replaced.",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network", metavar="FILE.py:NAME", help="A network in Python, whose code is run."
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -92,18 +100,18 @@ def grid(
 
     name = meant(experiment, None)
     values = grids.axes(axes)
-    points = grids.points(name, values, config, assignments or ())
+    points = grids.points(name, values, config, assignments or (), network)
     terminal.say_all(f"Warning: {note}" for point in points for note in point.notes)
     cluster = launch.choose(launcher, address, scheduler_file, retries)
     runs = []
     for place, point in enumerate(points, start=1):
-        folder = grids.folder_of(point, output)
+        run_folder = grids.folder_of(point, output)
         if not quiet:
-            terminal.say(f"{place}/{len(points)} {printable(folder)}")
+            terminal.say(f"{place}/{len(points)} {printable(run_folder)}")
         run = make(
             point,
             command=ctx.obj,
-            output=folder,
+            output=run_folder,
             data_dir=data_dir,
             quiet=quiet,
             force=force,
@@ -131,7 +139,12 @@ def _compare(runs: list[Run], figure: Path, json: bool) -> None:
 
     if not is_comparable(runs[0]):
         found = rows.observations(runs, rows.SCALARS)
-        print_out(to_json(found) if json else rows.text(found), is_json=json)
+        print_out(
+            to_json({"experiment": runs[0].experiment.name, "rows": found})
+            if json
+            else rows.text(found),
+            is_json=json,
+        )
         return
     comparison = compare_runs(runs)
     text = to_json(comparison.document()) if json else comparison.table(comparison.lines())

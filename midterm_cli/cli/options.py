@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from midterm_cli import files
 from midterm_cli.cli.exit_codes import FAILED
 from midterm_cli.errors import UserError
 from midterm_cli.files import with_home
@@ -42,8 +43,8 @@ def expand_globs(paths: list[Path] | None) -> list[Path] | None:
     """
     found: list[Path] = []
     for path in paths or ():
-        is_pattern = glob.has_magic(str(path)) and not path.exists()
-        matches = sorted(map(Path, glob.glob(str(path)))) if is_pattern else []  # noqa: PTH207
+        is_pattern = glob.has_magic(str(path)) and not files.exists(path)
+        matches = sorted(map(Path, glob.glob(str(path)))) if is_pattern else []  # noqa: PTH207 (a whole path)
         found += matches or [path]
     return found or None
 
@@ -81,7 +82,7 @@ def _typed_or_read(given: str) -> str:
         name, content = "stdin", sys.stdin.buffer.read(_MOST_BYTES + 1)
     elif given.startswith("@"):
         name, path = printable(given[1:]), Path(with_home(given[1:]))
-        if not path.is_file():
+        if not files.is_file(path):
             raise UserError(f"{name} is not a file: name a text file after the @")
         try:
             with path.open("rb") as file:
@@ -107,7 +108,7 @@ def folder(given: str) -> Path:
     For the parser of --output.
     """
     path = Path(given)
-    if path.suffix.lower() in _FILE_SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in _FILE_SUFFIXES and not files.is_folder(path):
         raise UserError(
             f"--output names a folder, and {printable(path)} a file: "
             f"write --output {printable(path.with_suffix(''))}"

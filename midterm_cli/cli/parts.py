@@ -37,7 +37,7 @@ app.add_typer(conv_app, name="conv")
 app.add_typer(pool_app, name="pool")
 
 
-class RowFormat(StrEnum):
+class VerdictFormat(StrEnum):
     """How the verdicts on many formulas are printed."""
 
     CSV = "csv"
@@ -47,7 +47,7 @@ class RowFormat(StrEnum):
 def _verdicts(results: Any, row_format: str | None) -> str:
     from midterm_cli.part1.autodiff.show import rows
 
-    return rows(results.formulas, row_format or RowFormat.CSV)
+    return rows(results.formulas, row_format or VerdictFormat.CSV)
 
 
 @experiment_command("autodiff", rows=Rows("formulas", _verdicts))
@@ -65,7 +65,7 @@ def autodiff(
         ),
     ] = None,
     format: Annotated[
-        RowFormat | None, typer.Option(help="Of the rows of --formulas. Without it: csv.")
+        VerdictFormat | None, typer.Option(help="Of the rows of --formulas. Without it: csv.")
     ] = None,
     expression: Annotated[
         str | None,

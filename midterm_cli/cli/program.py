@@ -126,4 +126,5 @@ def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
 def require_png(output: Path) -> None:
     """Refuse a figure's file that is not named as what it will hold."""
     if output.suffix != ".png":
-        raise UserError(f"--output must end in .png, got {output}")
+        name, stem = printable(output), printable(output.stem)
+        raise UserError(f"--output must end in .png, got {name}: write {stem}.png")

@@ -34,7 +34,7 @@ def draw(
         typer.Option("--dpi", min=10, max=2400, metavar="N", help=f"Of a png. Without it: {DPI}."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Do not print the paths of the figures.")
+        bool, typer.Option("--quiet", "-q", help="Do not print the paths of the figures.")
     ] = False,
 ) -> None:
     """Draw the figures of a finished run again, without computing it again.
@@ -86,7 +86,6 @@ def compare(
         Path | None,
         typer.Option(
             "--output",
-            "-o",
             "-o",
             metavar="PNG",
             help="The figure's file; it is replaced. Without it: outputs/compare/curves.png for "
@@ -149,7 +148,11 @@ def compare(
 def export(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Folders of finished runs, or folders that hold some."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of finished runs, or folders that hold some.",
+            callback=expand_globs,
+        ),
     ],
     format: Annotated[
         RowFormat | None,
@@ -179,7 +182,6 @@ def export(
         Path | None,
         typer.Option(
             "--output",
-            "-o",
             "-o",
             metavar="FILE",
             help="It is replaced. Without it: RUN-seedN-WEIGHTS.pt in the current folder, and "
@@ -310,8 +312,34 @@ def schema(
 @app.command("report")
 def report(
     runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder that holds EXPERIMENT/NAME.")
-    ] = Path("outputs"),
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of finished runs, or folders that hold some, at any depth. Without them: "
+            "outputs.",
+            callback=expand_globs,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", help="Above the report.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="TEXT", help="Below the title.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="PARTS", help="Parts of the exercise, such as 1,3."),
+    ] = None,
+    short: Annotated[
+        bool,
+        typer.Option(
+            "--short", help="Answers and figures, without derivations, tables and the publication."
+        ),
+    ] = False,
+    pdf: Annotated[
+        bool,
+        typer.Option("--pdf", help="Print report.pdf as well, with Chromium, Chrome or Edge."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -320,14 +348,31 @@ def report(
             metavar="DIR",
             parser=folder,
             help="Folder for index.html and report.md, which are replaced. Without it: report/ in "
-            "the folder of runs.",
+            "the folder of runs, or in outputs.",
         ),
     ] = None,
+    runs_dir: Annotated[Path | None, typer.Option("--runs", hidden=True, help="As RUN.")] = None,
 ) -> None:
     """Write the report on finished runs: one HTML file, and the same in Markdown.
 
+    A question is answered by the run with its parameters, or by one with others, and then it says
+    in which they differ; other runs follow. Of runs with one config the newest is reported.
     Questions without a run are named with the command that answers them.
-    """
-    from midterm_cli.report.write import write
 
-    print_path(write(runs, output or runs / "report"))
+    Examples:
+        midterm report
+        midterm report outputs --author "Ada Lovelace" --only 1,3 --short --pdf
+    """
+    from midterm_cli.report import write as writing
+    from midterm_cli.report.markdown import TITLE, Form
+    from midterm_cli.report.runs import PARTS
+
+    form = Form(
+        title=TITLE if title is None else title,
+        author=author,
+        parts=PARTS if only is None else writing.parts(only),
+        short=short,
+    )
+    paths = [*(runs or []), *([runs_dir] if runs_dir else [])] or [Path("outputs")]
+    for path in writing.write(paths, output, form, pdf):
+        print_path(path)

@@ -14,7 +14,7 @@ from midterm_cli.config.explain import explain
 from midterm_cli.config.presets import comments, experiment_of, preset_path, presets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
-from midterm_cli.files import with_home
+from midterm_cli.files import is_file, with_home
 from midterm_cli.registry import EXPERIMENTS, Experiment
 from midterm_cli.text import did_you_mean, printable, shown
 
@@ -254,7 +254,7 @@ def _find_file(name: str, experiment: Experiment) -> tuple[Path, str]:
         UserError: it is neither, or a preset of another experiment.
     """
     path = _path(name)
-    if name not in presets() or path.is_file():
+    if name not in presets() or is_file(path):
         _require_file(name)
         return path, experiment.name
     if (other := experiment_of(name)) != experiment.name:
@@ -267,15 +267,9 @@ def _find_file(name: str, experiment: Experiment) -> tuple[Path, str]:
 
 def _path(name: str) -> Path:
     """A path as it is named; of a run folder the config."""
-    config = Path(name, "config.yaml")
-    return config if _is_file(config) else Path(name)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long, a folder not readable: reading it will say so
-        return False
+    path = Path(name)
+    config = (path.parent if path.name == "metrics.json" else path) / "config.yaml"
+    return config if is_file(config) else Path(name)
 
 
 def _require_file(name: str) -> None:
@@ -306,7 +300,7 @@ def meant(name: str | None, file: str | None) -> str:
     if file is None:
         raise UserError(f"say which experiment is meant: {', '.join(EXPERIMENTS)}")
     path = _path(file)
-    if _is_file(path) and isinstance(said := yaml.load_file(path).get(EXPERIMENT), str):
+    if is_file(path) and isinstance(said := yaml.load_file(path).get(EXPERIMENT), str):
         return meant(said, None)
     stem = path.stem.replace("-", "_")
     if stem not in EXPERIMENTS:

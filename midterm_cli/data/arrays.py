@@ -8,6 +8,8 @@ import numpy as np
 
 from midterm_cli.data.idx import Problem, times
 
+_SCALED = "np.rint(255 * x).astype('uint8') if they are in [0, 1]"
+
 
 def to_images(array: np.ndarray) -> np.ndarray:
     """Grey images of whole numbers 0…255.
@@ -34,7 +36,10 @@ def to_images(array: np.ndarray) -> np.ndarray:
         array = array.reshape(-1, side, side)
     if array.ndim != 3:
         raise Problem(f"grey images have shape (n, height, width), got {times(array.shape)}")
-    return _to_bytes(array, "pixels", "np.rint(255 * x).astype('uint8') if they are in [0, 1]")
+    images = _to_bytes(array, "pixels", _SCALED)
+    if images.max() == 1:
+        raise Problem(f"pixels are 0…255, and these are 0 and 1: take {_SCALED}")
+    return images
 
 
 def to_labels(array: np.ndarray) -> np.ndarray:

@@ -12,8 +12,10 @@ from midterm_cli.data import datasets, idx, one_file
 from midterm_cli.data.datasets import Dataset
 from midterm_cli.data.npz import Pair
 from midterm_cli.errors import UserError
-from midterm_cli.files import replace_file, with_home, writing
+from midterm_cli.files import exists, is_file, replace_file, with_home, writing
 from midterm_cli.text import printable
+
+_OF_OTHER_FILES = (".csv", ".gz", ".npy", ".png", ".zip")
 
 
 def split(path: Path, test_share: float, seed: int) -> Dataset:
@@ -28,7 +30,7 @@ def split(path: Path, test_share: float, seed: int) -> Dataset:
         UserError: it cannot be read, has a test set, or too few examples.
     """
     path = Path(with_home(str(path)))
-    if path.suffix not in one_file.ADVICE or not path.is_file():
+    if path.suffix not in one_file.ADVICE or not is_file(path):
         raise UserError(f"only an .npz or a .csv file is split, got {printable(path)}")
     try:
         train, test, beside = one_file.read(path, datasets.MAX_BYTES)
@@ -57,7 +59,12 @@ def write(dataset: Dataset, destination: Path) -> None:
     Raises:
         UserError: there is something already, or the file system refuses.
     """
-    if destination.exists():
+    if destination.suffix in _OF_OTHER_FILES:
+        raise UserError(
+            f"an .npz or a folder of IDX files is written, and {printable(destination)} is named "
+            "as another file"
+        )
+    if exists(destination):
         raise UserError(f"{printable(destination)} is already there: name another destination")
     contents = dataset.contents()
     if destination.suffix == ".npz":

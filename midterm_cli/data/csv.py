@@ -12,6 +12,7 @@ from midterm_cli.data.idx import Problem
 from midterm_cli.text import printable
 
 _LONGEST_LINE = 2**22
+_LABELS = ("label", "labels", "class", "target", "y")
 
 
 def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +57,13 @@ def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_header(names: list[str]) -> bool:
-    """Whether the first line names the columns; it must not name another as the label.
+    """Whether the first line names the columns; it must not name another than the first as label.
 
     The numbers 0, 1, 2, … are what pandas calls columns without a name.
     """
     lower = [name.lower() for name in names]
-    if "label" in lower[1:]:
-        place = lower.index("label", 1) + 1
-        raise Problem(f"the label is column {place}, and has to be the first")
+    place = next((i for i, name in enumerate(lower) if name in _LABELS), 0)
+    if place or lower[0].startswith("pixel"):
+        where = f"column {place + 1}" if place else "not named"
+        raise Problem(f"the label is {where}, and has to be the first")
     return not names[0].isdecimal() or names == [str(i) for i in range(len(names))]

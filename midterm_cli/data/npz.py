@@ -28,8 +28,8 @@ _HEADERS = {
 }
 
 
-def read(path: Path, limit: int) -> tuple[Pair, Pair | None]:
-    """Images and labels to train on, and to test on where the file has such.
+def read(path: Path, limit: int) -> tuple[Pair | None, Pair | None]:
+    """Images and labels to train on, and to test on; None where the file has no such arrays.
 
     Args:
         path: the file. Its arrays are named x_train, y_train, x_test, y_test, as Keras names them;
@@ -47,24 +47,28 @@ def read(path: Path, limit: int) -> tuple[Pair, Pair | None]:
             members = {
                 info.filename.removesuffix(".npy").lower(): info for info in archive.infolist()
             }
-            train, test = _names(_TRAIN, members), _names(_TEST, members)
-            if train is None:
+            found = [_names(known, members) for known in (_TRAIN, _TEST)]
+            if not any(found):
                 names = ", ".join(sorted(members)[:8]) or "nothing"
                 raise Problem(f"has no arrays x_train and y_train, but {names}")
-            wanted = [members[name] for name in (*train, *(test or ()))]
+            wanted = [members[name] for pair in found for name in pair or ()]
             size = sum(info.file_size for info in wanted)
             if size > limit:
                 raise Problem(f"its arrays have {size:,} bytes, above the limit of {limit:,}")
-            pairs = [
-                (to_images(_array(archive, members[x])), to_labels(_array(archive, members[y])))
-                for x, y in filter(None, (train, test))
-            ]
+            train, test = (pair and _pair(archive, members, *pair) for pair in found)
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from problem
     # RuntimeError: it is encrypted, or compressed in a way that this Python does not know.
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise Problem(f"{path}: cannot be read: {error}") from error
-    return pairs[0], pairs[1] if test else None
+    return train, test
+
+
+def _pair(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], images: str, labels: str
+) -> Pair:
+    arrays = [_array(archive, members[name]) for name in (images, labels)]
+    return to_images(arrays[0]), to_labels(arrays[1])
 
 
 def _names(

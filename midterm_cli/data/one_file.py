@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from midterm_cli.data import csv, npz
+from midterm_cli.data.idx import Problem
 from midterm_cli.data.npz import Pair
 
 ADVICE = {
@@ -31,13 +32,16 @@ def read(path: Path, limit: int) -> tuple[Pair, Pair | None, Path]:
         Problem: a file cannot be read, or is no such dataset.
     """
     train, test = _read(path, limit)
+    if train is None:
+        raise Problem(f"{path}: has no arrays x_train and y_train beside its test set")
     if test is not None:
         return train, test, path
     beside = test_file(path)
     if not beside.is_file():
         return train, None, beside
-    test, _ = _read(beside, limit - sum(array.size for array in train))
-    return train, test, beside
+    # Its arrays may be named as of a test set, or as of one set alone.
+    other, test = _read(beside, limit - sum(array.size for array in train))
+    return train, test or other, beside
 
 
 def test_file(path: Path) -> Path:
@@ -46,5 +50,5 @@ def test_file(path: Path) -> Path:
     return path.with_stem(stem if found else f"{stem}_test")
 
 
-def _read(path: Path, limit: int) -> tuple[Pair, Pair | None]:
+def _read(path: Path, limit: int) -> tuple[Pair | None, Pair | None]:
     return npz.read(path, limit) if path.suffix == ".npz" else (csv.read(path, limit), None)

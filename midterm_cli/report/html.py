@@ -31,6 +31,9 @@ _MARKDOWN = (
     .use(anchors_plugin, min_level=2, max_level=3)
 )
 
+# Printed, the items of a longer list follow each other in lines.
+_LONG_LIST = 8
+
 _LABEL = re.compile(r"(Question|Answer|Derivation|Part \d)\.")
 # No line break may part a formula from its punctuation.
 _INLINE_MATH = re.compile(r'\(?<math display="inline">.*?</math>[.,;:?!)]*', re.DOTALL)
@@ -62,14 +65,19 @@ def notices(document: SyntaxTreeNode) -> list[str]:
     return [_text(node) for node in document.walk() if node.type == "blockquote"]
 
 
-def render(document: SyntaxTreeNode, pictures: Mapping[str, Picture]) -> str:
+def render(
+    document: SyntaxTreeNode, pictures: Mapping[str, Picture], *, short: bool = False
+) -> str:
     """Write the page.
 
     Args:
-        document: the parsed Markdown: a title, the abstract, and a heading before each part.
+        document: the parsed Markdown: a title, the author as a paragraph of emphasis if there is
+            one, the abstract, and a heading before each part.
         pictures: what its images show, by their paths.
+        short: whether it is a short report, printed in larger letters.
     """
     title, *rest = document.children
+    author = rest.pop(0) if rest and _is_emphasis(rest[0]) else None
     parts: list[list[SyntaxTreeNode]] = [[]]
     for node in rest:
         if node.tag == "h2":
@@ -86,6 +94,8 @@ def render(document: SyntaxTreeNode, pictures: Mapping[str, Picture]) -> str:
     )
     return environment.get_template("page.html").render(
         title=_text(title),
+        author=None if author is None else _text(author),
+        short=short,
         abstract=renderer.blocks(abstract),
         sections=[renderer.section(*nodes) for nodes in sections],
     )
@@ -125,7 +135,9 @@ class _Renderer:
                     yield _box("Formula", _math(node.content, "block"), "scroll formula")
                 case "bullet_list":
                     items = [Markup("<li>{}</li>").format(self._inline(i)) for i in node.children]
-                    yield Markup('<ul class="items">\n{}\n</ul>').format(Markup("\n").join(items))
+                    kind = "items long" if len(items) > _LONG_LIST else "items"
+                    lines = Markup("\n").join(items)
+                    yield Markup('<ul class="{}">\n{}\n</ul>').format(kind, lines)
                 case "blockquote":
                     text = self._inline(node)
                     yield Markup('<p class="notice" role="note">{}</p>').format(text)
@@ -180,8 +192,9 @@ class _Renderer:
     def _figure(self, node: SyntaxTreeNode, caption: SyntaxTreeNode) -> Markup:
         image = node.children[0].children[0]
         picture = self._pictures[str(image.attrs["src"])]
-        shown = Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(
-            *picture, _text(image)
+        tall = Markup(' class="tall"') if picture.height > picture.width else ""
+        shown = Markup('<img{} src="{}" width="{}" height="{}" alt="{}">').format(
+            tall, *picture, _text(image)
         )
         return Markup("<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>").format(
             _box("Figure", shown, "card"), self._caption(caption)
@@ -233,6 +246,10 @@ def _math(latex: str, display: str) -> Markup:
 
 def _is_image(node: SyntaxTreeNode) -> bool:
     return node.children[0].children[0].type == "image"
+
+
+def _is_emphasis(node: SyntaxTreeNode) -> bool:
+    return [child.type for child in node.children[0].children] == ["em"]
 
 
 def _text(node: SyntaxTreeNode) -> str:

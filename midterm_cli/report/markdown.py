@@ -9,45 +9,75 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from midterm_cli.experiment import Table
 from midterm_cli.markdown import escaped
 from midterm_cli.markdown import table as plain_table
-from midterm_cli.part3.averaging import better_from, gains
+from midterm_cli.part3.averaging import better_from
 from midterm_cli.part3.schema import METRICS
+from midterm_cli.part3.train.schema import Results as TrainResults
 from midterm_cli.report import numerals, published
-from midterm_cli.report.claims import claims, effects
+from midterm_cli.report.claims import claims, early_gains, effects
 from midterm_cli.report.figures import Picture, picture
 from midterm_cli.report.formula import to_mathml
-from midterm_cli.report.runs import Answer, Runs, command
-from midterm_cli.text import printable
+from midterm_cli.report.runs import PARTS, Change, Reported, Runs, command
+from midterm_cli.text import printable, shortened
 
 TITLE = "A deep-learning midterm, answered and checked"
+
+# Beyond these a list is cut, and says by how much.
+_MAX_ROWS = 40
+_MAX_COLUMNS = 20
+_MAX_LENGTH = 300
+MOST_SHOWN = 12
+"""Other runs with their tables and figures."""
+MOST_LISTED = 200
+"""Other runs in a table."""
 
 # What a reader without mathematics would take for markup of its own.
 _NOT_ONLY_MATHEMATICS = re.compile(r"[$`]|<(?!\s)|\]\s*[(\[:]|\n\s*\n")
 
 
-def render(runs: Runs, folder: Path) -> tuple[str, Mapping[str, Picture]]:
+@dataclass(frozen=True)
+class Form:
+    """What a report is like.
+
+    Attributes:
+        title: above it.
+        author: below the title, where there is one.
+        parts: of the exercise.
+        short: whether derivations and tables are left out.
+    """
+
+    title: str = TITLE
+    author: str | None = None
+    parts: Sequence[int] = PARTS
+    short: bool = False
+
+
+def render(runs: Runs, folder: Path, form: Form) -> tuple[str, Mapping[str, Picture]]:
     """Answer every question, as far as there are runs.
 
     Args:
         runs: the runs that answer.
         folder: where the report will lie; the figures of the run folders are referred to from
             there.
+        form: what the report is like.
 
     Returns:
         The Markdown; and each figure that it refers to, drawn anew, by the path in it.
     """
     figures = _Figures(folder)
     environment = _environment()
-    environment.globals["figure"] = figures
-    text = environment.get_template("report.md").render(title=TITLE, runs=runs)
+    environment.globals |= {"figure": figures, "runs": runs, "form": form}
+    text = environment.get_template("report.md").render()
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", figures.drawn
 
 
@@ -78,7 +108,10 @@ def _environment() -> Environment:
         "command": command,
         "effects": effects,
         "claims": claims,
-        "gains": gains,
+        "early_gains": early_gains,
+        "difference": difference,
+        "fewer_seeds": fewer_seeds,
+        "summary": summary,
         "better_from": better_from,
         "one_more_run": published.one_more_run,
         "largest": largest,
@@ -87,6 +120,8 @@ def _environment() -> Environment:
         "published": published.figures(),
         "metrics": METRICS,
         "through_inverse": published.through_inverse,
+        "most_shown": MOST_SHOWN,
+        "most_listed": MOST_LISTED,
         "zip": zip,
     }
     return environment
@@ -97,17 +132,22 @@ class _Figures:
 
     def __init__(self, folder: Path) -> None:
         self.drawn: dict[str, Picture] = {}
+        self._stems: dict[Path, list[str]] = {}
         self._folder = folder
 
-    def __call__(self, run: Answer, stem: str) -> Markup:
+    def __call__(self, run: Reported, stem: str) -> Markup:
         """The path of a run's figure; empty where it has none."""
-        path = self._path(run, stem)
-        if path not in self.drawn:
-            figures = run.experiment.draw(run.config, run.results)
-            self.drawn |= {self._path(run, name): picture(it) for name, it in figures.items()}
-        return Markup(path if path in self.drawn else "")
+        return Markup(self._path(run, stem) if stem in self.of(run) else "")
 
-    def _path(self, run: Answer, stem: str) -> str:
+    def of(self, run: Reported) -> list[str]:
+        """The names of a run's figures."""
+        if run.folder not in self._stems:
+            figures = run.experiment.draw(run.config, run.results)
+            self.drawn |= {self._path(run, stem): picture(it) for stem, it in figures.items()}
+            self._stems[run.folder] = list(figures)
+        return self._stems[run.folder]
+
+    def _path(self, run: Reported, stem: str) -> str:
         return quote(os.fsencode(os.path.relpath(run.folder / f"{stem}.png", self._folder)))
 
 
@@ -157,6 +197,58 @@ def formula(latex: str) -> Markup:
 def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Markup:
     """A table of text: see `midterm_cli.markdown.table`."""
     return Markup(plain_table(rows, columns))
+
+
+def difference(change: Change) -> Markup:
+    """In what a run differs from a preset: lr = 0.002, not 0.001."""
+    found, wanted = (shortened(_plain(value), 60) for value in (change.found, change.wanted))
+    return code(f"{change.key} = {found}, not {wanted}")
+
+
+def _plain(value: object) -> str:
+    return "null" if value is None else str(value)
+
+
+def summary(run: Reported) -> list[Table | str]:
+    """What the experiment itself shows on the terminal, cut where it is very long."""
+    shown: list[Table | str] = []
+    items = run.experiment.summarize(run.results)
+    for item in items[:_MAX_ROWS]:
+        if isinstance(item, str):
+            shown.append(shortened(item, _MAX_LENGTH))
+            continue
+        rows = [
+            [shortened(cell, _MAX_LENGTH) for cell in row[:_MAX_COLUMNS]]
+            for row in item.rows[:_MAX_ROWS]
+        ]
+        shown.append(Table(item.title, item.columns[:_MAX_COLUMNS], rows))
+        shown += [f"{hidden:,} more {kind}: see metrics.json" for hidden, kind in _cut(item)]
+    if hidden := len(items[_MAX_ROWS:]):
+        shown.append(f"{hidden:,} more lines: see metrics.json")
+    return shown
+
+
+def _cut(table: Table) -> Iterator[tuple[int, str]]:
+    """How many rows and columns of a table are not shown."""
+    if hidden := len(table.rows[_MAX_ROWS:]):
+        yield hidden, "rows"
+    if hidden := len(table.columns[_MAX_COLUMNS:]):
+        yield hidden, "columns"
+
+
+def fewer_seeds(run: Reported) -> str:
+    """Over how many of its seeds a run of train has means, such as 5 of 6.
+
+    Empty for all, and for none, of which there are no means.
+    """
+    results = run.results
+    if not isinstance(results, TrainResults):
+        return ""
+    total = len({row.seed for row in results.history})
+    fewest = min(
+        getattr(weights, metric).total for weights in results.final.weights for metric in METRICS
+    )
+    return f"{fewest:,} of {total:,}" if 0 < fewest < total else ""
 
 
 def largest(numbers: Sequence[float | None]) -> float | None:

@@ -56,14 +56,15 @@ def lr(found: float | None, otherwise: str = "none of the learning rates tried")
     return otherwise if found is None else short(found)
 
 
-def interval(found: Interval | None, places: int = 3) -> str:
-    """An estimate with its interval."""
+def interval(found: Interval | None, places: int = 3, seeds: int | None = None) -> str:
+    """An estimate with its interval; of how many seeds, where it is not of all `seeds`."""
     if found is None:
         return NONE
     estimate = fixed(found.estimate, places)
+    of = f" ({found.total} of {seeds} seeds)" if seeds not in (None, found.total) else ""
     if found.low is None:
         return f"{estimate} (one seed: no interval)"
-    return f"{estimate} [{fixed(found.low, places)}, {fixed(found.high, places)}]"
+    return f"{estimate} [{fixed(found.low, places)}, {fixed(found.high, places)}]{of}"
 
 
 def short_interval(found: FailureThreshold | None, digits: int = 3) -> str:

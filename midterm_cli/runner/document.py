@@ -204,10 +204,7 @@ def _escaped(character: re.Match[str]) -> str:
 
 def is_finished(folder: Path) -> bool:
     """Whether a folder holds a finished run."""
-    try:
-        return (folder / _NAME).is_file()
-    except OSError:  # a name too long, a folder not readable: writing it will say so
-        return False
+    return files.is_file(folder / _NAME)
 
 
 def read(path: Path) -> Run:

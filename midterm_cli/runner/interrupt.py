@@ -69,7 +69,8 @@ def unwinding() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that was not set from Python cannot be set again
+                signal.signal(number, handler)
 
 
 def _handle(handler: signal._HANDLER) -> None:

@@ -24,7 +24,14 @@ from midterm_cli.registry import Experiment
 from midterm_cli.runner import document, interrupt, stage, summary
 from midterm_cli.runner.document import Run
 from midterm_cli.runner.name import run_name
-from midterm_cli.runner.provenance import matches, now, provenance, resolve_device
+from midterm_cli.runner.provenance import (
+    as_recorded,
+    dataset_of,
+    matches,
+    now,
+    provenance,
+    resolve_device,
+)
 from midterm_cli.runner.saved import tensor_bytes
 from midterm_cli.runner.stage import Stage
 from midterm_cli.text import differing, printable
@@ -46,6 +53,7 @@ def make(
     quiet: bool = False,
     force: bool = False,
     resume: bool = False,
+    extend: bool = True,
     cluster: Cluster | None = None,
 ) -> Run:
     """Make a run and its folder, or return the finished one that has the answer already.
@@ -59,6 +67,7 @@ def make(
         force: replace a run, finished or not; with `resume`, only one that is not what would be
             computed.
         resume: continue an unfinished run.
+        extend: with `resume`, go on from the end of a finished run beside it that had fewer epochs.
         cluster: whose workers are to compute; None for the cores of this machine.
 
     Raises:
@@ -82,7 +91,7 @@ def make(
                 computed = f"computed at {run.provenance.started_at}"
                 terminal.say(f"{run.name} has the answer, {computed}: --force computes it again")
             return run
-    parent = _parent(folder, resolved, data_dir) if resume else None
+    parent = _parent(folder, resolved, data_dir) if resume and extend else None
     if parent and not stage.is_begun(folder):
         terminal.say(f"Goes on from the end of {printable(parent.folder)}")
     # Mistakes are told before torch is imported.
@@ -92,7 +101,7 @@ def make(
     _require_trust(resolved)
     for path in resolved.config.input_files:
         _require_input(path, folder)
-    dataset = _dataset(resolved.config)
+    dataset = dataset_of(resolved.config)
     loaded = datasets.load(dataset, data_dir) if dataset else None
     data_sha256 = loaded and loaded.sha256
     if loaded and loaded.note:
@@ -107,7 +116,7 @@ def make(
         "data": data_sha256,
         "inputs": inputs_sha256,
         "experiment": experiment.name,
-        **resolve.plain(_absolute(config)),
+        **resolve.plain(as_recorded(config)),
     }
     experiment.load()  # imported while an interrupt still ends all at once
     staged: Stage | None = None
@@ -143,20 +152,12 @@ def make(
                 if found.checkpoint is not None:
                     checkpoint = tensor_bytes(found.checkpoint)
                     facts["checkpoint_sha256"] = hashlib.sha256(checkpoint).hexdigest()
-                run = document.make(folder, experiment, _absolute(config), found, facts)
+                run = document.make(folder, experiment, as_recorded(config), found, facts)
                 staged.publish(_files(run, found.files, checkpoint))
         except KeyboardInterrupt:
             terminal.say(_how_to_resume(folder, staged))
             raise
     return run
-
-
-def _absolute(config: ExperimentConfig) -> ExperimentConfig:
-    """The config as it is recorded: the files that it names by paths that hold in any folder."""
-    update = config.absolute
-    if dataset := _dataset(config):
-        update["dataset"] = datasets.absolute(dataset)
-    return config.model_copy(update=update)
 
 
 def _require_trust(resolved: Resolved) -> None:
@@ -205,7 +206,7 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
     """
     run = document.read(folder)
     if changes := _changes(run, resolved, data):
-        asked = _absolute(resolved.config).model_copy(update={"device": run.config.device})
+        asked = as_recorded(resolved.config).model_copy(update={"device": run.config.device})
         if run.experiment == resolved.experiment and asked.continues(run.config):
             raise UserError(
                 f"{run.name} is finished, made with {changes}\n"
@@ -224,7 +225,7 @@ def _parent(folder: Path, resolved: Resolved, data: Path) -> Parent | None:
     """The finished run beside a run folder from whose end it can go on: the longest there is."""
     if type(resolved.config).continues is ExperimentConfig.continues:
         return None
-    config = _absolute(resolved.config)
+    config = as_recorded(resolved.config)
     ours = set(resolve.dump(config).splitlines())
     found: list[Run] = []
     for beside in sorted(folder.parent.glob("*/config.yaml")):
@@ -266,13 +267,13 @@ def _changes(run: Run, resolved: Resolved, data: Path) -> str:
     if matches(asked.device, run.config.device):
         asked = asked.model_copy(update={"device": run.config.device})
     # An earlier version recorded paths as they were typed.
-    changes = [differing(resolve.plain(_absolute(run.config)), resolve.plain(_absolute(asked)))]
+    changes = [differing(resolve.plain(as_recorded(run.config)), resolve.plain(as_recorded(asked)))]
     recorded = run.provenance
     if recorded.code_sha256 not in (None, source.code_sha256(run.experiment.package)):
         changes.append("other code")
     if recorded.inputs_sha256 not in (None, _inputs_sha256(asked)):
         changes.append(f"another content of {', '.join(map(printable, asked.input_files))}")
-    dataset = _dataset(asked)
+    dataset = dataset_of(asked)
     if dataset and recorded.data_sha256 not in (None, datasets.sha256(dataset, data)):
         changes.append(f"another content of the dataset {printable(dataset)}")
     return "; ".join(filter(None, changes))
@@ -299,12 +300,6 @@ def _reading(*paths: Path) -> Iterator[None]:
     except ValueError as error:  # a name that no file can have: with a NUL or half a surrogate pair
         names = ", ".join(map(printable, paths))
         raise UserError(f"cannot read input file {names}: no file has such a name") from error
-
-
-def _dataset(config: ExperimentConfig) -> str | None:
-    """The dataset of an experiment that reads one."""
-    dataset: str | None = getattr(config, "dataset", None)
-    return dataset
 
 
 def draw(path: Path, form: figure.Format = figure.Format.PNG, dpi: int = figure.DPI) -> list[Path]:

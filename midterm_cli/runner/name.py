@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from midterm_cli.config.resolve import Resolved, plain
+from midterm_cli.runner.provenance import as_recorded
 
 # On Windows a whole path has 260 characters, and the stage's name is longer by 9.
 MAX_LENGTH = 80
@@ -22,7 +23,8 @@ def run_name(resolved: Resolved) -> str:
     not collide with itself.
     """
     variant = resolved.preset.rpartition("/")[0]
-    return name_changes(plain(resolved.config), plain(resolved.base), variant)
+    config = as_recorded(resolved.config)  # one run has one name, however its files are named
+    return name_changes(plain(config), plain(resolved.base), variant)
 
 
 def name_changes(config: Mapping[str, Any], base: Mapping[str, Any], variant: str = "") -> str:

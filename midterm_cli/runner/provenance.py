@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import midterm_cli
+from midterm_cli.data import datasets
 from midterm_cli.errors import UserError
 from midterm_cli.experiment import ExperimentConfig
 from midterm_cli.source import git_commit
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def as_recorded(config: ExperimentConfig) -> ExperimentConfig:
+    """The config as it is recorded: the files that it names by paths that hold in any folder."""
+    update = config.absolute
+    if dataset := dataset_of(config):
+        update["dataset"] = datasets.absolute(dataset)
+    return config.model_copy(update=update)
+
+
+def dataset_of(config: ExperimentConfig) -> str | None:
+    """The dataset of an experiment that reads one."""
+    dataset: str | None = getattr(config, "dataset", None)
+    return dataset
 
 
 def provenance(config: ExperimentConfig, device: torch.device, command: str) -> dict[str, Any]:

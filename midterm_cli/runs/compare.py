@@ -229,6 +229,7 @@ def sort(lines: Sequence[_Line], key: str) -> list[_Line]:
         UserError: there is no such column.
     """
     name = key.removeprefix("-")
+    name = "train_loss_n" if name == "n" and "train_loss_n" in lines[0] else name
     if name not in lines[0]:
         raise UserError(f"no column '{printable(name)}': {did_you_mean(name, lines[0])}")
     known = [line for line in lines if line[name] is not None]
@@ -252,7 +253,7 @@ def _narrowed(line: Mapping[str, Any]) -> dict[str, Any]:
     counts = [value for key, value in line.items() if key.endswith("_n")]
     if not counts:
         return dict(line)
-    n = counts[0] if len(set(counts)) == 1 else "/".join(map(str, counts))
+    n = counts[0] if len(set(counts)) == 1 else ", ".join(map(str, counts))
     narrow = {key: value for key, value in line.items() if not key.endswith("_n")}
     place = list(narrow).index("outcome")
     items = list(narrow.items())

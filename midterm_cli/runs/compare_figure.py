@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from midterm_cli.figure import LARGEST_DRAWN, plain
+from midterm_cli.figure import LARGEST_DRAWN, own_style
 from midterm_cli.part3.curves import LINES, choose_scale, panels
 from midterm_cli.part3.schema import METRICS, Metric
 from midterm_cli.part3.train import schema as train
@@ -44,7 +44,7 @@ def figure_of(comparison: Comparison) -> Figure:
     return draw(comparison) if comparison.trainings else compare_sweeps.draw(comparison)
 
 
-@plain()
+@own_style()
 def draw(comparison: Comparison) -> Figure:
     """Train and test, loss and accuracy, in one 2 × 2 figure.
 
@@ -102,7 +102,7 @@ def _curves(config: train.Config, results: train.Results) -> list[Curve]:
 
 def _of_seeds(config: train.Config, results: train.Results) -> str:
     """How many seeds are averaged at the end, where not all are; as in the table, n."""
-    total = results.final.weights[0].train_loss.total
+    total = results.num_finite
     return "" if total == config.num_seeds else f" ({total} of {config.num_seeds} seeds)"
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midterm_cli.config.resolve import plain as plain_config
-from midterm_cli.figure import log_scale, plain
+from midterm_cli.config.resolve import plain
+from midterm_cli.figure import log_scale, own_style
 from midterm_cli.part3.lr_sweep.schema import FailureThreshold, Results
 from midterm_cli.part3.threshold import monotone_shares
 from midterm_cli.runs.compare import Comparison
@@ -24,7 +24,7 @@ _LOG_FROM = 5  # ratio of the numbers from which a linear axis would hide the sm
 _TOP_OF_SCALE = 0.85  # the light end of a sequential scale cannot be seen on white
 
 
-@plain()
+@own_style()
 def draw(comparison: Comparison) -> Figure:
     """Above, the share of seeds that fail; below, the thresholds with their 95 % intervals.
 
@@ -79,7 +79,7 @@ def _numbers(comparison: Comparison) -> list[float]:
     """The values of the key that the sweeps are compared by; none where they are no numbers."""
     if comparison.by is None or len(comparison.runs) < 2:
         return []
-    values = [plain_config(run.config)[comparison.by] for run in comparison.runs]
+    values = [plain(run.config)[comparison.by] for run in comparison.runs]
     are_numbers = all(isinstance(it, int | float) and not isinstance(it, bool) for it in values)
     return values if are_numbers and len(set(values)) > 1 else []
 

@@ -17,21 +17,20 @@ def is_run(path: Path) -> bool:
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
-    """The run folders that are named, and the others at any depth of a folder that is none.
+    """The run folders that are named, and those at any depth of a folder that is none, each once.
 
     Raises:
         UserError: a path names no run, and has none below it.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in paths:
-        if is_run(path):
-            found.append(path)
-            continue
-        runs = runs_below(path)
+        runs = [path] if is_run(path) else runs_below(path)
         if not runs:
             raise UserError(f"no finished run in {printable(path)}, nor below it")
-        found += [run for run in runs if run not in found]
-    return found
+        for run in runs:
+            folder = run.parent if run.name == "metrics.json" else run
+            found.setdefault(folder.resolve(), run)
+    return list(found.values())
 
 
 def runs_below(folder: Path) -> list[Path]:

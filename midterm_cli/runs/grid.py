@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from midterm_cli.config.resolve import Resolved, resolve
+from midterm_cli.config.resolve import Layer, Resolved, resolve
 from midterm_cli.errors import UserError
 from midterm_cli.runner.name import run_name
 from midterm_cli.text import printable
@@ -26,8 +26,9 @@ def axes(arguments: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
+        key = key.strip()
         values = [value.strip() for value in _split(text)]
-        if not (equals and key.strip() and all(values)):
+        if not (equals and key and all(values)):
             raise UserError(
                 f"{printable(argument)} is not KEY=VALUE,VALUE,…: write it like lr=1e-3,2e-3"
             )
@@ -47,17 +48,30 @@ def points(
     axes: Mapping[str, Sequence[str]],
     files: str | Sequence[str] | None,
     assignments: Sequence[str],
+    network: str | None = None,
 ) -> list[Resolved]:
     """The configs of a grid, the last key changing fastest; each is valid.
 
+    Args:
+        experiment: a name in the table of experiments.
+        axes: the values of each key, as text.
+        files: as of --config.
+        assignments: as of --set.
+        network: as of --network.
+
     Raises:
-        UserError: a config is not valid, or two are the same.
+        UserError: a config is not valid, two are the same, or a key is given twice.
     """
+    options = [Layer("--network", {"network": network})] * (network is not None)
+    given = {text.partition("=")[0].strip(): "--set" for text in assignments}
+    given |= {key: layer.origin for layer in options for key in layer.values}
+    if twice := next((key for key in axes if key in given), None):
+        raise UserError(f"{printable(twice)} is given twice, by {given[twice]} as well")
     found = []
     by_name: dict[str, str] = {}
     for values in itertools.product(*axes.values()):
         own = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
-        resolved = resolve(experiment, files, [*assignments, *own])
+        resolved = resolve(experiment, files, [*assignments, *own], options)
         name, text = run_name(resolved), ", ".join(own)
         if name in by_name:
             raise UserError(

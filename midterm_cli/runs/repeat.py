@@ -25,12 +25,15 @@ def config_of(run: Run, device: str | None, network: str | None) -> Resolved:
     return resolve(run.experiment.name, options=options)
 
 
-def folder_of(run: Run, output: Path | None, force: bool) -> Path:
+def folder_of(run: Run, output: Path | None, force: bool, resume: bool) -> Path:
     """Where the run is made again: outputs/repeat/EXPERIMENT/NAME, unless said.
 
     Raises:
-        UserError: it was made again there before, and not `force`; or it is the run itself.
+        UserError: it was made again there before, and not `force`; it is the run itself; or both
+            `force` and `resume` say what becomes of what is there.
     """
+    if force and resume:
+        raise UserError("--force starts again and --resume continues: leave one of them out")
     folder = output or Path("outputs", "repeat", run.experiment.name, run.folder.resolve().name)
     if not document.is_finished(folder):
         return folder

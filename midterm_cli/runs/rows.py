@@ -35,7 +35,7 @@ def tables(results: Results) -> dict[str, list[Row]]:
     for key, value in results:
         if isinstance(value, list) and value and all(isinstance(it, Record) for it in value):
             found[key] = [dict(_flat(record.model_dump(mode="json"))) for record in value]
-        elif isinstance(value, list) and len(value) > 1 and not any(map(_is_nested, value)):
+        elif isinstance(value, list) and len(value) > 1 and all(map(_is_number, value)):
             columns[key] = value
         elif not isinstance(value, list | Record):
             single[key] = value
@@ -55,7 +55,7 @@ def observations(runs: Sequence[Run], table: str | None = None) -> list[Row]:
 
     Args:
         runs: of one experiment, at least one.
-        table: its name; None for the first that the runs have.
+        table: its name; None for the first of the first run.
 
     Returns:
         Rows with the same keys: `run`, then `config.KEY` for each key in which the runs differ,
@@ -66,9 +66,9 @@ def observations(runs: Sequence[Run], table: str | None = None) -> list[Row]:
     """
     differing = differing_keys(runs)
     rows: list[Row] = []
+    name = next(iter(tables(runs[0].results))) if table is None else table
     for run in runs:
         found = tables(run.results)
-        name = next(iter(found)) if table is None else table
         if name not in found:
             raise UserError(
                 f"{run.name} has no table '{printable(name)}': {did_you_mean(name, found)}"
@@ -117,9 +117,16 @@ def written(rows: Sequence[Row], form: Literal["csv", "json", "md"]) -> str:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Rows with the same keys as aligned text, without the columns that are too wide for it."""
+    """Rows with the same keys as aligned text.
+
+    Columns that are too wide for it are left out, but for those in which the runs differ.
+    """
     cells = {key: [_short(row[key]) for row in rows] for key in rows[0] if key != "run"}
-    narrow = {key: column for key, column in cells.items() if max(map(len, column)) <= _WIDEST}
+    narrow = {
+        key: column
+        for key, column in cells.items()
+        if key.startswith("config.") or max(map(len, column)) <= _WIDEST
+    }
     lines = [[printable(key) for key in narrow], *map(list, zip(*narrow.values(), strict=True))]
     names = ["run", *(printable(row["run"]) for row in rows)]
     return aligned(
@@ -150,5 +157,6 @@ def _flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, An
             yield within + key, value
 
 
-def _is_nested(value: object) -> bool:
-    return isinstance(value, list | dict | Record)
+def _is_number(value: object) -> bool:
+    """Whether it is a number, or stands for one that is not finite."""
+    return value is None or isinstance(value, int | float)

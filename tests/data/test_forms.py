@@ -14,6 +14,7 @@ from idx_files import Arrays, examples, idx, refusal, write
 
 from midterm_cli.data import convert, datasets
 from midterm_cli.data.datasets import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from midterm_cli.errors import UserError
 
 NOWHERE = Path("unused")
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as Keras names them
@@ -106,18 +107,49 @@ def test_csv_holds_what_the_folder_holds(
     assert same(load(path), load(write(tmp_path / "idx", arrays)))
 
 
-def test_an_npz_has_its_test_set_beside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("images", "labels"), ("x_test", "y_test")])
+def test_an_npz_has_its_test_set_beside(names: tuple[str, str], tmp_path: Path) -> None:
     arrays = examples()
-    for part, names in (
-        ("letters_train", (TRAIN_IMAGES, TRAIN_LABELS)),
-        ("letters_test", (TEST_IMAGES, TEST_LABELS)),
-    ):
-        images, labels = (arrays[name] for name in names)
-        (tmp_path / f"{part}.npz").write_bytes(npz({"images": images, "labels": labels}))
+    train = {"x_train": arrays[TRAIN_IMAGES], "y_train": arrays[TRAIN_LABELS]}
+    test = dict(zip(names, (arrays[TEST_IMAGES], arrays[TEST_LABELS]), strict=True))
+    (tmp_path / "letters_train.npz").write_bytes(npz(train))
+    # Training images in the file of the test set are no test set.
+    both = test if names[0] == "images" else train | test
+    (tmp_path / "letters_test.npz").write_bytes(npz(both))
     expected = load(write(tmp_path / "idx", arrays))
     assert same(load(tmp_path / "letters_train.npz"), expected)
     (tmp_path / "letters_train.npz").rename(tmp_path / "letters.npz")
     assert same(load(tmp_path / "letters.npz"), expected)
+
+
+def test_a_test_set_is_no_training_set(tmp_path: Path) -> None:
+    arrays = examples()
+    test = {"x_test": arrays[TEST_IMAGES], "y_test": arrays[TEST_LABELS]}
+    (tmp_path / "a.npz").write_bytes(npz(test))
+
+    with pytest.raises(UserError, match="beside its test set"):
+        load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "head", ["pixel1,pixel2,pixel3,pixel4,class", "pixel1,b,c,d,e", "a,b,c,d,Y"]
+)
+def test_a_csv_with_its_label_elsewhere_is_refused(head: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{head}\n1,2,3,4,0\n5,6,7,8,1\n", encoding="utf-8")
+
+    with pytest.raises(UserError, match="has to be the first"):
+        load(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_pixels_of_0_and_1_are_refused(dtype: type, tmp_path: Path) -> None:
+    images: np.ndarray = (np.arange(4 * 9).reshape(4, 3, 3) % 2).astype(dtype)
+    labels = np.array([0, 1, 0, 1])
+    both = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+    (tmp_path / "a.npz").write_bytes(npz(both))
+
+    with pytest.raises(UserError, match=r"these are 0 and 1: take np\.rint"):
+        load(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -206,7 +238,7 @@ BAD_NPZ = {
     "no zip": (b"hello", "not a zip file"),
     "no names": (
         with_header(changed(), b"", b"").replace(b"x_train", b"z_train"),
-        "has no arrays x_train and y_train, but x_test, y_test, y_train, z_train",
+        "has no arrays x_train and y_train beside its test set",
     ),
     "objects": (changed(x_train=np.array([None])), "holds Python objects, which are never read"),
     "scaled": (changed(x_train=examples()[TRAIN_IMAGES] / 255), "np.rint(255 * x)"),

@@ -26,6 +26,8 @@ from written_runs import write_sweep
 
 from midterm_cli import figure
 from midterm_cli.data import datasets
+from midterm_cli.registry import EXPERIMENTS
+from midterm_cli.report import figures
 
 Midterm = Callable[..., Answer]
 
@@ -210,6 +212,45 @@ def test_a_spoilt_run(
             ["train", "--lr-from", "spoilt", "--set", "epochs=0"],
         ):
             assert_harmless(midterm(*command))
+
+
+EARLIER = Path(__file__).parents[1] / "runs" / "version_0_1_0"
+
+
+def resized(document: Any, rng: Random) -> Any:
+    """A document with a list at some place inside it cut short, or made very long."""
+    if isinstance(document, list) and (rng.random() < 0.5 or not document):
+        return document[: rng.randrange(len(document) + 1)] * rng.choice((1, 2, 1000))
+    document = copy.copy(document)
+    keys = range(len(document)) if isinstance(document, list) else list(document)
+    holding = [key for key in keys if isinstance(document[key], dict | list) and document[key]]
+    if holding:
+        key = rng.choice(holding)
+        document[key] = resized(document[key], rng)
+    return document
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("times", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_spoilt_run_in_a_report(
+    name: str, times: int, folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reported, or named as what could not be read."""
+    monkeypatch.setattr(figures, "to_svg", lambda drawing: b"<svg/>")
+    true = json.loads((EARLIER / name / "metrics.json").read_bytes())
+    Path("spoilt").mkdir()
+    rng = random_moments()
+    for count in range(times):
+        part = rng.choice(("config", "results", "results"))
+        change = resized if count % 2 else spoilt
+        text = json.dumps(true | {part: change(true[part], rng)})
+        Path("spoilt/metrics.json").write_text(text, encoding="utf-8")
+        answer = midterm("report", "spoilt")
+        assert_harmless(answer)
+        assert answer.code == 0
+        page = Path("outputs/report/index.html").read_text(encoding="utf-8")
+        assert "spoilt" in page
 
 
 # ---- files that have no end

@@ -15,6 +15,7 @@ from midterm_cli.config import presets
 from midterm_cli.config.presets import experiment_of
 from midterm_cli.config.resolve import resolve
 from midterm_cli.report import figures, html, markdown
+from midterm_cli.report.markdown import Form
 from midterm_cli.report.runs import command, find
 from midterm_cli.runner.make import make
 
@@ -27,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "train": _LEARNING | {"train_fraction": 0.02, "hidden_sizes": [6], "batch_size": 16},
     "conv_stride": {"size": 8, "repeats": 1, "dataset": "synthetic"},
 }
+
+WHOLE = Form()
 
 
 @contextmanager
@@ -72,11 +75,11 @@ def without_figures() -> Iterator[None]:
         yield
 
 
-def pages(runs: Path, with_figures: bool = False) -> tuple[str, str]:
+def pages(runs: Path, with_figures: bool = False, form: Form = WHOLE) -> tuple[str, str]:
     """The report on a folder of runs, as HTML and as Markdown; its figures empty, to save time."""
     with nullcontext() if with_figures else without_figures():
-        twin, pictures = markdown.render(find(runs), runs / "report")
-    return html.render(html.read(twin), pictures), twin
+        twin, pictures = markdown.render(find([runs], form.parts), runs / "report", form)
+    return html.render(html.read(twin), pictures, short=form.short), twin
 
 
 def edit(run: Path, change: Callable[[Any], None]) -> None:

@@ -11,7 +11,7 @@ from midterm_cli.part3.averaging import averaging_effects
 from midterm_cli.part3.schema import Interval
 from midterm_cli.part3.statistics import mean_interval
 from midterm_cli.part3.train.schema import HistoryRow, Results
-from midterm_cli.report.claims import Claim, claims, effects, holm, p_value
+from midterm_cli.report.claims import Claim, claims, early_gains, effects, holm, p_value
 from midterm_cli.runner import document
 
 
@@ -133,3 +133,14 @@ def test_smoothness_of_an_earlier_version_is_not_taken_for_that_of_today() -> No
     assert [entry.gain for entry in found] == [entry.gain for entry in stored]
     # Two epochs have no second difference.
     assert [entry.roughness_ratio for entry in found] == [None] * 4
+
+
+def test_epochs_that_an_earlier_version_left_out_have_no_gain() -> None:
+    run = document.read(Path(__file__).parents[1] / "runs" / "version_0_1_0" / "train")
+    assert isinstance(run.results, Results)
+    without = [row for row in run.results.history if row.epoch != 1]
+    config = run.config.model_copy(update={"epochs": 9, "skip_passes": 3})
+    results = run.results.model_copy(update={"history": without})
+    found = early_gains(replace(run, config=config, results=results))
+    assert [epoch for epoch, _ in found] == [1, 2, 3]
+    assert [gains.count(None) for _, gains in found] == [4, 0, 4]

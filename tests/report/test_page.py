@@ -1,8 +1,12 @@
 """The page and its twin, from runs: what stands on them, and what cannot get onto them."""
 
 import dataclasses
+import html
 import itertools
+import json
+import math
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -20,8 +24,9 @@ from sample_runs import edit, make_run, pages, small_presets
 
 from midterm_cli.config.presets import experiment_of
 from midterm_cli.part3.train import schema as train
-from midterm_cli.report import markdown, numerals, published
-from midterm_cli.report.runs import PRESETS, command, find
+from midterm_cli.report import markdown, numerals, pdf, published
+from midterm_cli.report.markdown import Form
+from midterm_cli.report.runs import PARTS, PRESETS, command, find
 from midterm_cli.runner import document
 from midterm_cli.text import printable
 
@@ -120,7 +125,7 @@ def without_images(page: str) -> str:
 
 
 def test_each_preset_finds_its_own_run(all_runs: Path) -> None:
-    found = find(all_runs)
+    found = find([all_runs])
     assert tuple(found.answers) == PRESETS
     assert not found.unusable
     for preset, answer in found.answers.items():
@@ -319,11 +324,13 @@ def test_how_a_run_is_repeated_from_a_folder_of_any_name(runs: Path, tmp_path: P
         folder = runs / "conv" / name
         shutil.copytree(runs / "conv" / "default", folder)
         (folder / "config.yaml").write_text(name.encode("utf-8", "replace").decode(), "utf-8")
-        [answer] = find(runs).answers.values()
+        [answer] = find([runs]).answers.values()
         moved = dataclasses.replace(answer, folder=folder)
-        *_, quoted = moved.repeat.partition(" --config ")
+        quoted = moved.repeat.removeprefix("midterm repeat ")
         assert printable(quoted) == quoted
-        done = subprocess.run(["bash", "-c", f"cat -- {quoted}"], capture_output=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", f"cat -- {quoted}/config.yaml"], capture_output=True, check=True
+        )
         assert done.stdout == (folder / "config.yaml").read_bytes()
         shutil.rmtree(folder)
 
@@ -529,6 +536,165 @@ def test_mistakes_are_told_in_a_line_or_two(folder: Path, midterm: Callable[...,
     assert (folder / "file").read_text(encoding="utf-8") == ""
 
 
+def test_files_are_refused_as_the_folder(folder: Path, midterm: Callable[..., Answer]) -> None:
+    make_run("conv", folder / "outputs")
+    for name in ("x.pdf", "x.HTML", "x.md"):
+        answer = midterm("report", "--output", name)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--output names a folder" in answer.err
+        assert not Path(name).exists()
+    Path("x.pdf").mkdir()
+    assert midterm("report", "--output", "x.pdf").out == "x.pdf/index.html\n"
+
+
+def test_parts_that_there_are_not(folder: Path, midterm: Callable[..., Answer]) -> None:
+    (folder / "outputs").mkdir()
+    for parts in ("5", "0", "1;3", "", "1-3", "²"):
+        answer = midterm("report", "--only", parts)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--only must name parts, from 1 to 4, such as 1,3" in answer.err
+    assert midterm("report", "--only", "3, 1,1").code == 0
+
+
+def test_runs_are_named_in_any_place(folder: Path, midterm: Callable[..., Answer]) -> None:
+    one = make_run("conv", folder / "here")
+    make_run("pool", folder / "there" / "deep")
+    answer = midterm("report", one, "there", "--only", "4", "--author", "A. <b>", "--title", "*T*")
+    assert (answer.code, answer.out) == (0, "outputs/report/index.html\n")
+    page = Path("outputs/report/index.html").read_text(encoding="utf-8")
+    assert "<h1>*T*</h1>" in page
+    assert '<p class="author">A. &lt;b&gt;</p>' in page
+    words = Outline(page).words
+    assert "16 × 6 × 6" in words
+    assert "Not computed yet. Make it with midterm pool cost" not in words
+    assert "Not computed yet. Make it with midterm pool min" in words
+    assert midterm("report", "there").out == "there/report/index.html\n"
+
+
+def test_the_printed_command_repeats_a_run_from_another_folder(
+    folder: Path, midterm: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (
+        ["module", "grad", "--x", "[3, 4]", "--matrix", "[[2, 1], [1, -1]]", "-o", "a b/mine"],
+        ["conv", "shape", "--size", "9", "-o", "my/conv"],
+    ):
+        assert midterm(*words).code == 0
+    assert midterm("report", "a b", "my", "-o", "page").code == 0
+    page = Path("page/index.html").read_text(encoding="utf-8")
+    printed = [
+        html.unescape(line) for line in re.findall("<code>(midterm repeat .*?)</code>", page)
+    ]
+    assert len(printed) == 2
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for line in printed:
+        program, *arguments = shlex.split(line)
+        answer = midterm(*arguments)
+        assert (program, answer.code) == ("midterm", 0)
+        assert "the same" in answer.out
+
+
+# ---- what it is like
+
+
+def test_only_some_parts(all_runs: Path, twin: str) -> None:
+    text = pages(all_runs, form=Form(parts=[1, 3]))[1]
+    headings = re.findall("^## ([^ ]* [^ .]*)", text, re.MULTILINE)
+    assert headings == ["Part 1", "Part 3", "The published", "Where the"]
+    assert text.count("midterm softt plot") == text.count("midterm conv") == 0
+    assert "**Part 4.**" not in text
+    assert "**Part 4.**" in twin
+    assert "The inverse goes stale" not in text
+    assert "The network was linear" in text
+    assert "The published" not in pages(all_runs, form=Form(parts=[1], short=True))[1]
+
+
+def test_a_short_report_has_answers_and_figures(report: tuple[str, str], all_runs: Path) -> None:
+    _, whole = report
+    shown, short = pages(all_runs, form=Form(short=True))
+    assert short.count("**Answer.**") == whole.count("**Answer.**") > 8
+    assert "**Derivation.**" not in short
+    assert re.findall(r"\(.*png\)", short) == re.findall(r"\(.*png\)", whole)
+    assert "9.24847224944833" in short
+    assert len(short) < 0.5 * len(whole)
+    assert '<body class="short">' in shown
+
+
+def test_runs_of_ones_own_follow_with_what_differs(tmp_path: Path) -> None:
+    make_run("softt", tmp_path)
+    run = make_run("autodiff", tmp_path / "mine", "expression=sin(x)**2", "x=[1, 2]")
+    edit(run, lambda document: document["provenance"].update(command="midterm autodiff --x 1"))
+    shown, text = pages(tmp_path, with_figures=True)
+    others = text.partition("## Other runs")[2]
+    assert "`expression = sin(x)**2, not u = x**3" in others
+    assert "`x = [1.0, 2.0], not 1.432`" in others
+    # f = sin², f' = sin 2x at 2
+    assert "0.8268218104318" in others
+    assert "-0.756802495307928" in others
+    assert "    midterm autodiff --x 1\n" in others
+    assert "mine/autodiff/default/autodiff.png)" in others
+    assert Outline(shown).words.count("Other runs") == 2
+
+
+def test_parameters_of_ones_own_answer_and_are_said_beside_the_answer(tmp_path: Path) -> None:
+    run = make_run("autodiff", tmp_path / "mine", "x=2")
+    text = pages(tmp_path)[1]
+    [part] = re.findall("## Part 1.*?## ", text.replace("### ", ""), re.DOTALL)
+    assert f"> This run stands in for the exercise's: `x = 2.0, not 1.432` (`{run}`)" in part
+    # By hand: u = 8, y = 10 + ln 9
+    y = 10 + math.log(9)
+    slope = (1 / (2 * math.sqrt(y)) + math.cos(y)) * 12 * (1 + 1 / 9)
+    assert f"$f(2) = {math.sqrt(y) + math.sin(y):.15g}$ and $f'(2) = {slope:.12g}" in part
+    # Published figures at 1.432 are no comparison.
+    assert "**Not shown:** the publication is compared with runs of its parameters" in text
+
+
+def test_one_network_is_answered_for_without_the_other(tmp_path: Path) -> None:
+    make_run("train", tmp_path, "lr=0.002", "ema_gamma=[0.01, 0.1]")
+    text = " ".join(pages(tmp_path)[1].split())
+    assert re.search(r"Of the 8 claims in this, \*\*\d hold for the ReLU network\*\*\. ", text)
+    assert "Make it with `midterm train --config reference/train`" in text
+
+
+def test_means_over_fewer_seeds_say_so(runs: Path) -> None:
+    keep(runs, "train")
+    assert "Means over" not in pages(runs)[0]
+    for run in (runs / "train").iterdir():
+        edit(run, lose_a_seed)
+    words = Outline(pages(runs)[0]).words
+    assert words.count("Means over 2 of 3 seeds: the others have no finite value") > 2
+
+
+def lose_a_seed(document: Any) -> None:
+    for weights in document["results"]["final"]["weights"]:
+        for metric in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            weights[metric]["total"] = 2
+
+
+def test_what_is_very_long_is_cut_and_says_so(tmp_path: Path) -> None:
+    run = make_run("conv", tmp_path)
+    edit(run, lambda document: document["results"].update(steps=["x" * 1000] * 100))
+    text = pages(tmp_path)[1]
+    assert text.count("x" * 300 + "…") == 40
+    assert "x" * 301 not in text
+    assert re.search(r"\d+ more lines: see metrics.json", text)
+
+
+def test_of_very_many_runs_some_are_shown_and_all_are_counted(tmp_path: Path) -> None:
+    first = make_run("conv", tmp_path)
+    document = json.loads((first / "metrics.json").read_bytes())
+    for size in range(40, 40 + markdown.MOST_LISTED + 5):
+        document["config"]["size"] = size
+        (tmp_path / f"{size}").mkdir()
+        (tmp_path / f"{size}" / "metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    text = pages(tmp_path)[1]
+    others = text.partition("## Other runs")[2].partition("## Where")[0]
+    assert others.count("\n### ") == markdown.MOST_SHOWN
+    listed = re.findall(r"^\| `.*conv", others, re.MULTILINE)
+    assert len(listed) == markdown.MOST_LISTED - markdown.MOST_SHOWN
+    assert "And 5 more, which are not listed." in others
+
+
 # ---- in a browser
 
 needs_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
@@ -549,6 +715,49 @@ def test_a_browser_shows_all_of_it(drawn_page: str, tmp_path: Path, width: int) 
     assert measured.small_images == []
     assert measured.formulas > 80
     assert measured.flat_formulas == []
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize(
+    ("part", "short"),
+    [
+        (part, short)
+        if (part, short) == (4, False)
+        else pytest.param(part, short, marks=pytest.mark.slow)
+        for part, short in itertools.product(PARTS, (False, True))
+    ],
+)
+def test_a_part_is_printed_on_two_pages(
+    part: int, short: bool, all_runs: Path, drawn_page: str, tmp_path: Path
+) -> None:
+    page = drawn_page
+    if short:
+        page = pages(all_runs, with_figures=True, form=Form(short=True))[0]
+    head, rest = page.split("<header>")
+    [section] = re.findall(rf'<section aria-labelledby="part-{part}-.*?</section>', rest, re.DOTALL)
+    alone = tmp_path / "part.html"
+    alone.write_text(f"{head}<main>{section}</main></body></html>", encoding="utf-8")
+    assert 1 <= num_pages(pdf.to_pdf(alone)) <= 2
+
+
+def num_pages(printed: bytes) -> int:
+    assert printed.startswith(b"%PDF-")
+    return len(re.findall(rb"/Type\s*/Page\b", printed))
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_pdf_is_printed_beside_the_page(folder: Path, midterm: Callable[..., Answer]) -> None:
+    make_run("conv", folder / "outputs")
+    answer = midterm("report", "--only", "4", "--short", "--pdf")
+    assert (answer.code, answer.out) == (
+        0,
+        "outputs/report/index.html\noutputs/report/report.pdf\n",
+    )
+    assert num_pages(Path("outputs/report/report.pdf").read_bytes()) == 1
+    files = {path.name for path in Path("outputs/report").iterdir()}
+    assert files == {"index.html", "report.md", "report.pdf"}
 
 
 @pytest.mark.browser

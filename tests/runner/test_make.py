@@ -25,6 +25,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.experiment import Context, Output
 from midterm_cli.runner import interrupt, make, provenance
 from midterm_cli.runner.document import Run, read
+from midterm_cli.runner.name import run_name
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 
@@ -74,6 +75,15 @@ def test_what_a_run_returns_is_what_is_read_of_it(folder: Path) -> None:
     again = read(run.folder)
     assert (again.config, again.results, again.failed) == (run.config, run.results, True)
     assert (again.provenance, again.document) == (run.provenance, run.document)
+
+
+def test_a_run_has_one_name_however_its_files_are_named(folder: Path) -> None:
+    Path("m.csv").write_text("2,0\n0,1\n", encoding="utf-8")
+    given = ("m.csv", "./m.csv", folder / "m.csv")
+
+    names = {run_name(resolve("module", None, [f"matrix={path}"])) for path in given}
+
+    assert len(names) == 1
 
 
 def test_a_run_of_a_preset_is_named_after_it(folder: Path) -> None:

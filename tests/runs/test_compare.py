@@ -92,7 +92,7 @@ def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
         write_train(tmp_path / "some" / str(lr), lr=lr)
     write_train(tmp_path / "some" / ".unfinished.partial" / "run", lr=0.3)
 
-    folders = [tmp_path / "some" / "0.2", tmp_path / "some"]
+    folders = [tmp_path / "some", tmp_path / "some" / "0.2", tmp_path / "some/../some/0.1"]
     assert [run.config.lr for run in compare(folders).runs] == [0.1, 0.2]  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"no finished run in .*nothing, nor below it"):
         compare([tmp_path / "nothing"])
@@ -155,13 +155,14 @@ def test_sweeps(tmp_path: Path) -> None:
 
 def test_the_document_has_the_table_in_full(tmp_path: Path) -> None:
     run = write_train(tmp_path / "a", lr=0.1)
+    alike = write_train(tmp_path / "b", lr=0.1)
 
-    document = compare([run, run], "lr").document()
+    document = compare([run, alike, run], "lr").document()
 
     assert json.loads(to_json(document)) == document
     assert (document["experiment"], document["by"]) == ("train", "lr")
     assert len(document["rows"]) == 4
-    assert document["rows"][0] == document["rows"][2]
+    assert document["rows"][0] | {"run": str(alike)} == document["rows"][2]
     first = document["rows"][0]
     assert (first["run"], first["config"], first["weights"]) == (str(run), {"lr": 0.1}, "raw")
     assert first["test_loss"] == {"mean": 0.25, "sd": 0.5, "total": 2}

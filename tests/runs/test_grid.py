@@ -40,14 +40,20 @@ def test_what_is_no_axis(argument: str) -> None:
 def test_a_key_twice_and_a_grid_too_large() -> None:
     with pytest.raises(UserError, match="lr is given twice"):
         axes(["lr=1", "lr=2"])
+    with pytest.raises(UserError, match="lr is given twice, by --set"):
+        points("train", {"lr": ["1"]}, None, ["lr=2"])
     with pytest.raises(UserError, match="10,100 points"):
         axes([f"a={','.join('1' * 101)}", f"b={','.join('1' * 100)}"])
 
 
 @pytest.mark.usefixtures("fake_train")
 def test_all_mistakes_come_before_anything_is_computed() -> None:
-    for wrong in ({"lr": ["1", "x"]}, {"lr": ["1", "1.0"]}, {"no_key": ["1"]}):
-        with pytest.raises(UserError):
+    for wrong, told in (
+        ({"lr": ["1", "x"]}, "lr must be a number"),
+        ({"lr": ["1", "1.0"]}, "lr=1 and lr=1.0 are the same"),
+        ({"no_key": ["1"]}, "unknown key 'no_key'"),
+    ):
+        with pytest.raises(UserError, match=told):
             points("train", wrong, None, [])
 
 
@@ -71,7 +77,7 @@ def test_a_run_for_each_point_none_twice(
     # One more value: only its points are computed.
     code, out, _ = midterm("grid", "train", "lr=1e-3,2e-3,3", "hidden_sizes=[2]", "--json")
     assert code == 0
-    assert [row["config.lr"] for row in json.loads(out)] == [1e-3, 2e-3, 3.0]
+    assert [row["config.lr"] for row in json.loads(out)["rows"]] == [1e-3, 2e-3, 3.0]
     assert len(computed) == 5 * 4
     assert midterm("grid", "train", "lr=3", "hidden_sizes=[2]", "--fail-on-failure").code == 3
     elsewhere = midterm("grid", "train", "lr=1,2", "-q", "--output", "here")

@@ -50,12 +50,25 @@ def test_equally_long_lists_are_columns(folder: Path) -> None:
 
     found = tables(run.results)
 
-    assert list(found) == ["one_sided", "values", "results"]
+    assert list(found) == ["values", "one_sided", "results"]
     y, f = (np.array([row[key] for row in found["values"]]) for key in ("y", "f"))
     t = found["results"][0]["threshold"]
     assert len(y) >= 5
     expected = np.where(y > t, (y - t) ** 2, np.where(y < -t, (y + t) ** 3, 0))
     np.testing.assert_allclose(f, expected, rtol=1e-12)
+
+
+def test_the_rows_of_several_runs_are_of_one_table(folder: Path) -> None:
+    given = ("y=[]", "y=[1.5]")
+    runs = [
+        make.make(resolve("softt", None, ["num_points=5", y]), command="", quiet=True)
+        for y in given
+    ]
+
+    rows = observations(runs)
+
+    assert {tuple(row) for row in rows} == {("run", "config.y", *list(rows[0])[2:])}
+    assert all(row["f"] is not None for row in rows)
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

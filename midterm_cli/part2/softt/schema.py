@@ -79,6 +79,8 @@ class Checks(Record):
 class Results(experiment.Results):
     """The function and its derivatives: one value of each list for each y."""
 
+    OBSERVATIONS = "values"
+
     threshold: Positive
     y: list[float] = Field(min_length=2)
     f: Values = Field(description="null where it is beyond the largest number of the dtype")

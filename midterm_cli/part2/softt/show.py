@@ -49,6 +49,8 @@ def _points(results: Results) -> list[Table]:
 
 
 def _verdict(check: Agreement) -> str:
+    if check.max_relative_difference is None:
+        return "DIFFERS: a value is not finite"
     if check.agrees:
         return f"agrees, largest relative difference {check.max_relative_difference:.2g}"
     return f"DIFFERS, {check.extent}"

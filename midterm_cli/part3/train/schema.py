@@ -106,7 +106,7 @@ class OverSeeds(Record):
 
     mean: float | None = Field(description="null where there is no such seed")
     sd: NotNegative | None = Field(description="of a sample; null for fewer than two seeds")
-    total: Count = Field(description="seeds")
+    total: Count = Field(description="seeds whose value is finite")
 
 
 class FinalMetrics(Record):
@@ -181,6 +181,11 @@ class Results(experiment.Results):
         None, ge=1, description="in one epoch, not in all: epochs times as many are made"
     )
     num_parameters: int | None = Field(None, ge=1)
+
+    @property
+    def num_finite(self) -> int:
+        """Seeds whose losses are finite at the end, for every kind of weights."""
+        return min(entry.train_loss.total for entry in self.final.weights)
 
     def require_of(self, config: experiment.ExperimentConfig) -> None:
         """Require a row for each seed, epoch and kind of weights of the config, and no other."""

@@ -146,7 +146,7 @@ def draw(config: Config, results: Results) -> dict[str, Figure]:
 def _seeds(config: Config, results: Results) -> str:
     if config.num_seeds == 1:
         return "one seed"
-    finite = min(entry.train_loss.total for entry in results.final.weights)
+    finite = results.num_finite
     if finite == 0:
         return f"{config.num_seeds} seeds, none finite at the end"
     kept = "" if finite == config.num_seeds else f", {finite} of them finite at the end"

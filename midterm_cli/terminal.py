@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -55,7 +55,7 @@ def discard(stream: TextIO) -> None:
     os.close(null)
 
 
-def rendered(summary: Sequence[Table | str]) -> str:
+def rendered(summary: Iterable[Table | str]) -> str:
     """Tables and lines as text for stdout: no markup in them is interpreted."""
     from rich.console import Console
     from rich.table import Table as RichTable

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except usage_error as error:
         _complain(_usage(error))
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
-        lacking = _not_printed(error) or exhausted(error)
+        lacking = exhausted(error) or _not_printed(error)
         if lacking is None:
             raise
         _complain(lacking)

@@ -18,6 +18,7 @@ from midterm_cli.files import is_file, with_home
 from midterm_cli.registry import EXPERIMENTS, Experiment
 from midterm_cli.text import did_you_mean, printable, shown
 
+_MOST_GONE = 10  # keys of an earlier version that a config of today may lack
 EXPERIMENT = "experiment"
 """The key by which a file may say which experiment it is for."""
 
@@ -103,11 +104,18 @@ def complete(
     Returns:
         The values of a config of today, not validated: a key that the stored config lacks has its
         default, a key that today's config has not is left out. And notes that say which.
+
+    Raises:
+        UserError: it has many keys that no version knows: it is no run of midterm.
     """
     known = experiment.config_class.model_fields
     gone = [key for key in stored if key not in known]
     missing = [key for key in known if key not in stored]
     kept = {key: value for key, value in stored.items() if key in known}
+    if len(gone) > _MOST_GONE:
+        raise UserError(
+            f"{origin} is no run of this midterm: it knows none of {len(gone):,} keys of its config"
+        )
     notes = [_gone(experiment, key, origin) for key in gone]
     if missing:
         notes.append(f"{origin} has no {', '.join(missing)}: completed from the packaged default")

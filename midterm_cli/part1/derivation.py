@@ -64,12 +64,15 @@ def _term(term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tenso
     difference = (value.double() - autograd.double()).abs()
     # Equal first: at the edge of a domain both may be infinite.
     agrees = (value == autograd) | (difference <= ROUNDING_FACTOR * bound)
+    # Two numbers without a right digit may be equal, which decides nothing.
+    lost = (ROUNDING_FACTOR * bound > value.double().abs()) & (value != 0)
     return Term(
         term=term,
         formula=formula,
         value=[finite(number) for number in value.tolist()],
         autograd=[finite(number) for number in autograd.tolist()],
-        agrees=bool(agrees.all()),
+        agrees=bool((agrees & ~lost).all()),
+        undecided=bool(lost.any() and agrees.all()),
     )
 
 

@@ -18,10 +18,13 @@ from midterm_cli.part2.layer import (
     squared_distance,
     symmetric_part,
 )
-from midterm_cli.part2.module.schema import Check, Checks, GradientChecks
-
-NUM_DIRECTIONS = 64
-"""Directions of the finite differences where there are too many entries to take each."""
+from midterm_cli.part2.module.schema import (
+    MAX_ENTRIES,
+    NUM_DIRECTIONS,
+    Check,
+    Checks,
+    GradientChecks,
+)
 
 
 class Gradients(NamedTuple):
@@ -186,7 +189,7 @@ def directions(like: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         Unit vectors, (n, *like.shape).
     """
-    if like.numel() <= NUM_DIRECTIONS:
+    if like.numel() <= MAX_ENTRIES:
         flat = torch.eye(like.numel(), dtype=like.dtype)
     else:
         flat = torch.randn(NUM_DIRECTIONS, like.numel(), dtype=like.dtype, generator=generator)

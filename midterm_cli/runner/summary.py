@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from midterm_cli import terminal
+from midterm_cli.experiment import Table
 from midterm_cli.markdown import escaped, table
 from midterm_cli.runner.document import Run
+
+_MOST_ROWS = 1_000  # of a table; those of a run have fewer
 
 
 def text(run: Run) -> str:
     """The summary of a run for stdout."""
-    return terminal.rendered(run.experiment.summarize(run.results))
+    return terminal.rendered(_summarized(run))
+
+
+def _summarized(run: Run) -> Iterator[Table | str]:
+    """The summary of a run, a very long table cut."""
+    for item in run.experiment.summarize(run.results):
+        if isinstance(item, str) or len(item.rows) <= _MOST_ROWS:
+            yield item
+        else:
+            yield replace(item, rows=item.rows[:_MOST_ROWS])
+            yield f"{len(item.rows) - _MOST_ROWS:,} more rows are left out: --json has them all"
 
 
 def markdown(run: Run) -> str:
     """The summary of a run as a page of its own."""
     facts = run.provenance
     blocks = [f"# {escaped(run.experiment.command)}: {escaped(run.folder.name)}"]
-    for item in run.experiment.summarize(run.results):
+    for item in _summarized(run):
         if isinstance(item, str):
             blocks.append(escaped(item))
         else:

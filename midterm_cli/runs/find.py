@@ -36,11 +36,17 @@ def expand(paths: Sequence[Path]) -> list[Path]:
 def runs_below(folder: Path) -> list[Path]:
     """Folders with a metrics.json, but not those of unfinished runs, whose names have a dot.
 
+    Links are followed, each folder is looked into once.
+
     Raises:
         UserError: a folder cannot be read.
     """
-    found = []
-    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+    found, seen = [], set()
+    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        if (real := Path(root).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if "metrics.json" in files:
             found.append(Path(root))

@@ -138,6 +138,37 @@ def test_configs_are_merged_in_order(folder: Path, midterm: Midterm) -> None:
         assert re.search(rf"^lr: {rate} +# {second}", answer.out, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("unrendered")
+def test_the_home_is_known_everywhere(
+    folder: Path, tmp_path: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a shell replaces `~`, and where it does not: behind = and in a config."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m.csv").write_text("2,1\n1,3\n")
+    (tmp_path / "module.yaml").write_text("matrix: ~/m.csv\ndimension: 2\n")
+    for given in (
+        ["--config=~/module.yaml"],
+        ["--config", "~/module.yaml"],
+        ["--matrix=~/m.csv"],
+        ["--set", "matrix=~/m.csv", "--set", "dimension=null"],
+    ):
+        answer = midterm("module", "grad", *given, "--output=~/run", "--force", "--quiet")
+        assert (answer.code, answer.out) == (0, f"{tmp_path / 'run'}\n"), answer
+        config = json.loads((tmp_path / "run" / "metrics.json").read_text())["config"]
+        assert config["matrix"] == str(tmp_path / "m.csv")
+    assert midterm("show", "~/run").code == 0
+    assert midterm("config", "copy", "train", "~/copied.yaml").code == 0
+    assert (tmp_path / "copied.yaml").is_file()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_sentence_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for words in (["--sentence", "~ a b"], ["--sentence=~ a b"]):
+        values = COMMANDS["conv", "stack"].make_context("stack", words).params
+        assert values["sentence"] == "~ a b"
+
+
 TRAINING = {name: COMMANDS[word,] for name, word in [
     ("train", "train"), ("lr_sweep", "lr-sweep"), ("lr_range", "lr-range-test")
 ]}  # fmt: skip

@@ -143,3 +143,19 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbflr: 1\n")
 
     assert load_file(file) == {"lr": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'x: "\U00110000"',
+        r'x: "\UFFFFFFFF"',
+        r'"\U7FFFFFFF": 1',
+        r'- ["\U00110000"]',
+        f"%YAML 1.{'1' * 5_000}\n---\nx: 1\n",
+        f"%YAML {'9' * 5_000}.1\n---\nx: 1\n",
+    ],
+)
+def test_what_the_parser_itself_stumbles_over(text: str) -> None:
+    with pytest.raises(UserError, match=r"^here: not YAML \(.{1,81}\)$"):
+        parse(text, "here")

@@ -270,7 +270,7 @@ def arrays(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @st.composite
 def damaged_json(draw: st.DrawFn, document: Mapping[str, Any]) -> bytes:
-    """A document with one of its values replaced or taken away, or its text cut."""
+    """A document with one of its values replaced, taken away or repeated, or its text cut."""
     copy = json.loads(json.dumps(document))
     for _ in range(draw(st.integers(1, 2))):
         place: Any = copy
@@ -283,10 +283,15 @@ def damaged_json(draw: st.DrawFn, document: Mapping[str, Any]) -> bytes:
             if isinstance(inner, dict | list) and inner and draw(st.integers(0, 3)):
                 place = inner
                 continue
-            if draw(st.booleans()):
-                place[key] = draw(VALUE)
-            else:
-                del place[key]
+            match draw(st.sampled_from(["replace", "drop", "shorten", "enlarge"])):
+                case "shorten" if isinstance(inner, list | str):
+                    place[key] = inner[: draw(st.integers(0, len(inner)))]
+                case "enlarge" if isinstance(inner, list | str):
+                    place[key] = inner * draw(st.sampled_from([2, 30]))
+                case "drop":
+                    del place[key]
+                case _:
+                    place[key] = draw(VALUE)
             break
     content = json.dumps(copy).encode()
     if draw(st.integers(0, 9)) == 0:

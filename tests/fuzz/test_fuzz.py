@@ -170,16 +170,28 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Experiment, "draw", lambda *_: {})
 
 
+# Where a float64 or a float32 ends, and where functions of theirs do.
+POINTS = [
+    *("0.7", "0", "1", "-1", "2.5", "1e-9", "-300", "257.7319587628865", "709.8", "-745.2", "1e13"),
+    *("5e-324", "1e-310", "1e-100", "1e-46", "-1e-39", "3.4e38", "-1e39", "1e100", "-1e100"),
+]
+RANGES = [
+    *(("0", "1"), ("-9", "9"), ("-1000", "1000"), ("1e-9", "1e-7"), ("-1e100", "1e100")),
+    *(("0", "5e-324"), ("1e-300", "1"), ("-1e-310", "1e-310"), ("1e99", "1e100")),
+    *(("1", "1.0000000000000002"), ("-3.5e38", "-3.4e38")),
+]
+
+
 @st.composite
 def autodiff_lines(draw: st.DrawFn) -> list[str]:
     program = draw(strategies.damaged(st.one_of(strategies.programs(), strategies.nested())))
     words = ["autodiff", "--expression", program, "--set", "num_points=11"]
-    words += ["--x", draw(st.sampled_from(["0.7", "0", "1", "-1", "2.5", "1e-9", "-300", "1e100"]))]
+    words += ["--x", draw(st.sampled_from(POINTS))]
     words += ["--dtype", draw(st.sampled_from(["float64", "float32"]))]
     if draw(st.booleans()):
         words += ["--formula", draw(strategies.damaged(strategies.expressions(("x", "u"))))]
     if draw(st.booleans()):
-        words += ["--range", *draw(st.sampled_from([("0", "1"), ("-9", "9"), ("-1e100", "1e100")]))]
+        words += ["--range", *draw(st.sampled_from(RANGES))]
     return [word.replace("\0", "") for word in words]
 
 

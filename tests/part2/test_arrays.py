@@ -38,6 +38,12 @@ def test_a_csv_has_two_axes(tmp_path: Path) -> None:
     assert read_array("x", str(file)).tolist() == [[1], [2]]
 
 
+def test_a_csv_of_excel_begins_with_a_mark(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("2,1\n1,3\n", encoding="utf-8-sig")
+    assert read_array("matrix", str(file)).tolist() == [[2, 1], [1, 3]]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -420,7 +420,10 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         state, "state", state["groups"][0]["state"] | {"averages": {}}
     ),
     "another optimizer": lambda state: changed(
-        state, "state", state["groups"][0]["state"] | {"optimizer": {"exp_avg": torch.zeros(3)}}
+        state,
+        "state",
+        state["groups"][0]["state"]
+        | {"optimizer": {"exp_avg": state["groups"][0]["state"]["raw"]}},
     ),
     "models that are not there": lambda state: changed(
         state, "state", state["groups"][0]["state"] | {"models": (5, 6)}
@@ -431,8 +434,10 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def saved_state() -> dict[str, Any]:
     kept = Kept()
-    run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
-    return kept.saved[0]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("midterm_cli.part3.train.run._SAVE_EVERY_SECONDS", -1.0)
+        run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
+    return kept.saved[-1]
 
 
 @pytest.mark.parametrize("odd", ODD_STATES)

@@ -1,6 +1,7 @@
 """Files of somebody who means harm: nothing in them is executed, none ends in a traceback."""
 
 import copy
+import errno
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from processes import UNDISTURBED, Running, commands, random_moments, results_of
 from written_runs import write_sweep
 
 from midterm_cli import figure
+from midterm_cli.data import datasets
 from midterm_cli.registry import EXPERIMENTS
 from midterm_cli.report import figures
 
@@ -311,12 +313,143 @@ def test_a_mistake_that_nobody_hears(tmp_path: Path) -> None:
     assert subprocess.run(shell, cwd=tmp_path, check=False).returncode == 2
 
 
-def test_results_that_cannot_be_printed(tmp_path: Path) -> None:
-    command = ["bash", "-c", f"{MIDTERM} config list > /dev/full"]
+@pytest.mark.parametrize(
+    "arguments", ["config list", "--help", "--version", "train --help", "--show-completion bash"]
+)
+def test_results_that_cannot_be_printed(arguments: str, tmp_path: Path) -> None:
+    command = ["bash", "-c", f"{MIDTERM} {arguments} > /dev/full"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
     assert done.stderr == (
         "Error: cannot write to stdout: No space left on device\n"
         "make room where stdout goes; midterm show RUN prints a finished run again\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", ["schema train", "--help"])
+def test_a_reader_that_has_gone_is_a_listed_exit_code(arguments: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*shlex.split(MIDTERM), *arguments.split()]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+EARLIER = Path(__file__).parents[1] / "runs" / "version_0_1_0"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1", "cp932"])
+def test_a_stdout_of_another_encoding(encoding: str, folder: Path) -> None:
+    """What it does not hold is replaced, and escaped in JSON, which reads back to the same."""
+
+    def printed(arguments: str, encoding: str) -> str:
+        command = [*shlex.split(MIDTERM), *arguments.split()]
+        surroundings = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, env=surroundings, capture_output=True, check=True)
+        return done.stdout.decode(encoding)
+
+    assert "lr-sweep" in printed("--help", encoding)
+    assert "Draw 2/" in printed("lr-sweep --help", encoding)
+    assert "pool_min" in printed("config list", encoding)
+    assert json.loads(printed("schema train", encoding)) == json.loads(
+        printed("schema train", "utf-8")
+    )
+    table = printed(f"show {EARLIER / 'softt'}", encoding).splitlines()
+    assert "jumps" in "".join(table)
+    assert {"+", "|"} == {line[0] for line in table[1:-4]}  # boxes of what every encoding has
+
+
+# ---- a machine that has no more
+
+MEMORY = "there is not enough memory"
+THREADS = "no more processes or threads can be started"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), MEMORY),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), MEMORY),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), MEMORY),
+        (RuntimeError("can't start new thread"), THREADS),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), THREADS),
+    ],
+)
+def test_what_the_machine_has_run_out_of(
+    error: Exception, told: str, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verify(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("midterm_cli.data.datasets.verify", verify)
+    answer = midterm("data", "verify")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: {told}\n")
+
+
+def test_another_error_is_a_bug(midterm: Midterm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify(folder: Path) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("midterm_cli.data.datasets.verify", verify)
+    with pytest.raises(RuntimeError, match="shapes"):
+        midterm("data", "verify")
+
+
+# ---- JSON that is nested deeper than it can be read
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("content", [DEEP, '{"a":' * 100_000 + "1" + "}" * 100_000])
+@pytest.mark.parametrize("command", ["check", "compare", "draw", "show", "report --runs"])
+def test_a_document_nested_without_end(
+    command: str, content: str, folder: Path, midterm: Midterm
+) -> None:
+    run = Path("outputs", "train", "run")
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text(content, encoding="utf-8")
+    answer = midterm(*command.split(), "outputs" if command.startswith("report") else run)
+    if command.startswith("report"):  # names it on its page
+        assert "is damaged" in Path("outputs/report/report.md").read_text(encoding="utf-8")
+    else:
+        assert_harmless(answer)
+        assert "metrics.json is damaged: maximum recursion depth" in answer.err
+
+
+@pytest.mark.parametrize("name", ["begun.json", "journal.jsonl"])
+def test_what_a_sweep_has_saved_nested_without_end(
+    name: str, tmp_path: Path, folder: Path, midterm: Midterm
+) -> None:
+    command = commands(tmp_path)["lr-sweep"]
+    first = Running(tmp_path / "undisturbed", command, UNDISTURBED)
+    assert first.wait().code == 0
+    last = Disturbance(signal.SIGINT, at=(first.operations - 10,))
+    assert run(folder, *command, disturbance=last).code == -signal.SIGINT
+    Path(".run.partial", name).write_text(f"{DEEP}\n", encoding="utf-8")
+
+    answer = midterm(*command, "--resume")
+
+    assert_harmless(answer)
+    assert f"{name} is damaged (" in answer.err
+
+
+def test_a_manifest_nested_without_end_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / datasets._MANIFEST).write_text(DEEP, encoding="utf-8")
+    assert datasets._read_manifest(tmp_path)["files"] == {}
+
+
+def test_the_config_of_something_else(folder: Path, midterm: Midterm) -> None:
+    metrics = write_sweep(Path("run")) / "metrics.json"
+    document = json.loads(metrics.read_text(encoding="utf-8"))
+    document["config"] = {f"key{i}": i for i in range(10_000)}
+    metrics.write_text(json.dumps(document), encoding="utf-8")
+    assert midterm("draw", "run").err == (
+        "Error: run/metrics.json is no run of this midterm: "
+        "it knows none of 10,000 keys of its config\n"
     )

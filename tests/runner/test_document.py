@@ -175,6 +175,15 @@ def test_each_key_that_is_not_there_is_named_where_it_is_needed(run: dict[str, A
             ),
             "comparison must have no gamma",
         ),
+        (
+            lambda run: run["results"].update(
+                comparison=[
+                    {"gamma": 0.5, "metric": "test_loss", "gain": None, "roughness_ratio": None}
+                ]
+                * 20_000
+            ),
+            "comparison must have a gamma and metric once",
+        ),
     ],
 )
 def test_results_that_contradict_the_config_are_damage(

@@ -307,6 +307,16 @@ def test_without_a_run_all_below_outputs_are_checked(folder: Path, checked: Midt
     assert err == "No run for missing: midterm train\n"
 
 
+def test_runs_that_are_links_are_checked_once_each(checked: Midterm) -> None:
+    """As the report reads them; a loop of links ends."""
+    write_run(Path("elsewhere/b"))
+    write_run(Path("outputs/train/a"))
+    Path("outputs/train/link").symlink_to(Path("elsewhere/b").absolute())
+    Path("outputs/train/loop").symlink_to(Path("outputs").absolute())
+    runs = json.loads(checked("--json").out)["runs"]
+    assert [run["run"] for run in runs] == ["outputs/train/a", "outputs/train/link"]
+
+
 def test_a_run_that_failed_fails_whatever_its_numbers(checked: Midterm) -> None:
     good, bad = write_run(Path("runs/good")), fail(write_run(Path("runs/bad")))
 

@@ -170,6 +170,9 @@ class Term(Record):
     value: Values
     autograd: Values
     agrees: bool
+    undecided: bool = Field(
+        False, description="whether rounding may leave no digit of it at one of the points"
+    )
 
 
 class Gradcheck(Record):

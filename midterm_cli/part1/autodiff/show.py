@@ -133,6 +133,8 @@ def rows(lines: Sequence[JudgedLine], row_format: str) -> str:
 
 
 def _agrees(term: Term) -> str:
+    if term.undecided:
+        return "cannot tell"
     return "agrees" if term.agrees else "DIFFERS"
 
 
@@ -161,7 +163,7 @@ def disagreements(results: Results) -> list[str]:
     lines += [
         f"the term {term.term} = {term.formula} differs from autograd"
         for term in results.derivation
-        if not term.agrees
+        if not (term.agrees or term.undecided)
     ]
     if results.formula is not None and not results.formula.agrees:
         lines.append(verdict(results.formula))

@@ -23,6 +23,11 @@ from midterm_cli.part2.schema import MAX_DIMENSION, Threshold
 from midterm_cli.values import rows, vector
 
 _Numbers = Annotated[list[float], Field(min_length=1)]
+MAX_ENTRIES = 64
+"""Of a gradient, up to which a finite difference is taken for each."""
+NUM_DIRECTIONS = 16
+"""Random ones, of the finite differences where a gradient has more entries."""
+
 _Rows = Annotated[list[list[float]], Field(min_length=1)]
 
 

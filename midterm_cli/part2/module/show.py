@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from midterm_cli.experiment import Table
 from midterm_cli.figure import heat_map
-from midterm_cli.part2.module.schema import Checks, Config, Results
+from midterm_cli.part2.module.schema import MAX_ENTRIES, NUM_DIRECTIONS, Checks, Config, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,11 @@ def summarize(results: Results) -> Sequence[Table | str]:
             for title, matrix in matrices.items()
         ]
     shown.append(_check_table(results.checks))
+    if dimension**2 > MAX_ENTRIES:
+        shown.append(
+            f"finite differences along {NUM_DIRECTIONS} random directions, where a gradient has "
+            f"more than {MAX_ENTRIES} entries"
+        )
     shown.append(f"phi = {results.phi:.10g}   condition number {results.condition_number:.6g}")
     return shown
 

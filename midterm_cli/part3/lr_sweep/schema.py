@@ -13,6 +13,8 @@ from midterm_cli.part3.outcome import Attempt
 from midterm_cli.part3.schema import Outcome, ScheduleConfig
 
 LOWEST_LR, HIGHEST_LR = 1e-12, 1e6
+MAX_RATES = 1000
+"""Learning rates of a sweep."""
 
 Rate = Annotated[float, Field(ge=LOWEST_LR, le=HIGHEST_LR)]
 
@@ -36,11 +38,11 @@ class Config(ScheduleConfig):
     )
     max_rates: int = Field(
         ge=2,
-        le=1000,
+        le=MAX_RATES,
         description="learning rates that the search may try, each with num_seeds runs",
     )
     rates: list[Rate] = Field(
-        max_length=1000,
+        max_length=MAX_RATES,
         description="learning rates to try instead of a search, for a curve of failures",
     )
     degraded_share: float = Field(
@@ -170,7 +172,7 @@ class Results(experiment.Results):
     OBSERVATIONS = "trials"
 
     trials: list[Trial] = Field(min_length=1)
-    rates: list[FailureRate] = Field(min_length=1)
+    rates: list[FailureRate] = Field(min_length=1, max_length=MAX_RATES)
     last_stable_lr: Positive | None = Field(
         description="the last of the doubled learning rates at which fewer than half of the seeds "
         "fail"
@@ -217,6 +219,8 @@ class Results(experiment.Results):
 
     @model_validator(mode="after")
     def _rates_of_the_trials(self) -> Results:
-        if {rate.lr for rate in self.rates} != {trial.lr for trial in self.trials}:
-            raise ValueError("rates must have the learning rates of trials")
+        if sorted(rate.lr for rate in self.rates) != sorted({trial.lr for trial in self.trials}):
+            raise ValueError("rates must have each learning rate of trials, once")
+        if len({(trial.lr, trial.seed) for trial in self.trials}) < len(self.trials):
+            raise ValueError("trials must have a learning rate and seed once")
         return self

@@ -202,3 +202,6 @@ class Results(experiment.Results):
             raise ValueError("final.weights must have the raw weights and each ema_gamma")
         if any(effect.gamma not in config.ema_gamma for effect in self.comparison):
             raise ValueError("comparison must have no gamma that ema_gamma has not")
+        effects = [(effect.gamma, effect.metric) for effect in self.comparison]
+        if len(set(effects)) < len(effects):
+            raise ValueError("comparison must have a gamma and metric once")

@@ -179,8 +179,8 @@ def _in_python() -> Iterator[None]:
 
 
 def in_python(message: str) -> str:
-    """A message in which options are arguments; a command between backticks stays one."""
-    parts = re.split(r"(`[^`]*`)", message)
+    """A message in which options are arguments; a command line in it stays one."""
+    parts = re.split(r"(`[^`]*`|\bmidterm [^\n]*)", message)
     for place in range(0, len(parts), 2):
         spoken = re.sub(r"(?<!\S)--device (\w+)", r'device="\1"', parts[place])
         parts[place] = re.sub(r"(?<!\S)--([a-z][a-z-]*)(?=[\s,;:.]|$)", _argument, spoken)

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from midterm_cli.files import with_home
 from midterm_cli.values import number, numbers
@@ -85,11 +93,22 @@ class ExperimentConfig(BaseModel):
     """Keys whose value may be the name of a packaged config, or a YAML file, that has what is meant
     under another key: layers, for a network."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_as_typed(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read 1/512, 1e−3 or sqrt(2), where a number is wanted."""
+        key = info.field_name
+        return number(value) if key and cls.model_fields[key].annotation is float else value
+
     seed: int = Field(ge=0, lt=2**32, description="seed of everything random in the run")
     device: str = Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one",
     )
+
+    GIVES_WAY: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Keys that become null where one of these others is given after them: the length of x, where x
+    is."""
 
     @property
     def input_files(self) -> list[Path]:

@@ -33,7 +33,11 @@ def shortened(text: str, length: int) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
-    return next(iter(get_close_matches(word, sorted(known), n=1)), None)
+    words = sorted(known)
+    with_it = [other for other in words if word in other.split("_")]
+    if len(with_it) == 1 and len(word) > 2:
+        return with_it[0]
+    return next(iter(get_close_matches(word, words, n=1)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -66,6 +66,10 @@ def test_errors_speak_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("leave out --lr-from, or --lr.", "leave out lr_from, or lr."),
         ("no run in a--output", "no run in a--output"),
         ("run `midterm data fetch --data-dir x`", "run `midterm data fetch --data-dir x`"),
+        (
+            "split it: midterm data convert a b --seed 1",
+            "split it: midterm data convert a b --seed 1",
+        ),
     ],
 )
 def test_options_are_arguments_in_messages_but_not_in_commands(told: str, in_python: str) -> None:

@@ -39,6 +39,7 @@ def test_the_word_that_was_meant() -> None:
     assert closest("epoch", ["lr", "epochs"]) == "epochs"
     assert closest("dataset", ["lr", "epochs"]) is None
     assert did_you_mean("epoch", ["lr", "epochs"]) == "did you mean 'epochs'?"
+    assert did_you_mean("seeds", ["seed", "num_seeds"]) == "did you mean 'num_seeds'?"
     assert did_you_mean("dataset", ["lr", "epochs"]) == "known are epochs, lr"
 
 

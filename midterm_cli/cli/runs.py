@@ -163,8 +163,8 @@ def export(
         typer.Option(
             "--table",
             metavar="NAME",
-            help="Which rows: a list of the results, such as history, trials or rates; values, or "
-            "results for the single numbers. Without it: the observations of the experiment.",
+            help="Which rows: a list of the results, such as history, trials or rates; or results, "
+            "the single numbers in one row. Without it: the observations of the experiment.",
         ),
     ] = None,
     seed: Annotated[

@@ -86,9 +86,10 @@ def resolve(
         notes += of_file
         if found != experiment:
             preset, base = found, [base[0], layers[-1]]
+    num_files = len(layers)
     layers += [*map(_assignment, assignments), *options]
-    config, origins = _validated(row, layers)
-    return Resolved(row, config, preset, _validated(row, base)[0], origins, notes)
+    config, origins = _validated(row, layers, num_files)
+    return Resolved(row, config, preset, _validated(row, base, len(base))[0], origins, notes)
 
 
 def complete(
@@ -119,7 +120,8 @@ def complete(
     notes = [_gone(experiment, key, origin) for key in gone]
     if missing:
         notes.append(f"{origin} has no {', '.join(missing)}: completed from the packaged default")
-    return {**_packaged(experiment.name).values, **kept}, notes
+    layers = [_packaged(experiment.name), Layer(origin, kept)]
+    return _without_rivals(experiment, layers, 2, {**layers[0].values, **kept}), notes
 
 
 def _without_gone(
@@ -154,13 +156,15 @@ def _packaged(preset: str) -> Layer:
 
 
 def _validated(
-    experiment: Experiment, layers: Sequence[Layer]
+    experiment: Experiment, layers: Sequence[Layer], num_files: int
 ) -> tuple[ExperimentConfig, dict[str, str]]:
+    """The config that layers make, the first `num_files` of them files, one after the other."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer in layers:
         _merge(values, layer.values, layer.origin, origins)
     config_class = experiment.config_class
+    values = _without_rivals(experiment, layers, num_files, values)
     for key, wanted in config_class.BORROWED.items():
         values[key] = _borrowed(values.get(key), wanted)
     try:
@@ -172,6 +176,21 @@ def _validated(
         ) from None
     _require_effect(config, layers[0].values, origins)
     return config, origins
+
+
+def _without_rivals(
+    experiment: Experiment, layers: Sequence[Layer], num_files: int, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values, in which a key is null if another that takes its place was given after it."""
+    given = {key: min(i, num_files) for i, layer in enumerate(layers) for key in layer.values}
+    gone = {
+        key: None
+        for key, others in experiment.config_class.GIVES_WAY.items()
+        if any(
+            values[it] is not None and given[it] > given.get(key, 0) for it in others if it in given
+        )
+    }
+    return {**values, **gone}
 
 
 def _borrowed(value: Any, wanted: str) -> Any:

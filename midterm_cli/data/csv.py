@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -62,8 +63,19 @@ def _is_header(names: list[str]) -> bool:
     The numbers 0, 1, 2, … are what pandas calls columns without a name.
     """
     lower = [name.lower() for name in names]
-    place = next((i for i, name in enumerate(lower) if name in _LABELS), 0)
-    if place or lower[0].startswith("pixel"):
-        where = f"column {place + 1}" if place else "not named"
+    if names == [str(i) for i in range(len(names))]:
+        return True
+    if names[0].isdecimal():
+        return False
+    if len(names) == 1:  # which is refused, whatever its name
+        return bool(names[0])
+    place = next((i for i, name in enumerate(lower) if name in _LABELS), None)
+    if place != 0:
+        where = f"column {place + 1}" if place else f"not named (the first is {names[0]!r})"
         raise Problem(f"the label is {where}, and has to be the first")
-    return not names[0].isdecimal() or names == [str(i) for i in range(len(names))]
+    places = [re.search(r"\d+$", name) for name in lower[1:]]
+    numbers = [int(match[0]) for match in places if match]
+    # Not where the numbers repeat: 1x1, 1x2, …, 2x1, ….
+    if len(set(numbers)) == len(places) and numbers != sorted(numbers):
+        raise Problem("the pixels stand in another order than their names count")
+    return True

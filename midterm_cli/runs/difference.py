@@ -85,7 +85,11 @@ class Difference:
             ]
         more = len(self.results) - _LISTED
         listed = aligned(lines) if len(lines) > 1 else ""
-        rest = f"and {more} more values of the results: --json has them all\n" if more > 0 else ""
+        rest = (
+            f"and {more} more values of the results: midterm diff --json has them all\n"
+            if more > 0
+            else ""
+        )
         return f"{listed}{rest}{self.verdict()}\n"
 
     def document(self) -> dict[str, Any]:

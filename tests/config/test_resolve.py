@@ -96,7 +96,8 @@ def test_a_dotted_key_reaches_into_a_mapping() -> None:
         ("lr: .nan", "lr", "nan"),
         ("lr: .inf", "lr", "inf"),
         ("lr:", "lr", "null"),
-        ("lr: '3'", "lr", "'3'"),
+        ("batch_size: '3'", "batch_size", "'3'"),
+        ("lr: 'three'", "lr", "'three'"),
         ("lr: true", "lr", "true"),
         ("lr: [1]", "lr", "[1]"),
         ("lr: {a: 1}", "lr", "{'a': 1}"),
@@ -301,6 +302,32 @@ def test_show_keeps_the_comments_of_the_packaged_configs() -> None:
             if name == "reference/lr_sweep" or key not in presets.comments("reference/lr_sweep"):
                 assert line.endswith(comment)
     assert len(presets.comments("lr_sweep")) > 5
+
+
+@pytest.mark.parametrize(
+    ("experiment", "assignments", "expected"),
+    [
+        ("module", ["matrix=2 1; 1 -1", "x=3,4"], {"dimension": None}),
+        ("module", ["x=3,4", "dimension=2"], {"dimension": 2}),
+        ("conv_stack", ["sentence=a b c d e f g"], {"size": None}),
+        ("pool_min", ["input=[[1, 2], [3, 4]]"], {"size": None}),
+        ("train", ["lr=1/512"], {"lr": 1 / 512}),
+        ("train", ["lr=10^-3"], {"lr": 0.001}),
+        ("train", ["lr=1e−3"], {"lr": 0.001}),
+    ],
+)
+def test_what_is_given_takes_the_place_of_what_is_not(
+    experiment: str, assignments: list[str], expected: dict[str, Any]
+) -> None:
+    config = plain(resolve(experiment, None, assignments).config)
+
+    assert {key: config[key] for key in expected} == expected
+
+
+def test_what_a_later_file_gives_takes_the_place_of_an_earlier_one(folder: Path) -> None:
+    given = resolve("conv_stack", "text/conv_stack", ["size=28"]).config
+
+    assert (plain(given)["size"], plain(given)["sentence"]) == (28, None)
 
 
 def test_a_file_that_says_which_experiment_it_is_for(folder: Path) -> None:

@@ -141,6 +141,21 @@ def test_a_csv_with_its_label_elsewhere_is_refused(head: str, tmp_path: Path) ->
         load(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(("order", "is_read"), [("1234", True), ("4321", False), ("1243", False)])
+def test_pixels_stand_in_the_order_of_their_names(
+    order: str, is_read: bool, tmp_path: Path
+) -> None:
+    head = ",".join(["label", *(f"pixel{place}" for place in order)])
+    for name in ("a.csv", "a_test.csv"):
+        (tmp_path / name).write_text(f"{head}\n0,1,2,3,4\n1,5,6,7,8\n", encoding="utf-8")
+
+    if is_read:
+        assert load(tmp_path / "a.csv").train.images[0].tolist() == [[1, 2], [3, 4]]
+        return
+    with pytest.raises(UserError, match="another order than their names"):
+        load(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
 def test_pixels_of_0_and_1_are_refused(dtype: type, tmp_path: Path) -> None:
     images: np.ndarray = (np.arange(4 * 9).reshape(4, 3, 3) % 2).astype(dtype)

@@ -280,7 +280,7 @@ def test_maps_stay_within_what_pytorch_can_describe() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sentence": "a b"}, "size and sentence: both are given"),
+        ({"size": 28, "sentence": "a b"}, "size and sentence: both are given"),
         ({"size": None}, "size and sentence: neither is given"),
         ({"size": None, "sentence": " "}, "sentence has 0 words: give 1 to 40"),
         ({"size": None, "sentence": "a " * 41}, "sentence has 41 words"),

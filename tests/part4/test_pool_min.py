@@ -107,7 +107,7 @@ def test_how_a_tie_shares_its_gradient() -> None:
     ("changes", "message"),
     [
         ({"padding": 3}, "9 of the 25 windows lie wholly in the padding, where the minimum is inf"),
-        ({"input": [[1, 2]]}, "size and input: both are given"),
+        ({"size": 2, "input": [[1, 2]]}, "size and input: both are given"),
         ({"size": None}, "size and input: neither is given"),
         ({"size": None, "input": [[1, 2], [3]]}, "the rows of input have 1 to 2 values"),
         ({"size": 2, "padding": 0}, "the kernel spans 3 pixels but the padded input has 2"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -33,6 +33,8 @@ _Rows = Annotated[list[list[float]], Field(min_length=1)]
 
 class Config(ExperimentConfig):
     """Which threshold, M and x, and in which arithmetic."""
+
+    GIVES_WAY: ClassVar[Mapping[str, Sequence[str]]] = {"dimension": ("matrix", "x")}
 
     dtype: Literal["float64", "float32"] = Field(description="arithmetic of the module")
     threshold: Threshold = Field(description="T of the soft-threshold")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from typing import Annotated, Self
+from collections.abc import Mapping, Sequence, Sized
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -33,6 +33,11 @@ WindowNumbers = Annotated[
 
 class Config(ExperimentConfig):
     """A network and its input."""
+
+    GIVES_WAY: ClassVar[Mapping[str, Sequence[str]]] = {
+        "size": ("sentence",),
+        "sentence": ("size",),
+    }
 
     channels: Channels = Field(description="channels of the input")
     size: PerAxis[AtLeast1] | None = Field(

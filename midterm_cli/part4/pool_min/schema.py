@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -22,6 +23,8 @@ Row = Annotated[
 
 class Config(PoolConfig):
     """The windows, and an input with one channel."""
+
+    GIVES_WAY: ClassVar[Mapping[str, Sequence[str]]] = {"size": ("input",)}
 
     size: PerAxis[Annotated[int, Field(ge=1, le=MAX_INPUT)]] | None = Field(
         description="of a random input: one number, or [height, width]; null with input"

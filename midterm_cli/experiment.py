@@ -154,6 +154,9 @@ class Results(Record):
     """The key of the list whose records are what was observed: a row each in a table of the run;
     or `values`, where lists of numbers are its columns."""
 
+    OF_CONFIG: ClassVar[Set[str]] = frozenset()
+    """The keys of the config that `require_of` looks at."""
+
     def require_of(self, config: ExperimentConfig) -> None:
         """Refuse results that contradict the config that they are said to be of.
 

@@ -231,8 +231,8 @@ def read(path: Path) -> Run:
     values, notes = resolve.complete(experiment, header.config, name)
     config = _validated(experiment.config_class, values, name, "config.")
     results = _validated(experiment.results_class, header.results, name, "results.")
-    # A config that was completed need not be that of the run in each key.
-    if header.config.keys() >= values.keys():
+    # A key that was completed need not be that of the run.
+    if header.config.keys() >= experiment.results_class.OF_CONFIG:
         try:
             results.require_of(config)
         except ValueError as error:

@@ -110,6 +110,7 @@ class Results(experiment.Results):
     """What a range test finds: losses of minibatches before the update, in nats."""
 
     OBSERVATIONS = "curve"
+    OF_CONFIG = frozenset({"seed", "num_seeds", "num_updates"})
 
     suggestions: list[Suggestion] = Field(min_length=3, max_length=3)
     seeds: list[SeedSuggestions] = Field(min_length=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, FileName, NotNegative, Record, Share
@@ -166,6 +167,7 @@ class Results(experiment.Results):
     """What training gives: losses in nats, accuracies in [0, 1]."""
 
     OBSERVATIONS = "history"
+    OF_CONFIG = frozenset({"seed", "num_seeds", "epochs", "ema_gamma"})
 
     history: list[HistoryRow] = Field(
         min_length=1, description="a row for each seed, epoch and kind of weights"
@@ -181,6 +183,15 @@ class Results(experiment.Results):
         None, ge=1, description="in one epoch, not in all: epochs times as many are made"
     )
     num_parameters: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _a_row_for_each_kind_of_weights(self) -> Self:
+        """Every seed has every epoch, once for each kind of weights."""
+        rows = {(row.seed, row.epoch, row.gamma) for row in self.history}
+        whole = math.prod(len(set(values)) for values in zip(*rows, strict=True))
+        if not len(self.history) == len(rows) == whole:
+            raise ValueError("history must have one row for each seed, epoch and kind of weights")
+        return self
 
     @property
     def num_finite(self) -> int:

@@ -2,19 +2,22 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
-from midterm_cli.launch.quota import cpu_quota
 from midterm_cli.runner import interrupt
 
 
 def main() -> int:
     """Run the command line of this process; returns the exit code, unless a signal ends it."""
     _open_closed_streams()
-    # A console of another encoding, such as cp1252, does not hold every character of ours.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    interrupt.end_at_once()  # before anything else is imported
+    if isinstance(sys.stdout, TextIOWrapper):  # in a notebook it is none
+        # A console of another encoding, such as cp1252, does not hold every character of ours.
+        sys.stdout.reconfigure(errors="replace")
+    from midterm_cli.launch.quota import cpu_quota
+
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
-    interrupt.end_at_once()
     from midterm_cli import cli
     from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 

@@ -141,7 +141,7 @@ def test_every_command_runs_as_on_windows_with_the_same_results(tmp_path: Path) 
         TRAIN,
         [*TRAIN, "--resume"],
         [*TRAIN, "--force"],
-        [*TRAIN, "--lr", "2e-3", "--output", "outputs/train/other"],
+        ["train", *SMALL, "--lr", "2e-3", "--output", "outputs/train/other"],
         sweep,
         ["autodiff"],
         ["conv", "shape"],

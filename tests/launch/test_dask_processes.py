@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask_jobs
 import pytest
@@ -48,6 +48,8 @@ SWEEP = (
     "epochs=2",
     "device=cpu",
 )
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ class Watched:
         self.kept: list[Mapping[str, Any]] = []
         self.act = act
 
-    def records(self) -> Sequence[dict[str, Any]]:
+    def records(self, read: Callable[[Any], T]) -> Sequence[T]:
         return ()
 
     def append(self, kept: Mapping[str, Any]) -> None:

@@ -678,6 +678,23 @@ def test_completion_of_a_line_that_would_be_refused(
     assert capsys.readouterr().out.split() == ["--seeds", "--set", "--seed"]
 
 
+@pytest.mark.usefixtures("fake_train")
+def test_a_repetition_starts_at_the_start(
+    folder: Path, midterm: Midterm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run beside it that could be gone on from might have the same fault."""
+    monkeypatch.setattr(Config, "continues", lambda config, earlier: earlier.epochs < config.epochs)
+    midterm("train", "--set", "epochs=2", "--output", "beside/short")
+    midterm("train", "--set", "epochs=3", "--output", "first")
+    again = midterm("train", "--set", "epochs=3", "--output", "beside/more", "--resume")
+    assert "Goes on from the end of beside/short" in again.err
+
+    code, _, err = midterm("repeat", "first", "--output", "beside/repeated", "--resume")
+
+    assert code == 0
+    assert "Goes on from" not in err
+
+
 def test_measured_times_are_no_difference(folder: Path, midterm: Midterm) -> None:
     small = ["--dataset", "synthetic", "--size", "8", "--set", "repeats=1", "--output", "a", "-q"]
     assert midterm("conv", "stride", *small).code == 0

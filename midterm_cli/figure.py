@@ -150,7 +150,7 @@ def heat_map(
     """Draw a matrix.
 
     Where values have both signs, 0 is white, and what is far from it dark: red above, blue below.
-    Else the larger a value, the lighter its cell.
+    Else the larger a value, the lighter its cell. Colours end at `LARGEST_DRAWN`.
 
     Args:
         axes: where.
@@ -158,7 +158,7 @@ def heat_map(
         limits: the smallest and the largest value.
         written: what stands in the cell of a value; None where there is no room.
     """
-    low, high = limits
+    low, high = (max(-LARGEST_DRAWN, min(limit, LARGEST_DRAWN)) for limit in limits)
     is_signed = low < 0 < high
     if is_signed:
         high = max(-low, high)

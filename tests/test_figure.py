@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from midterm_cli import figure
 from midterm_cli.config.resolve import resolve
+from midterm_cli.figure import heat_map
 from midterm_cli.runner.document import read
 from midterm_cli.runner.make import make
 
@@ -215,3 +216,14 @@ def test_draw_refuses(
     answer = midterm("draw", run, *options)
     assert answer.code == 2
     assert said in answer.err
+
+
+@pytest.mark.parametrize("rows", [[[1e308, -1.7e308], [0, 1]], [[1.7e308, 1.6e308]], [[-1e308]]])
+def test_a_heat_map_of_numbers_at_the_end_of_float64(rows: list[list[float]]) -> None:
+    drawing = Figure()
+    left, right = drawing.subplots(1, 2)
+    values = [value for row in rows for value in row]
+
+    drawing.colorbar(heat_map(left, rows, (min(values), max(values)), "{:.3g}".format), cax=right)
+
+    assert figure.to_png(drawing).startswith(b"\x89PNG")

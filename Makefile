@@ -60,7 +60,7 @@ test: lint  ## the same set-up, then linters, types and the tests: minutes
 check: test  ## the same as test
 
 test-all: test  ## then the slow tests: random kills, long fuzzing, real shell loops, the wheel
-	$(PYTEST) -m slow
+	MIDTERM_RANDOM=1 $(PYTEST) -m slow
 
 lint: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import ast
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable
 
 from midterm_cli.errors import UserError
@@ -36,10 +37,12 @@ def number(value: object) -> object:
     if not isinstance(value, str) or len(value) > _LONGEST:
         return value
     try:
-        return _evaluate(ast.parse(to_python(value.strip(), {"sqrt"}), mode="eval").body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`
+            return _evaluate(ast.parse(to_python(value.strip(), {"sqrt"}), mode="eval").body)
     except UserError as error:
         raise ValueError(str(error)) from None
-    except (SyntaxError, ArithmeticError, ValueError):
+    except (SyntaxError, ArithmeticError, ValueError):  # no formula; 1/0, sqrt(-1); other words
         return value
 
 

@@ -1,6 +1,7 @@
 """Numbers, lists and rows as people type them."""
 
 import math
+import warnings
 
 import pytest
 from hypothesis import given
@@ -131,3 +132,11 @@ def test_values_that_are_refused(experiment: str, key: str, value: object, messa
     with pytest.raises(UserError) as caught:
         resolve(experiment, None, (), [Layer("my.yaml", {key: value})])
     assert str(caught.value).removesuffix(" (my.yaml)") == message
+
+
+@pytest.mark.parametrize("text", ["1or 2", "1if 1else 2", "0x1for x"])
+def test_what_is_no_number_is_left_without_a_warning_of_pythons(text: str) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert number(text) == text
+    assert told == []

@@ -123,7 +123,7 @@ class MLP:
     to a 64-byte boundary, as every buffer of the closed-form gradient is padded, so that the BLAS
     takes the same path for each: on one thread the numbers of a model are the same, bit for bit,
     alone or beside others. How a matmul is split over several threads depends on K: there they are
-    the same up to rounding.
+    the same up to rounding, as they are on some processors with minibatches of one example.
 
     Attributes:
         sizes: inputs, hidden…, classes.

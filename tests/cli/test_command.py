@@ -88,7 +88,7 @@ def test_what_would_be_dropped_is_told(
 
 
 def test_what_may_be_repeated(midterm: Midterm) -> None:
-    assert parsed("autodiff", "--x", "1", "--x", "pi/2")["x"] == [1, "pi/2"]
+    assert list(parsed("autodiff", "--x", "1", "--x", "pi/2")["x"]) == [1, "pi/2"]
     assert parsed("train", "--force", "--force")["force"] is True
     assert midterm("train", "--lr", "1", "--lr", "2", "--help").code == 0
 
@@ -98,7 +98,7 @@ def test_what_may_be_repeated(midterm: Midterm) -> None:
 )
 def test_a_range_may_have_a_comma(arguments: list[str]) -> None:
     values = parsed("autodiff", "--x", "0.5", *arguments, "--dtype", "float32")
-    assert (tuple(values["range"]), values["dtype"], values["x"]) == ((-1, 2), "float32", [0.5])
+    assert (*values["range"], values["dtype"], *values["x"]) == (-1, 2, "float32", 0.5)
 
 
 def test_ranges_of_names_are_for_the_config() -> None:

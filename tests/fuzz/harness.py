@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -42,7 +43,7 @@ def midterm(*arguments: str) -> Answer:
 def _run(arguments: Sequence[str]) -> Answer:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), cpu_limit():
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), no_stdin(), cpu_limit():
         code = cli.main(arguments)
     texts = []
     for stream in (out, err):
@@ -68,6 +69,16 @@ def check_contract(answer: Answer, arguments: Sequence[str]) -> None:
 def names_mistakes(lines: Sequence[str]) -> bool:
     """Whether these are lines of a config's mistakes, each with the key's origin in brackets."""
     return all(re.search(r"\(.+\)|is missing|more mistakes", line) for line in lines)
+
+
+@contextlib.contextmanager
+def no_stdin() -> Iterator[None]:
+    """Let a word - read nothing."""
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO())
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 @contextlib.contextmanager

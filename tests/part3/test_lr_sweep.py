@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -731,9 +732,13 @@ def test_the_relu_network_collapses_without_a_nan(fashion_mnist: Path) -> None:
     assert found.threshold_lr is not None
     assert 1e-2 < found.threshold_lr.estimate < 1.6e-2
     # Called trained, they would know next to nothing.
+    known: dict[float, list[float]] = {}
     for trial in found.trials:
-        assert trial.information is not None
-        assert (trial.outcome == "trained") == (trial.information > 0.85)
+        known.setdefault(trial.lr, []).append(trial.information or 0)
+    best = max(map(statistics.median, known.values()))
+    assert best > 1.5
+    for trial in found.trials:
+        assert (trial.outcome == "trained") == ((trial.information or 0) >= best / 2)
     assert found.last_stable_lr is not None
     assert found.first_divergent_lr == 2 * found.last_stable_lr
 

@@ -207,7 +207,8 @@ def test_the_points_are_those_of_the_run(problem: Problem) -> None:
         for done in ensemble.train(epoch):
             if done in (20, 38):
                 truth.append(truly())
-    assert sharpnesses(points) == pytest.approx(truth, rel=5e-3)
+    # An iteration ends where an eigenvalue is within 2 % of what it has.
+    assert sharpnesses(points) == pytest.approx(truth, rel=2e-2)
 
 
 def test_the_same_seed_gives_the_same_points(problem: Problem) -> None:

@@ -710,7 +710,7 @@ def test_every_average_is_drawn_in_its_own_way() -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_the_command_leaves_a_whole_run_folder(folder: Path, midterm: Callable[..., Any]) -> None:
     options = ("--dataset", "synthetic", "--seeds", "2", "--epochs", "1", "--ema-gamma", "0.1")
-    answer = midterm("train", *options, "--ema-gamma", "0.01")
+    answer = midterm("train", *options, "--ema-gamma", "0.01", "--device", "cpu")
     assert answer.code == 0
     run_folder = folder / answer.out.splitlines()[-1]
     assert {path.name for path in run_folder.iterdir()} == {

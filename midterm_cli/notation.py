@@ -242,7 +242,7 @@ def _require_one_reading(
         written = "^" if after == "**" else after
         raise UserError(
             f"{shown(f'{written}{operand}{token.text}')} has two readings: write "
-            f"{after}({operand}*{factor}) or {after}{operand}*{factor}"
+            f"{printable(f'{after}({operand}*{factor}) or {after}{operand}*{factor}')}"
         )
 
 

@@ -103,6 +103,7 @@ def test_what_has_one_reading_is_read(
         ("1/2(x+1)", r"'/2\(' has two readings: write /\(2\*\(…\)\) or /2\*\(…\)"),
         ("1/sin(x)cos(x)", r"'/sin\(x\)cos' has two readings: write /\(sin\(x\)\*cos\(…\)\) or"),
         ("1/x²y", r"'/x\*\*2y' has two readings"),
+        ("1/(\x1b)¼1", r"write /\(\(\\x1b\)\*¼1\) or /\(\\x1b\)\*¼1"),
         ("e^2x", r"'\^2x' has two readings: write \*\*\(2\*x\) or \*\*2\*x"),
         ("x^-2y", "has two readings"),
         ("1/2^(3)x", "has two readings"),

@@ -137,6 +137,16 @@ def test_an_unfinished_run_whose_data_changed(
     assert "run was made with another content of the dataset images" in answer.err
 
 
+def test_an_unfinished_run_whose_data_are_named_otherwise(folder: Path, midterm: Midterm) -> None:
+    """The same files by another path are the same question."""
+    data = idx_files.write(folder / "images", idx_files.examples())
+    arguments = (*COMMANDS["train"], "--set", "train_fraction=1", "--output", "run")
+    interrupted(midterm, (*arguments, "--dataset", "images"))
+
+    assert midterm(*arguments, "--dataset", str(data), "--resume").code == 0
+    assert started_at() == LONG_AGO
+
+
 def test_a_finished_run_whose_matrix_changed(folder: Path, midterm: Midterm) -> None:
     Path("m.csv").write_text("2,1\n1,-1\n", encoding="utf-8")
     arguments = ("module", "grad", "--matrix", "m.csv", "--quiet", "--output", "run")

@@ -137,7 +137,7 @@ def _group(text: str) -> tuple[str, str]:
             if i == 0:  # no brace
                 break
             return text[1:i], text[i + 1 :]
-    raise UserError("cannot read a \\frac: write \\frac{…}{…}")
+    raise UserError("a \\frac is not complete: write \\frac{…}{…}")
 
 
 def _with_abs(tokens: Sequence[_Token]) -> list[_Token]:

@@ -32,7 +32,7 @@ from midterm_cli.part1.expression import (
     with_children,
     with_whole_exponents,
 )
-from midterm_cli.text import closest, shown
+from midterm_cli.text import closest, printable, shortened, shown
 
 MAX_DEPTH = 60
 """Levels of nested operations, when intermediates are substituted."""
@@ -140,7 +140,11 @@ def parse(text: str, known: Collection[str]) -> Expr:
         UserError: as for `parse_program`.
     """
     _check_length(text)
-    text = to_python(text.strip(), _CALLABLE)
+    try:
+        text = to_python(text.strip(), _CALLABLE)
+    except UserError as error:  # which quotes a part
+        typed = shortened(printable(text.strip()), 100)
+        raise UserError(f"cannot read {typed}: {error}") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`

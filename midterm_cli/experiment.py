@@ -57,7 +57,7 @@ Range = Annotated[
 """[low, high], the axis of a figure."""
 
 
-FileName = Annotated[str, AfterValidator(with_home)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(with_home)]
 """A file or folder, with `~` for the home."""
 
 

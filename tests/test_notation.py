@@ -131,6 +131,8 @@ def test_what_has_one_reading_is_read(
         ),
         (r"\frac{x}{2", r"write \\frac\{…\}\{…\}"),
         (r"\frac", r"write \\frac\{…\}\{…\}"),
+        (r"\sqrt[3]{x}", r"\\sqrt\[ is not read here: write u\^\(1/3\) for a cube root"),
+        (r"\log_{2}{x}", r"\\log_ is not read here: write log\(u\)/log\(2\) for base 2"),
         (r"\int x", r"^cannot read \\int x: \\int is not read here: of LaTeX, \\frac"),
     ],
 )

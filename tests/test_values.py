@@ -88,6 +88,7 @@ def test_a_matrix_that_is_typed_keeps_its_digits(matrix: list[list[float]], comm
         ("module", "x", "x.npy", "x.npy"),
         ("conv", "size", "20,30", [20, 30]),
         ("conv", "stride", "2x4", [2, 4]),
+        ("pool", "kernel_size", "3 2", [3, 2]),
         ("pool_min", "input", "3 1; 2 4", [[3.0, 1.0], [2.0, 4.0]]),
         ("train", "hidden_sizes", "64,32", [64, 32]),
         ("train", "ema_gamma", "1e-3,1e-2", [1e-3, 1e-2]),
@@ -107,6 +108,14 @@ def test_files_set_and_options_read_alike(
     [
         ("module", "matrix", [], "matrix must have at least 1 values, got []"),
         ("module", "x", [], "x must have at least 1 values, got []"),
+        (
+            "conv_stack",
+            "size",
+            "28*20",
+            "size must be a whole number, or two such as 20x30, got '28*20'",
+        ),
+        ("module", "matrix", "", "matrix must have at least 1 characters or a list, got ''"),
+        ("autodiff", "formulas", "", "formulas must have at least 1 characters, got ''"),
         ("conv_stack", "size", [], "size must have at least 1 values, got []"),
         (
             "train",

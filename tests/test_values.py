@@ -117,6 +117,13 @@ def test_files_set_and_options_read_alike(
         ("module", "matrix", "", "matrix must have at least 1 characters or a list, got ''"),
         ("autodiff", "formulas", "", "formulas must have at least 1 characters, got ''"),
         ("conv_stack", "size", [], "size must have at least 1 values, got []"),
+        ("conv_stack", "layers", [], "layers must have at least 1 values, got []"),
+        ("conv_stride", "strides", [], "strides must have at least 1 values, got []"),
+        ("pool", "stride", [], "stride must have at least 1 values, got []"),
+        ("pool_min", "input", [[]], "input[0] must have at least 1 values, got []"),
+        ("train", "betas", [], "betas must have at least 2 values, got []"),
+        ("train", "network", [], "network must have at least 1 values, got []"),
+        ("autodiff", "x", [], "x must hold 1 to 100 points, got 0"),
         (
             "train",
             "ema_gamma",

@@ -57,7 +57,18 @@ Range = Annotated[
 """[low, high], the axis of a figure."""
 
 
-FileName = Annotated[str, AfterValidator(with_home)]
+def _file_name(path: str) -> str:
+    """Expand the home.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if not path:
+        raise ValueError("is empty: name a file, or null")
+    return with_home(path)
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 """A file or folder, with `~` for the home."""
 
 

@@ -109,6 +109,9 @@ def _from_latex(text: str, functions: Collection[str]) -> str:
     """Fractions as quotients, groups as brackets, commands as names."""
     text = re.sub(r"\\left\s*\|", " abs(", re.sub(r"\\right\s*\|", ")", text))
     text = re.sub(r"\\([,;:! ]|q?quad(?![A-Za-z]))", " ", text)
+    if index := re.search(r"\\(sqrt\s*\[|log\s*_)", text):
+        remedy = "u^(1/3) for a cube root" if "sqrt" in index[0] else "log(u)/log(2) for base 2"
+        raise UserError(f"{index[0]} is not read here: write {remedy}")
     while fraction := re.search(r"\\[dt]?frac(?![A-Za-z])", text):
         above, rest = _group(text[fraction.end() :])
         below, rest = _group(rest)
@@ -137,7 +140,7 @@ def _group(text: str) -> tuple[str, str]:
             if i == 0:  # no brace
                 break
             return text[1:i], text[i + 1 :]
-    raise UserError("cannot read a \\frac: write \\frac{…}{…}")
+    raise UserError("a \\frac is not complete: write \\frac{…}{…}")
 
 
 def _with_abs(tokens: Sequence[_Token]) -> list[_Token]:

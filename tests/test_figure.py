@@ -94,7 +94,12 @@ def test_threads_that_draw_leave_the_looks_as_they_were() -> None:
 
 @pytest.mark.parametrize(
     "sentence",
-    ["cost $20_$30 a b c d e", r"the $\foo$ a b c d e f", "pay $x_1$ or $y^2$ a b c d e"],
+    [
+        "cost $20_$30 a b c d e",
+        r"the $\foo$ a b c d e f",
+        "pay $x_1$ or $y^2$ a b c d e",
+        r"$$ \$ %s {0} \frac{1}{2} a_b^c [bold]x[/bold] <b>",
+    ],
 )
 def test_a_sentence_is_drawn_as_typed(
     folder: Path, midterm: Callable[..., Answer], sentence: str
@@ -110,11 +115,11 @@ def test_a_sentence_is_drawn_as_typed(
 
 def test_a_missing_glyph_is_one_line_of_ours(folder: Path, midterm: Callable[..., Answer]) -> None:
     options = ("--config", "text/conv_stack", "--output", "run")
-    answer = midterm("conv", "stack", *options, "--sentence", "한국 中国 é ß a b c")
+    answer = midterm("conv", "stack", *options, "--sentence", "한국 中国 Ａ！ é ß a b c")
     assert answer.code == 0
     notes = [line for line in answer.err.splitlines() if "lacks" in line]
     assert notes == [
-        "Note: the figures' font, DejaVu Sans, lacks 한 국 中 国: boxes stand in their place"
+        "Note: the figures' font, DejaVu Sans, lacks 한 국 中 国 Ａ ！: boxes stand in their place"
     ]
     assert "Warning" not in answer.err
 

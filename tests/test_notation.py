@@ -122,9 +122,19 @@ def test_what_has_one_reading_is_read(
         ("(|x)|", r"not closed: write abs\(x\)"),
         ("x|y", r"not closed: write abs\(x\)"),
         (r"\frac12", r"write \\frac\{…\}\{…\}"),
+        (
+            "1/2sin(x)",
+            r"^cannot read 1/2sin\(x\): '/2sin' has two readings: write /\(2\*sin\(…\)\) or",
+        ),
+        (
+            r"1 + \frac{x}{2",
+            r"^cannot read 1 \+ \\frac\{x\}\{2: a \\frac is not complete: write \\frac\{…",
+        ),
         (r"\frac{x}{2", r"write \\frac\{…\}\{…\}"),
         (r"\frac", r"write \\frac\{…\}\{…\}"),
-        (r"\int x", r"^\\int is not read here: of LaTeX, \\frac"),
+        (r"\sqrt[3]{x}", r"\\sqrt\[ is not read here: write u\^\(1/3\) for a cube root"),
+        (r"\log_{2}{x}", r"\\log_ is not read here: write log\(u\)/log\(2\) for base 2"),
+        (r"\int x", r"^cannot read \\int x: \\int is not read here: of LaTeX, \\frac"),
     ],
 )
 def test_what_has_not_is_refused_with_the_spelling(typed: str, message: str) -> None:

@@ -78,15 +78,28 @@ class StrictCommand(TyperCommand):
             before = arg
 
     def _refuse_rest(self, rest: Sequence[str], args: Sequence[str]) -> None:
-        """Refuse a second value behind an option that takes one."""
+        """Refuse a second value behind an option that takes one, and all but two behind a pair."""
         at = len(args) - 1 - args[::-1].index(rest[0])
+        pairs = {name for option in self.params if option.nargs == 2 for name in option.opts}
+        for i, name in enumerate(args):
+            values = args[i + 1 : i + 3]
+            is_short = any(value.startswith("--") for value in values)
+            if name in pairs and (is_short or i == at - 3):
+                found = values[:1] if is_short else [*values, rest[0]]
+                raise UserError(
+                    f"{name} takes two numbers, got {printable(' and '.join(found))}: "
+                    f"write {name} LOW HIGH"
+                )
         for option in self.params:
             takes_one = isinstance(option, TyperOption) and option.nargs == 1 and not option.is_flag
             if at >= 2 and args[at - 2] in option.opts and takes_one:
                 name, first = args[at - 2], args[at - 1]
                 remedy = "leave one of them out"
+                sizes = [value for value in (first, *rest) if value.isdigit()]
                 if option.metavar == "HxW":
-                    remedy = f"write {name} {first}x{rest[0]}"
+                    remedy = f"write {name} {'x'.join(sizes[:2])}"
+                elif option.name == "x" and not option.multiple:
+                    remedy = f"write {name} {','.join((first, *rest))}"
                 elif option.multiple:
                     remedy = f"write {name} {first} {name} {rest[0]}"
                 raise UserError(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from midterm_cli.errors import UserError
+from midterm_cli.text import shown
 
 MAX_SIZE = 4096
 """Of an input, a kernel, a stride, a padding and a dilation, along one axis."""
@@ -21,10 +22,16 @@ Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
 def _split(value: Any) -> Any:
-    """Read "20x30" and "20,30" as [20, 30]."""
-    if isinstance(value, str) and (pair := re.fullmatch(r"(\d{1,9})\s*[x×,]\s*(\d{1,9})", value)):
+    """Read "20x30", "20,30" and "20 30" as [20, 30].
+
+    Raises:
+        ValueError: it is other text.
+    """
+    if not isinstance(value, str):
+        return value
+    if pair := re.fullmatch(r"(\d{1,9})(?:\s*[x×,]\s*|\s+)(\d{1,9})", value.strip()):
         return [int(pair[1]), int(pair[2])]
-    return value
+    raise ValueError(f"must be a whole number, or two such as 20x30, got {shown(value)}")
 
 
 def _kind(value: Any) -> str:

@@ -11,17 +11,15 @@ from torch import Tensor
 from midterm_cli.part1.autodiff.schema import Term
 from midterm_cli.part1.derivative import Partial, reverse_mode_steps
 from midterm_cli.part1.expression import (
-    Expr,
     Number,
     Program,
     compose,
-    differentiate,
     evaluate_program,
     finite,
     names,
 )
 from midterm_cli.part1.printing import name_latex, to_latex, to_text
-from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound_of_derivative
 
 
 def check_terms(
@@ -45,27 +43,25 @@ def check_terms(
     for step in program:
         factors = [partial for partial in partials if partial.of == step.name]
         for partial in factors:
-            bound = _bound(partial.expr, exact, x)
+            bound = rounding_bound_of_derivative(step.expr, partial.by, exact, x.dtype)
             symbol, formula = _symbol(partial, program), to_text(partial.expr)
             terms.append(_term(symbol, formula, partial.value, partial.autograd, bound))
         if _inputs(program, step.name) != ("x",):
-            bound = _bound(differentiate(in_x[step.name], "x"), exact, x)
+            bound = rounding_bound_of_derivative(in_x[step.name], "x", exact, x.dtype)
             product = " + ".join(_product(partial, program) for partial in factors) or "0"
             value, check = totals[step.name], by_autograd[step.name]
             terms.append(_term(f"d{step.name}/dx", product, value, check, bound))
     return terms
 
 
-def _bound(expr: Expr, exact: dict[str, tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
-    return rounding_bound(expr, exact, x.dtype)[1]
-
-
 def _term(term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor) -> Term:
     difference = (value.double() - autograd.double()).abs()
-    # Equal first: at the edge of a domain both may be infinite.
-    agrees = (value == autograd) | (difference <= ROUNDING_FACTOR * bound)
+    # Beyond the numbers of the dtype nothing is decided, but at the edge of a domain both may be
+    # infinite.
+    overflows = (value != autograd) & ~difference.isfinite()
+    agrees = (value == autograd) | (difference <= ROUNDING_FACTOR * bound) | overflows
     # Two numbers without a right digit may be equal, which decides nothing.
-    lost = (ROUNDING_FACTOR * bound > value.double().abs()) & (value != 0)
+    lost = (ROUNDING_FACTOR * bound > value.double().abs()) & (value != 0) | overflows
     return Term(
         term=term,
         formula=formula,

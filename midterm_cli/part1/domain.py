@@ -25,6 +25,7 @@ from midterm_cli.part1.expression import (
     torch_arithmetic,
 )
 from midterm_cli.part1.printing import to_text
+from midterm_cli.part1.reference import is_nonzero_at
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "> 0": lambda a: a > 0,
@@ -328,6 +329,11 @@ def _outside(program: Program, x: float) -> str:
     if undefined is None:
         return _not_finite(program, x, torch.float64)
     condition, value = undefined
+    if value == 0 and is_nonzero_at(condition.argument, program, x):
+        return (
+            f"{to_text(condition.argument)} rounds to 0 in float64 at x = {x:.15g}, and must be "
+            f"{condition.requirement}: take another x"
+        )
     term, argument = to_text(condition.term), to_text(condition.argument)
     is_value = "" if argument == "x" else f", and it is {value:.6g}"
     first = (

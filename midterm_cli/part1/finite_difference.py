@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from midterm_cli.part1.domain import defined
-from midterm_cli.part1.expression import Program, as_function
+from midterm_cli.part1.expression import (
+    Call,
+    Expr,
+    Program,
+    as_function,
+    compose,
+    evaluate,
+    names,
+    nodes,
+    torch_arithmetic,
+)
 from midterm_cli.part1.rounding import rounding_bound_of_value
 
 ORDERS = 10
@@ -55,10 +65,11 @@ def finite_difference(program: Program, x: Tensor) -> Extrapolation | None:
 def first_step(program: Program, x: float, eps: float) -> float | None:
     """The longest step h that resolves f on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
 
-    As do all shorter ones: f is defined there, and of 17 values none is farther from the line
-    through its neighbours than rounding and a tenth of their range. A step longer than the
-    oscillations of f, or across a pole, does not. A power of 2 keeps x + h and x - h free of
-    rounding where that is possible.
+    As do all shorter ones: f is defined there; of 17 values none is farther from the line through
+    its neighbours than rounding and 8 % of their range; and no sine in f turns more than twice,
+    whether rounding hides it or not. A step that is longer than the oscillations of f, or across a
+    pole or a kink, does not. A power of 2 keeps x + h and x - h free of rounding where that is
+    possible.
 
     Args:
         program: the function.
@@ -74,10 +85,23 @@ def first_step(program: Program, x: float, eps: float) -> float | None:
     values, noise = as_function(program)(points), rounding_bound_of_value(program, points)
     share = (points[:, 1:-1] - points[:, :-2]) / (points[:, 2:] - points[:, :-2])
     bends = (values[:, 1:-1] - values[:, :-2].lerp(values[:, 2:], share)).abs()
-    allowed = 0.1 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
+    allowed = 0.08 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
     resolved = defined(program, points).all(-1) & (bends.amax(-1) <= allowed)
+    for angle in _angles(program):
+        angles = evaluate(angle, {"x": points}, torch_arithmetic(points))
+        resolved &= angles.amax(-1) - angles.amin(-1) <= 4 * math.pi
     num_resolved = int(resolved.int().cumprod(0).sum())
     return float(steps[num_resolved - 1]) if num_resolved else None
+
+
+def _angles(program: Program) -> list[Expr]:
+    """What f takes a sine, a cosine or a tangent of, in x."""
+    in_x = compose(program)[program[-1].name]
+    return [
+        node.argument
+        for node in nodes(in_x)
+        if isinstance(node, Call) and node.function in ("sin", "cos", "tan") and names(node)
+    ]
 
 
 def richardson(

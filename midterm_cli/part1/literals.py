@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from statistics import median
 
+import mpmath
 import numpy as np
 
 from midterm_cli.part1.exact import (
     DIGITS,
     EXACT,
-    Interval,
     UndefinedError,
     UnsureError,
     digits,
     shifted,
-    to_float,
 )
 from midterm_cli.part1.expression import Expr, Number, evaluate, nodes
 from midterm_cli.part1.reference import Reference
@@ -61,12 +60,17 @@ def explained(
                 rows.append(_row(formula, reference, x, constants))
             except (UndefinedError, UnsureError):
                 return False
-    found = np.array(rows)
+    # f' counts as being at least as large as in the middle of the points. As a share of it, since
+    # the numbers themselves may be beyond float64.
+    middle = median(abs(slope) for slope, *_ in rows)
+    if middle == 0:
+        return False
+    found = np.array(
+        [[float(number / max(abs(slope), middle)) for number in rest] for slope, *rest in rows]
+    )
     if not np.isfinite(found).all():
         return False
-    # f' counts as being at least as large as in the middle of the points.
-    sizes = np.maximum(np.abs(found[:, 0]), median(np.abs(found[:, 0])))
-    difference, slopes = found[:, 1] / sizes, found[:, 2:] / sizes[:, None]
+    difference, slopes = found[:, 0], found[:, 1:]
     largest = np.abs(difference).max()
     shifts = np.linalg.lstsq(slopes, -difference)[0]
     remaining = np.abs(difference + slopes @ shifts).max()
@@ -80,7 +84,7 @@ def explained(
 
 def _row(
     formula: Expr, reference: Reference, x: float, constants: Mapping[str, Decimal]
-) -> list[float]:
+) -> list[mpmath.mpf]:
     """f', the formula's difference from it, and what one unit of each constant changes."""
     exact = reference.at(x)
     value = evaluate(formula, exact.values, EXACT)
@@ -88,9 +92,4 @@ def _row(
     for text, unit in constants.items():
         moved = evaluate(formula, exact.values, shifted(text, _SMALL * unit))
         changes.append((moved - value) / str(_SMALL))
-    return [_float(number) for number in (exact.slope, value - exact.slope, *changes)]
-
-
-def _float(number: Interval) -> float:
-    found = to_float(number)
-    return float("nan") if found is None else found
+    return [mpmath.mpf(number.mid) for number in (exact.slope, value - exact.slope, *changes)]

@@ -112,12 +112,15 @@ def _compare_all(
 
 
 def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
-    """Compare two derivatives; what is not a finite number agrees with nothing.
+    """Compare two derivatives.
 
-    Two that have no digit in common do not agree, however large the tolerance is: it is undecided.
+    It is undecided where one of them is no finite number, which is overflow; and for two that have
+    no digit in common, however large the tolerance is.
     """
     if value is None or reference is None:
-        return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
+        return Comparison(
+            difference=None, relative=None, tolerance=None, agrees=False, undecided=True
+        )
     difference = finite(abs(value - reference))
     if difference is None:
         return Comparison(difference=None, relative=None, tolerance=None, agrees=False)

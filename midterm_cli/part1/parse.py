@@ -32,7 +32,7 @@ from midterm_cli.part1.expression import (
     with_children,
     with_whole_exponents,
 )
-from midterm_cli.text import closest, shown
+from midterm_cli.text import closest, printable, shortened, shown
 
 MAX_DEPTH = 60
 """Levels of nested operations, when intermediates are substituted."""
@@ -86,8 +86,12 @@ _IN_WORDS = {
     "sigmoid": "1/(1 + exp(-u))",
     "sinc": "sin(u)/u",
     "pow": "u**v",
+    "max": "(u + v + sqrt((u - v)**2))/2",
+    "min": "(u + v - sqrt((u - v)**2))/2",
+    "tg": "tan(u)",
+    "ctg": "1/tan(u)",
 }
-"""What to write for functions that have u more than once, or another domain than their formula."""
+"""What to write for functions that have u more than once, or v, or another domain or name."""
 
 _DERIVATIVE = r"^\s*([A-Za-z]\s*['′’]\s*(\(\s*x\s*\))?|d\s*[A-Za-z]\s*/\s*dx)\s*=(?!=)"
 _CALLABLE = {*FUNCTIONS, *_ABBREVIATIONS, *_IN_WORDS}
@@ -140,7 +144,13 @@ def parse(text: str, known: Collection[str]) -> Expr:
         UserError: as for `parse_program`.
     """
     _check_length(text)
-    text = to_python(text.strip(), _CALLABLE)
+    if not text.strip():
+        raise UserError("the formula is empty: write one such as 3*x**2")
+    try:
+        text = to_python(text.strip(), _CALLABLE)
+    except UserError as error:  # which quotes a part
+        typed = shortened(printable(text.strip()), 100)
+        raise UserError(f"cannot read {typed}: {error}") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`
@@ -229,6 +239,10 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
                 formula = _in_full(_ABBREVIATIONS[function], argument)
                 return _build(formula, known, depth, power)
             return Call(_function(function), _build(argument, known, depth + 1, power))
+        case ast.Call(func=ast.Name(id=name)) if name in _IN_WORDS:
+            _function(name)  # which refuses it
+        case ast.Call(func=ast.Attribute(ast.Name(id=module), name), args=[_]) if name in _CALLABLE:
+            raise UserError(f"{name} is known by itself: write {name}(…) without {module}.")
         case ast.Tuple():
             raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
     raise UserError(
@@ -311,12 +325,17 @@ def _function(name: str) -> str:
         return name
     plain = re.sub("^(arc|ar)", "a", name)
     if plain in _IN_WORDS:
-        raise UserError(f"{name} is not known here: write {_IN_WORDS[plain]} for {name}(u)")
-    raise UserError(f"unknown function {shown(name)}{_meant(name, list(FUNCTIONS))}")
+        arguments = "u, v" if "v" in _IN_WORDS[plain] else "u"
+        raise UserError(
+            f"{name} is not known here: write {_IN_WORDS[plain]} for {name}({arguments})"
+        )
+    if close := closest(name.lower(), [*FUNCTIONS, *_ABBREVIATIONS]):
+        raise UserError(f"unknown function {shown(name)}: did you mean {close}?")
+    raise UserError(f"unknown function {shown(name)}: the known ones are {', '.join(FUNCTIONS)}")
 
 
 def _meant(name: str, known: list[str]) -> str:
-    close = closest(name, known)
+    close = closest(name.lower(), known)
     return f": did you mean {close}?" if close else f": the known ones are {', '.join(known)}"
 
 

@@ -91,6 +91,15 @@ def value_at(program: Program, x: float) -> float | None:
     return None
 
 
+def is_nonzero_at(expr: Expr, program: Program, x: float) -> bool:
+    """Whether an expression in the steps of a function is certainly not 0, however small it is."""
+    with digits(DIGITS[-1]):
+        try:
+            return not holds_zero(evaluate(expr, _steps(program, x), EXACT))
+        except (UndefinedError, UnsureError):
+            return False
+
+
 def _steps(program: Program, x: float) -> dict[str, Interval]:
     values = {"x": iv.mpf(x)}
     for step in program:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from midterm_cli.part1.expression import (
     CONSTANTS,
+    Call,
     Expr,
     Name,
     Number,
@@ -21,13 +22,14 @@ from midterm_cli.part1.expression import (
     evaluate,
     integer,
     names,
-    slope_in_x,
     torch_arithmetic,
     with_children,
 )
 
 ROUNDING_FACTOR = 8
 """Tolerance over the rounding bound: the methods do the same operations in other orders."""
+_OPERAND = "the operand"
+_EXPONENTIAL = "exp", "sinh", "cosh"
 
 
 def rounding_bound(
@@ -37,7 +39,7 @@ def rounding_bound(
 
     Each operation adds two units of rounding of its result, and what underflow can take, to the
     errors of its operands, which it passes on scaled by its partial derivatives (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2.8 and 3.3).
+    and Stability of Numerical Algorithms, 2.8 and 3.3). The error of what overflows is infinite.
 
     Args:
         expr: the expression.
@@ -69,11 +71,49 @@ def rounding_bound(
     for name in names(operation):
         slope = evaluate(differentiate(operation, name), points, arithmetic)
         operand_error = operands[name][1]
+        if isinstance(operation, Call) and operation.function in _EXPONENTIAL:
+            operand_error = operand_error.expm1()  # it may be far too large for a tangent
         # An exact operand passes on nothing, even where the slope is infinite.
         passed_on = torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
         # 0**b log 0 has the limit 0: b passes on nothing.
         error = error + torch.where(result == 0, passed_on.nan_to_num(0.0, math.inf), passed_on)
-    return result, error
+    return result, error.masked_fill(result.abs() > torch.finfo(dtype).max, math.inf)
+
+
+def rounding_bound_of_derivative(
+    expr: Expr, name: str, values: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
+) -> Tensor:
+    """Bound of the rounding error of a derivative, by the rules and by autograd.
+
+    Autograd adds a product of slopes for each path from `name` to the value, each with its own
+    rounding; the rules drop some that cancel: of x/x they leave (x - x)/x**2.
+
+    Args:
+        expr: what is differentiated.
+        name: by what.
+        values: as for `rounding_bound`.
+        dtype: likewise.
+    """
+    by_rules = rounding_bound(differentiate(expr, name), values, dtype)[1]
+    points = {other: value for other, (value, _) in values.items()}
+    return by_rules + torch.finfo(dtype).eps * _sum_over_paths(expr, name, points)
+
+
+def _sum_over_paths(expr: Expr, name: str, values: Mapping[str, Tensor]) -> Tensor:
+    """The sum over all paths from `name` to the value of the products of slopes, unsigned."""
+    example = next(iter(values.values()))
+    if isinstance(expr, Name):
+        return torch.full_like(example, float(expr.name == name))
+    arithmetic, operands = torch_arithmetic(example), children(expr)
+    total = torch.zeros_like(example)
+    for i, child in enumerate(operands):
+        if name in names(child):
+            alone = with_children(expr, (*operands[:i], Name(_OPERAND), *operands[i + 1 :]))
+            at = {**values, _OPERAND: evaluate(child, values, arithmetic)}
+            slope = evaluate(differentiate(alone, _OPERAND), at, arithmetic).abs()
+            # 0 times an infinite slope has the limit 0, as above.
+            total = total + (slope * _sum_over_paths(child, name, values)).nan_to_num(0.0, math.inf)
+    return total
 
 
 def _is_held(text: str, value: float) -> bool:
@@ -83,14 +123,17 @@ def _is_held(text: str, value: float) -> bool:
 
 def rounding_bound_of_value(program: Program, x: Tensor) -> Tensor:
     """Bound of the rounding error of f, computed in the dtype of `x`, at each point; float64."""
-    return _bound_at(compose(program)[program[-1].name], x)
+    return rounding_bound(_in_x(program), _exact(x), x.dtype)[1].expand_as(x)
 
 
 def rounding_bound_of_slope(program: Program, x: Tensor) -> Tensor:
     """The same of f'."""
-    return _bound_at(slope_in_x(program), x)
+    return rounding_bound_of_derivative(_in_x(program), "x", _exact(x), x.dtype).expand_as(x)
 
 
-def _bound_at(expr: Expr, x: Tensor) -> Tensor:
-    exact = {"x": (x.double(), torch.zeros_like(x, dtype=torch.float64))}
-    return rounding_bound(expr, exact, x.dtype)[1].expand_as(x)
+def _in_x(program: Program) -> Expr:
+    return compose(program)[program[-1].name]
+
+
+def _exact(x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    return {"x": (x.double(), torch.zeros_like(x, dtype=torch.float64))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.part2.schema import MAX_DIMENSION
-from midterm_cli.text import printable
+from midterm_cli.text import printable, shown
 
 MAX_BYTES = 16 * 2**20
 """Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""
@@ -65,16 +64,35 @@ def _load(key: str, file: Path, what: str) -> np.ndarray:
         if file.suffix == ".npy":
             reason = "it is not a .npy file of plain numbers"
         else:
-            # NumPy adds advice on its own arguments, which users of this program cannot set.
-            mistake = str(error).rstrip(".").partition("; use ")[0]
-            reason = f"{mistake}\nput a row on each line, its numbers separated by commas"
+            reason = f"{error}\nput a row on each line, its numbers separated by commas"
         raise UserError(f"cannot read {what}: {reason}") from None
 
 
 def _load_csv(file: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # no numbers: the caller refuses that
-        return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
+    """Load rows of numbers; what follows a # is a comment.
+
+    Raises:
+        ValueError: names the line or the cell, counted from 1.
+    """
+    rows: list[list[float]] = []
+    for i, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not (content := line.partition("#")[0].strip()):
+            continue
+        cells = content.split(",")
+        rows.append([_number(cell, i, j) for j, cell in enumerate(cells, start=1)])
+        if len(cells) != len(rows[0]):
+            raise ValueError(
+                f"line {i} does not have {len(rows[0])} values as those before, but {len(cells)}"
+            )
+    return np.array(rows)
+
+
+def _number(cell: str, line: int, column: int) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        what = f"is {shown(cell.strip())}, which is no number" if cell.strip() else "is empty"
+        raise ValueError(f"line {line}, column {column} {what}") from None
 
 
 def _load_npy(file: Path) -> np.ndarray:

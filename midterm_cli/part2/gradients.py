@@ -157,8 +157,9 @@ def _finite_differences(
     generator = torch.Generator().manual_seed(seed)
     along_x, along_matrix = directions(x, generator), directions(matrix, generator)
     singular = torch.linalg.svdvals(matrix)
-    # f_T changes over lengths of T in M x; a step in M must stay small against M's inverse.
-    step_x = 1e-3 * max(threshold / float(singular[0]), float(x.abs().max()))
+    # Beside a step far longer than x the rounding of φ would hide its slope. At x = 0 f_T changes
+    # over lengths of T in M x. A step in M must stay small against M's inverse.
+    step_x = 1e-3 * (float(x.abs().max()) or threshold / float(singular[0]))
     step_matrix = 1e-3 * float(singular[-1])
 
     def of_x(points: Tensor) -> Tensor:

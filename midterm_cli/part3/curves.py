@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)))
 """The line of the raw weights, then those of the averages."""
 
+_SMALLEST_SHARE = 1e-15  # of the largest loss: what is smaller is at 0
 _LOG_FROM = 20  # ratio of the losses from which a linear axis would hide the small ones
 
 
@@ -82,7 +83,13 @@ def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:
 def choose_scale(axes: Axes) -> None:
     """A logarithmic axis for losses of which a linear one would hide the small ones.
 
-    A line to a loss of exactly 0 leaves it at the bottom.
+    With a loss of exactly 0 the axis is linear below the smallest other one, down to 0.
     """
-    if axes.dataLim.intervaly[1] > _LOG_FROM * axes.dataLim.minposy:
+    (low, high), smallest = axes.dataLim.intervaly, axes.dataLim.minposy
+    if high <= _LOG_FROM * smallest:
+        return
+    if low > 0:
         log_scale(axes, "y")
+    else:
+        axes.set_yscale("symlog", linthresh=max(smallest, _SMALLEST_SHARE * high))
+        axes.set_ylim(bottom=0)

@@ -48,12 +48,14 @@ def _conv(draw: st.DrawFn, channels: int, sizes: tuple[int, ...]) -> Conv:
 @st.composite
 def _pool(draw: st.DrawFn, sizes: tuple[int, ...]) -> Pool:
     kind, kernel_size = draw(st.sampled_from(["max", "average"])), draw(st.integers(1, min(sizes)))
+    dilations = [1, 2] if kind == "max" and 2 * kernel_size - 1 <= min(sizes) else [1]
     return Pool(
         type="pool",
         kind=kind,
         kernel_size=kernel_size,
         stride=draw(st.none() | st.integers(1, 2)),
         padding=draw(st.integers(0, kernel_size // 2)),
+        dilation=draw(st.sampled_from(dilations)),
         ceil_mode=draw(st.booleans()),
     )
 

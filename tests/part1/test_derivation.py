@@ -55,19 +55,27 @@ def test_the_derivation_in_latex() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "autograd", "agrees"),
+    ("value", "autograd", "agrees", "undecided"),
     [
-        (2.0, 2.0, True),
-        (2.0, 2 + 8 * 0.25, True),
-        (2.0, 2 - 9 * 0.25, False),
-        (math.inf, math.inf, True),
-        (math.inf, -math.inf, False),
-        (math.nan, math.nan, False),
+        (2.0, 2.0, True, False),
+        (2.0, 2 + 8 * 0.25, True, False),
+        (2.0, 2 - 9 * 0.25, False, False),
+        (math.inf, math.inf, True, False),
+        (math.inf, -math.inf, False, True),
+        (math.nan, math.nan, False, True),
+        (2.0, math.nan, False, True),
     ],
 )
-def test_a_term_agrees_up_to_eight_bounds(value: float, autograd: float, agrees: bool) -> None:
+def test_a_term_agrees_up_to_eight_bounds(
+    value: float, autograd: float, agrees: bool, undecided: bool
+) -> None:
     term = derivation._term("a", "b", column(1.0, value), column(1.0, autograd), column(0.0, 0.25))
     shown = [number if math.isfinite(number) else None for number in (value, autograd)]
     assert term == Term(
-        term="a", formula="b", value=[1.0, shown[0]], autograd=[1.0, shown[1]], agrees=agrees
+        term="a",
+        formula="b",
+        value=[1.0, shown[0]],
+        autograd=[1.0, shown[1]],
+        agrees=agrees,
+        undecided=undecided,
     )

@@ -286,6 +286,24 @@ def test_the_digits_of_constants(expression: str, formula: str, verdict: str) ->
         assert "it may be right if its constants are rounded (" in str(found.meaning)
 
 
+@pytest.mark.parametrize(
+    ("expression", "formula", "low", "high", "verdict"),
+    [
+        # exp(-1e4) is below every float64, and exp(-x**2) nearly everywhere.
+        ("exp(-x**2)/3", "-0.6666666667*x*exp(-x**2)", 100, 200, "right"),
+        ("exp(-x**2)/3", "-0.667*x*exp(-x**2)", 100, 200, "cannot tell"),
+        ("exp(-x**2)/3", "-0.6666666669*x*exp(-x**2)", 100, 200, "wrong"),
+        ("exp(-x**2)/3", "-0.6666666667*x*exp(-x**2)", -1, 5000, "right"),
+        # f' is 0, and a constant no share of it.
+        ("3", "0.333*x", -1, 1, "wrong"),
+    ],
+)
+def test_the_digits_of_constants_where_float64_has_no_such_number(
+    expression: str, formula: str, low: float, high: float, verdict: str
+) -> None:
+    assert judged(expression, formula, low, high).verdict == verdict
+
+
 # ---- at single points
 
 

@@ -1,5 +1,7 @@
 """The bound of rounding: by hand, against what happens, and in the dtype that is meant."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from midterm_cli.part1.expression import compose, differentiate
 from midterm_cli.part1.parse import parse, parse_program
 from midterm_cli.part1.rounding import (
     rounding_bound,
+    rounding_bound_of_derivative,
     rounding_bound_of_slope,
     rounding_bound_of_value,
 )
@@ -34,8 +37,27 @@ def test_rounding_bound_by_hand() -> None:
     assert bound("x - y") == pytest.approx([1, eps + 0.25])
     assert bound("(x + 1)*x") == pytest.approx([12, 12 * eps + 3 * 4 * eps])
     assert bound("y**2") == pytest.approx([4, 4 * eps + 4 * 0.25])
+    assert bound("z + 1e30*1e30") == pytest.approx([1e60, math.inf])
+    assert bound("exp(y)") == pytest.approx(
+        [math.exp(2), math.exp(2) * (eps + math.exp(0.25) - 1)], rel=1e-6
+    )
     # An infinite slope passes on nothing of an exact operand; what is left is underflow.
     assert bound("sqrt(z)") == [0, torch.finfo(torch.float32).tiny]
+
+
+def test_the_bound_of_a_derivative_is_that_of_the_rules_and_of_autograd() -> None:
+    """Of x/x the rules leave (x - x)/x**2, exactly 0; autograd adds 1/x and -x/x**2."""
+    zero = torch.zeros((), dtype=torch.float64)
+    at = {"x": (zero + 4, zero), "y": (zero + 3, zero)}
+    eps = 2.0**-23
+
+    def bound(text: str) -> float:
+        return float(rounding_bound_of_derivative(parse(text, list(at)), "x", at, torch.float32))
+
+    assert bound("x/x") == pytest.approx(2 * eps / 4)
+    assert bound("y") == 0
+    assert bound("x*y - y*x") == pytest.approx(2 * 3 * eps)
+    assert bound("y*x/x") == pytest.approx(2 * 3 * eps / 4, rel=1)
 
 
 def test_rounding_bound_holds_and_is_not_idle() -> None:

@@ -34,7 +34,7 @@ def test_a_csv_has_two_axes(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("1,2,3\n", encoding="utf-8")
     assert read_array("x", str(file)).tolist() == [[1, 2, 3]]
-    file.write_text("1\n2\n", encoding="utf-8")
+    file.write_text(" 1 # a\r\n\n# b\n2\n", encoding="utf-8")
     assert read_array("x", str(file)).tolist() == [[1], [2]]
 
 
@@ -47,8 +47,11 @@ def test_a_csv_of_excel_begins_with_a_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("1;2\n2;1\n", "could not convert string '1;2' to float64 at row 0, column 1"),
-        ("1,2\n2\n", "the number of columns changed from 2 to 1 at row 2"),
+        ("1;2\n2;1\n", "line 1, column 1 is '1;2', which is no number"),
+        ("# M\n\n1, 2\n2, x y  # here\n", "line 4, column 2 is 'x y', which is no number"),
+        ("1,2\n2,\n", "line 2, column 2 is empty"),
+        ("1,2\n\n2\n", "line 3 does not have 2 values as those before, but 1"),
+        ("1,\x1b[31m\n", r"line 1, column 2 is '\x1b[31m', which is no number"),
     ],
 )
 def test_a_csv_that_is_none(text: str, what: str, tmp_path: Path) -> None:

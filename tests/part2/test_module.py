@@ -30,6 +30,44 @@ def test_every_check_of_a_run_passes(dimension: int, seed: int, threshold: float
         assert not output.failed, output.warnings
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("threshold", [1e-100, 1e-3, 1e3, 1e20, 1e100])
+def test_the_threshold_may_be_far_from_x(threshold: float, dtype: str) -> None:
+    """The step of the finite differences is one for x. Where all of f_T is 0, φ = ‖x‖²."""
+    changes: dict[str, Any] = {"dimension": None, "matrix": [[2, 1], [1, -1]], "x": [3, 4]}
+    output = run("module", threshold=threshold, dtype=dtype, **changes)
+    assert not output.failed, output.warnings
+    if threshold > 10:
+        assert (output.results.grad_x, output.results.g) == ([6, 8], [0, 0])
+        assert output.results.checks.grad_x.finite_differences.tolerance < 1e-5
+    assert not run("module", threshold=threshold, dtype=dtype, **{**changes, "x": [0, 0]}).failed
+
+
+def check_random_runs(num_runs: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    for _ in range(num_runs):
+        dimension = int(generator.integers(1, 9))
+        x = generator.normal(size=dimension) * 10.0 ** generator.uniform(-3, 3)
+        output = run(
+            "module",
+            dimension=dimension,
+            seed=int(generator.integers(2**32)),
+            threshold=10.0 ** generator.uniform(-3, 100),
+            x=x.tolist(),
+            dtype=str(generator.choice(["float64", "float32"])),
+        )
+        assert not output.failed, output.warnings
+
+
+def test_no_random_run_differs() -> None:
+    check_random_runs(25, seed=0)
+
+
+@pytest.mark.slow
+def test_none_of_250_random_runs_differs() -> None:
+    check_random_runs(250, seed=1)
+
+
 def test_results_hold_together() -> None:
     results = run("module").results
     matrix, x, g = (
@@ -270,8 +308,8 @@ def test_files(tmp_path: Path) -> None:
         ("m.txt", b"1", "neither .npy nor .csv"),
         ("m.csv", b"", "no numbers"),
         ("m.csv", b"\n\n", "no numbers"),
-        ("m.csv", b"1,a\n", "could not convert string 'a'"),
-        ("m.csv", b"1,2\n3\n", r"columns changed from 2 to 1 at row 2\nput a row"),
+        ("m.csv", b"1,a\n", "line 1, column 2 is 'a', which is no number"),
+        ("m.csv", b"1,2\n3\n", r"line 2 does not have 2 values as those before, but 1\nput a row"),
         ("m.csv", b"1,nan\nnan,1\n", r"value at \[0, 1\] is nan"),
         ("m.csv", b"\xff\xfe\x00", "cannot read"),
         ("m.csv", b"1," * 9_000_000, "bytes, at most"),

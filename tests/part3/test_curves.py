@@ -50,7 +50,8 @@ def test_kinds_of_weights_have_names() -> None:
         ([1, 0.1], "linear"),
         ([1, 0.01], "log"),
         ([0.5, 0, 1], "linear"),
-        ([0.01, 0, 1], "log"),
+        ([0.01, 0, 1], "symlog"),
+        ([0, 5e-324, LARGEST_DRAWN], "symlog"),
         ([math.nan, 1], "linear"),
         ([math.nan], "linear"),
         ([], "linear"),
@@ -59,11 +60,17 @@ def test_kinds_of_weights_have_names() -> None:
     ],
 )
 def test_losses_far_apart_have_a_logarithmic_axis(losses: list[float], scale: str) -> None:
-    _, panel = panels("", height=7)
+    figure, panel = panels("", height=7)
     axes = panel["train_loss"]
     axes.plot(losses)
     choose_scale(axes)
+    figure.draw_without_rendering()
     assert axes.get_yscale() == scale
+    # Each has a place inside of the axes, 0 as well.
+    for loss in filter(math.isfinite, losses):
+        ends_and_place = [(0, y) for y in (*axes.get_ylim(), loss)]
+        low, high, place = axes.transData.transform(ends_and_place)[:, 1]
+        assert low <= place <= high
 
 
 def test_a_dataset_is_shown_by_its_name() -> None:

@@ -533,6 +533,34 @@ def test_the_figure_shows_every_trial_and_the_learning_rates_that_matter(tiny: R
     assert np.asarray(guess.get_ydata()) == pytest.approx([math.log(10)] * 2, rel=0.01)
 
 
+def test_losses_of_0_and_beyond_all_bounds_are_drawn_and_short_in_the_table() -> None:
+    """Five of 18 are exactly 0, which a logarithmic axis does not have."""
+    losses = [*[0.0] * 5, 1e-7, *[0.3] * 6, *[27903872875676998756801517839187968.0] * 6]
+    found = from_1e_3(
+        [
+            trial((1e-3, 2e-3, 4e-3)[i // 6], i % 6, "trained" if i < 12 else "collapsed")
+            .model_copy(update={"train_loss": loss})
+            for i, loss in enumerate(losses)
+        ]
+    )  # fmt: skip
+    axis = draw(config_of(*TINY), found)["lr_sweep"].axes[0]
+    dots = [dots for dots in axis.collections if isinstance(dots, PathCollection)]
+    drawn = [float(y) for kind in dots for _, y in np.asarray(kind.get_offsets())]
+    low, high = axis.get_ylim()
+    assert axis.get_yscale() == "log"
+    assert len(drawn) == 18
+    assert all(low < y < high for y in drawn)
+    assert sum(y < 1e-7 for y in drawn) == 5
+    learned = next(
+        part for part in summarize(found) if isinstance(part, Table) and "quartiles" in part.title
+    )
+    assert [row[1] for row in learned.rows] == [
+        "0 | 0 | 0",
+        "0.3 | 0.3 | 0.3",
+        "2.79e+34 | 2.79e+34 | 2.79e+34",
+    ]
+
+
 def test_a_single_seed_is_drawn_at_its_learning_rate() -> None:
     found = sweep("num_seeds=1")
     upper = draw(config_of(*TINY, "num_seeds=1"), found)["lr_sweep"].axes[0]

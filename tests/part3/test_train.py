@@ -15,7 +15,7 @@ import torch
 from midterm_cli.config import resolve
 from midterm_cli.config.presets import expected_file
 from midterm_cli.errors import UserError
-from midterm_cli.experiment import Context, Event, Job, Output, Parent
+from midterm_cli.experiment import Context, Event, Job, Output, Parent, Table
 from midterm_cli.launch.local import Threads
 from midterm_cli.part3.averaging import half_life
 from midterm_cli.part3.problem import Problem
@@ -531,6 +531,86 @@ def test_the_checkpoint_is_the_model() -> None:
         assert loss.item() == pytest.approx(row.test_loss, rel=1e-5)
 
 
+def vgg_16(width: int) -> list[dict[str, Any]]:
+    """The 37 layers of VGG-16, with so many channels first; a small image has room for them."""
+    layers: list[dict[str, Any]] = []
+    for factor, convolutions in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
+        conv = {"type": "conv", "out_channels": factor * width, "kernel_size": 3, "padding": 1}
+        layers += [conv, {"type": "relu"}] * convolutions
+        layers += [{"type": "pool", "kernel_size": 2, "ceil_mode": True}]
+    layers += [{"type": "flatten"}]
+    for features in (16, 16):
+        layers += [{"type": "linear", "out_features": features}, {"type": "relu"}]
+    return [*layers, {"type": "linear", "out_features": 10}]
+
+
+def vgg_16_by_hand(width: int) -> torch.nn.Sequential:
+    modules: list[torch.nn.Module] = []
+    before = 1
+    for factor, convolutions in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
+        for _ in range(convolutions):
+            modules += [torch.nn.Conv2d(before, factor * width, 3, padding=1), torch.nn.ReLU()]
+            before = factor * width
+        modules += [torch.nn.MaxPool2d(2, ceil_mode=True)]
+    modules += [torch.nn.Flatten(), torch.nn.Linear(before, 16), torch.nn.ReLU()]
+    modules += [torch.nn.Linear(16, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10)]
+    return torch.nn.Sequential(*modules)
+
+
+DILATED = [
+    {"type": "conv", "out_channels": 4, "kernel_size": 3},
+    {"type": "pool", "kernel_size": 3, "stride": 2, "padding": 1, "dilation": 3},
+    {"type": "flatten"},
+    {"type": "linear", "out_features": 10},
+]
+
+
+def dilated_by_hand() -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3),
+        torch.nn.MaxPool2d(3, 2, 1, 3),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4 * 11 * 11, 10),
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "by_hand", "learns"),
+    [(DILATED, dilated_by_hand, True), (vgg_16(2), lambda: vgg_16_by_hand(2), False)],
+    ids=["dilated pool", "VGG-16"],
+)
+def test_layers_train_as_the_same_network_of_pytorch(
+    layers: list[dict[str, Any]],
+    by_hand: Callable[[], torch.nn.Sequential],
+    learns: bool,
+    tmp_path: Path,
+) -> None:
+    """Without a norm VGG-16 learns nothing in so few updates, but its last bias."""
+    (tmp_path / "net.yaml").write_text(json.dumps({"layers": layers}), encoding="utf-8")
+    config = config_of(
+        *("dataset=synthetic", "train_fraction=0.02", "normalize=unit", "num_seeds=1", "epochs=2"),
+        *("lr=0.05", "ema_gamma=[]", f"network={tmp_path / 'net.yaml'}"),
+    )
+    output = run(config)
+    assert output.checkpoint is not None
+    problem, checkpoint = Problem(config, Context(CPU)), output.checkpoint
+    network = by_hand()
+    torch.manual_seed(config.seed)
+    initial = by_hand().state_dict()
+    network.load_state_dict({name: values[0] for name, values in checkpoint["raw"].items()})
+    x = (problem.test.images - checkpoint["mean"][0]) * checkpoint["factor"][0]
+    with torch.no_grad():
+        logits = network(x.float().reshape(-1, 1, 28, 28))
+    loss = torch.nn.functional.cross_entropy(logits, problem.test.labels)
+    start, _, end = results(output).history
+    assert end.test_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert start.test_loss is not None
+    assert loss < 0.9 * start.test_loss or not learns
+    last = list(initial)[-1]
+    for name in [last] if not learns else initial:
+        assert not torch.equal(network.state_dict()[name], initial[name])
+
+
 # ---- going on, and starting from other weights
 
 
@@ -683,6 +763,22 @@ def test_a_mean_says_over_how_many_seeds_it_is() -> None:
     final = found.final.model_copy(update={"weights": [partly, *averages]})
     figure = draw(config, found.model_copy(update={"final": final}))["curves"]
     assert "(3 seeds, 2 of them finite at the end: mean and range)" in figure.get_suptitle()
+
+
+def test_a_loss_beyond_all_bounds_is_short_in_the_table() -> None:
+    """And 0 is a number in it."""
+    found = results(run(config_of(*SMALL)))
+    raw, *averages = found.final.weights
+    huge = raw.train_loss.model_copy(update={"mean": 27903872875676998756801517839187968.0})
+    none = raw.test_loss.model_copy(update={"mean": 0.0, "sd": 0.0})
+    odd = raw.model_copy(update={"train_loss": huge, "test_loss": none})
+    final = found.final.model_copy(update={"weights": [odd, *averages]})
+    table = summarize(found.model_copy(update={"final": final}))[0]
+    assert isinstance(table, Table)
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["train loss (nats)"].startswith("2.7904e+34 ± ")
+    assert row["test loss (nats)"] == "0.0000 ± 0.0000"
+    assert max(map(len, table.rows[0])) < 30
 
 
 def test_every_average_is_drawn_in_its_own_way() -> None:

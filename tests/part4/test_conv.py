@@ -51,7 +51,7 @@ def test_all_options_of_conv_shape(folder: Path, midterm: Midterm) -> None:
         ("--groups 3", ["groups = 3 does not divide in_channels = 1"]),
         ("--size 20x0", ["size[1] must be at least 1, got 0 (--size)"]),
         ("--size 5000", ["size must be at most 4096, got 5000 (--size)"]),
-        ("--size 20,x", ["size must be an integer, got '20,x' (--size)"]),
+        ("--size 20,x", ["size must be a whole number, or two such as 20x30, got '20,x'"]),
         ("--size []", ["size must have at least 1 values, got [] (--size)"]),
         ("--size [1,2,3]", ["size must have at most 2 values, got [1, 2, 3] (--size)"]),
         ("--stride [2]", ["stride is [2], but the input has 2 axes: give one number, or two"]),

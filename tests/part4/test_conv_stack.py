@@ -145,6 +145,27 @@ def test_every_kind_of_layer_in_one_and_two_axes_agrees_with_pytorch() -> None:
         assert output.results.operations.divisions == divisions
 
 
+def test_vgg_16_has_the_maps_of_pytorch_and_as_many_rows() -> None:
+    """13 convolutions, 5 poolings, 3 linear layers and what stands between; of fewer channels."""
+    layers: list[dict[str, Any]] = []
+    for channels, convolutions in ((4, 2), (8, 2), (16, 3), (32, 3), (32, 3)):
+        layers += [CONV | {"out_channels": channels, "padding": 1}, {"type": "relu"}] * convolutions
+        layers += [{"type": "pool", "kernel_size": 2}]
+    layers += [FLAT]
+    for features in (64, 64):
+        layers += [{"type": "linear", "out_features": features}, {"type": "relu"}]
+    layers += [{"type": "linear", "out_features": 10}]
+    output = run("conv_stack", size=32, channels=3, layers=layers)
+    assert not output.failed, output.warnings
+    assert output.results.torch.agrees
+    shapes = [row.output_shape for row in output.results.layers]
+    assert len(shapes) == 37
+    pooled = [row.output_shape for row in output.results.layers if row.type == "pool"]
+    assert pooled == [[4, 16, 16], [8, 8, 8], [16, 4, 4], [32, 2, 2], [32, 1, 1]]
+    fields = [row.receptive_field for row in output.results.layers]
+    assert fields[30] == [212, 212]  # as that of the published network
+
+
 NORMS = [{"type": "group_norm", "num_groups": 2}, {"type": "layer_norm", "affine": False}]
 
 

@@ -171,20 +171,33 @@ def disagreements(results: Results) -> list[str]:
 
 
 def lost_to_rounding(results: Results) -> list[str]:
-    """A line for each point where rounding may take more than a method gives."""
+    """A line for each point where a method gives no digit of f', or no number at all."""
     lines = []
     for point in results.points:
+        values: dict[str, float | None] = dict(point.derivative)
+        reference = values[results.reference]
         undecided = {
-            METHODS[name]: comparison.tolerance
+            name: comparison
             for name, comparison in point.comparison
             if comparison is not None and comparison.undecided
         }
-        if undecided:
-            reference = dict(point.derivative)[results.reference]
+        errors = [
+            f"{_text(comparison.tolerance, 2)} ({METHODS[name]})"
+            for name, comparison in undecided.items()
+            if values[name] is not None
+        ]
+        without = [METHODS[name] for name in undecided if values[name] is None]
+        x = f"x = {point.x:.15g}"
+        if undecided and reference is None:
+            name = "SymPy" if results.reference == "symbolic" else "autograd"
+            lines.append(f"f' at {x} cannot be told: {name} gives no finite number for it")
+        elif undecided:
+            why = "lost to rounding" if errors else "beyond its range"
+            said = [f"the error may be {', '.join(errors)}"] if errors else []
+            said += [f"no finite number comes by {'; '.join(without)}"] if without else []
             lines.append(
-                f"{results.dtype} cannot tell f' at x = {point.x:.15g}, it is lost to rounding: "
-                f"it is {_text(reference, 6)}, and the error may be "
-                + ", ".join(f"{_text(error, 2)} ({name})" for name, error in undecided.items())
+                f"{results.dtype} cannot tell f' at {x}, it is {why}: "
+                f"it is {_text(reference, 6)}, and {', and '.join(said)}"
             )
     return lines
 

@@ -128,8 +128,7 @@ class Saved:
 
     def _read(self) -> _Begun:
         try:
-            files.require_regular(self._begun)
-            return _Begun.model_validate_json(self._begun.read_bytes(), strict=True)
+            return _Begun.model_validate_json(files.read(self._begun), strict=True)
         except (OSError, ValidationError) as error:
             raise _damaged(self._begun, error) from error
 
@@ -223,8 +222,7 @@ class SavedJournal:
 
     def _whole_lines(self) -> bytes:
         try:
-            files.require_regular(self.path)
-            content = self.path.read_bytes()
+            content = files.read(self.path)
         except FileNotFoundError:
             return b""
         return content[: content.rfind(b"\n") + 1]

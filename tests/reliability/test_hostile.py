@@ -396,6 +396,27 @@ def test_what_the_machine_has_run_out_of(
     assert answer.err.startswith(f"Error: {told}\n")
 
 
+WITHOUT_THREADS = """\
+import sys, threading
+def start(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+from midterm_cli import __main__
+sys.argv = ["midterm", "conv", "shape", "--quiet"]
+code = __main__.main()
+import torch
+sys.exit(code or 100 + torch.get_num_threads())
+"""
+
+
+def test_where_no_thread_can_be_started_one_computes(folder: Path) -> None:
+    """The libraries would end the process themselves, as if by Ctrl-C or with exit code 1."""
+    command = [sys.executable, "-c", WITHOUT_THREADS]
+    surroundings = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (101, "outputs/conv/default\n", "")
+
+
 def test_another_error_is_a_bug(midterm: Midterm, monkeypatch: pytest.MonkeyPatch) -> None:
     def verify(folder: Path) -> None:
         raise RuntimeError("shapes cannot be multiplied")

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
+from midterm_cli.runner.document import Time
 from midterm_cli.text import differing, printable
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -46,7 +47,7 @@ class _Begun(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     identity: dict[str, Any]
-    started_at: str
+    started_at: Time
     elapsed: float = Field(ge=0)
 
 

@@ -137,7 +137,9 @@ DOCUMENTS = {
     ),
     "begun.json of train": Stored("train/.begun.partial/begun.json", ["{train} --resume"]),
     "begun.json of lr-sweep": Stored("lr-sweep/.begun.partial/begun.json", ["{lr-sweep} --resume"]),
-    "state.pt": Stored("train/.begun.partial/state.pt", ["{train} --resume"], load_state, dump_state),
+    "state.pt": Stored(
+        "train/.begun.partial/state.pt", ["{train} --resume"], load_state, dump_state
+    ),
     "journal.jsonl": Stored(
         "lr-sweep/.begun.partial/journal.jsonl", ["{lr-sweep} --resume"], load_record, dump_record
     ),

@@ -54,6 +54,7 @@ def _open_closed_streams() -> None:
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(null)
+    sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w", buffering=1)
     sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, errors="backslashreplace")
 

@@ -78,7 +78,7 @@ class Saved:
 
     def exists(self) -> bool:
         """Whether there is something to continue from."""
-        return self.state.path.exists() or self.journal.path.exists()
+        return files.exists(self.state.path) or files.exists(self.journal.path)
 
     def wall_time(self) -> float:
         """Seconds of work on this run, those of earlier processes included."""

@@ -3,9 +3,9 @@
 from typing import Literal
 
 import pytest
+from fuzz.harness import cpu_limit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fuzz.harness import cpu_limit
 from midterm_cli.config.explain import explain
 
 

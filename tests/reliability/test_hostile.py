@@ -366,6 +366,22 @@ def test_a_stdout_of_another_encoding(encoding: str, folder: Path) -> None:
     assert {"+", "|"} == {line[0] for line in table[1:-4]}  # boxes of what every encoding has
 
 
+@pytest.mark.parametrize(
+    ("shell", "message"),
+    [
+        ("mkdir gone; cd gone; rmdir ../gone; {} softt plot", "current folder has been removed"),
+        ("{} softt plot --output " + "n" * 255, "File name too long"),
+        ("{} autodiff --formula - <&-", "stdin"),
+    ],
+)
+def test_surroundings_that_are_gone(shell: str, message: str, folder: Path) -> None:
+    command = ["bash", "-c", shell.format(MIDTERM)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert_harmless(Answer(done.returncode, done.stdout, done.stderr))
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 # ---- a machine that has no more
 
 MEMORY = "there is not enough memory"

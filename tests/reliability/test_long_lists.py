@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from answer import Answer
+from fuzz.harness import cpu_limit
 from processes import random_moments
 
 import midterm_cli
-from fuzz.harness import cpu_limit
 from midterm_cli.errors import UserError
 from midterm_cli.registry import EXPERIMENTS
 

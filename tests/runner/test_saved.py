@@ -93,6 +93,18 @@ def test_a_damaged_file_is_refused_by_name(name: str, kept: float, tmp_path: Pat
         take_up()
 
 
+@pytest.mark.parametrize(
+    "odd", [{"started_at": "yesterday"}, {"elapsed": -1.0}, {"elapsed": None}, {"identity": []}]
+)
+def test_what_a_run_cannot_have_begun_with_is_damage(odd: dict[str, Any], tmp_path: Path) -> None:
+    begin(tmp_path).state.save({})
+    begun = tmp_path / "begun.json"
+    begun.write_text(json.dumps(json.loads(begun.read_bytes()) | odd), encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"begun\.json is damaged"):
+        begin(tmp_path).resume()
+
+
 def flipped(content: bytes, byte: int) -> bytes:
     return content[:byte] + bytes([content[byte] ^ 0x10]) + content[byte + 1 :]
 

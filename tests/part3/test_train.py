@@ -601,7 +601,7 @@ def test_weights_of_another_network_or_seed_are_refused(tmp_path: Path) -> None:
         {"factor": torch.tensor(1.0)},
         {"raw": {"0.weight": torch.zeros(3, 2, 2, dtype=torch.int8)}},
     ):
-        torch.save(first.checkpoint | odd, tmp_path / "checkpoint.pt")
+        torch.save({**first.checkpoint, **odd}, tmp_path / "checkpoint.pt")
         with pytest.raises(UserError, match="no checkpoint of this version"):
             run(config_of(*SMALL, init))
 

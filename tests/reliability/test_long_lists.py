@@ -46,7 +46,7 @@ LISTS: list[tuple[str, str, list[Any]]] = [
 @pytest.mark.parametrize(("experiment", "key", "value"), LISTS, ids=lambda it: str(it)[:20])
 def test_one_in_a_config(experiment: str, key: str, value: list[Any], folder: Path) -> None:
     with cpu_limit(), pytest.raises(UserError, match=rf"^{key}|^M |^x ") as refused:
-        midterm_cli.run(experiment, **{key: value})
+        midterm_cli.run(experiment, config={key: value})
     assert len(str(refused.value).splitlines()) <= 2
     assert not (folder / "outputs").exists()
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from io import TextIOWrapper
+from threading import Event, Thread
 
 from midterm_cli.runner import interrupt
 
@@ -18,6 +19,9 @@ def main() -> int:
 
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
+    if not _threads_can_start():
+        # Where they lack one, OpenBLAS sends SIGINT and libgomp exits with 1.
+        os.environ["OMP_NUM_THREADS"] = "1"
     from midterm_cli import cli
     from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 
@@ -28,11 +32,29 @@ def main() -> int:
     return code
 
 
+def _threads_can_start() -> bool:
+    """Whether NumPy and PyTorch can have a thread for each core, within `ulimit -u`."""
+    started, over = [], Event()
+    try:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            thread = Thread(target=over.wait)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
+    return True
+
+
 def _open_closed_streams() -> None:
     """Open what `2>&-` closed: a file would get its number, and our talk be written into it."""
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(null)
+    sys.stdin = sys.stdin or os.fdopen(0)
     sys.stdout = sys.stdout or os.fdopen(1, "w", buffering=1)
     sys.stderr = sys.stderr or os.fdopen(2, "w", buffering=1, errors="backslashreplace")
 

@@ -20,6 +20,9 @@ from midterm_cli.text import printable
 
 Content = bytes | memoryview
 
+MAX_BYTES = 2**30
+"""What `read` takes: above any run, and below what would fill a machine's memory."""
+
 
 # Of any name, one too long for the file system included: what is then done with it says why it
 # cannot be. Path's methods raise where these answer False.
@@ -118,6 +121,18 @@ def require_regular(path: Path) -> None:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read(path: Path) -> bytes:
+    """Read a document, which has its end within `MAX_BYTES`.
+
+    Raises:
+        OSError: it has not, or cannot be read.
+    """
+    require_regular(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20:,} MiB", str(path))
+    return path.read_bytes()
 
 
 def make_folder(path: Path) -> list[Path]:

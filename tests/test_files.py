@@ -145,6 +145,16 @@ def test_what_may_never_end_is_not_read(make: Callable[[Path], None], tmp_path: 
         files.sha256([tmp_path / "x"])
 
 
+def test_a_document_has_an_end(tmp_path: Path) -> None:
+    """A file with a hole in it, which takes no room, may be longer than any memory."""
+    (tmp_path / "x").write_bytes(b"whole")
+    assert files.read(tmp_path / "x") == b"whole"
+    os.truncate(tmp_path / "x", 2**42)
+
+    with pytest.raises(OSError, match="larger than 1,024 MiB"):
+        files.read(tmp_path / "x")
+
+
 def test_folders_that_were_made_are_those_that_are_removed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     made = files.make_folder(tmp_path / "a" / "b" / "c")

@@ -5,6 +5,7 @@ What the commands call is imported inside them, so that `--help` answers at once
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except usage_error as error:
         _complain(_usage(error))
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
-        lacking = exhausted(error) or _not_printed(error)
+        lacking = exhausted(error) or _not_printed(error) or _folder_gone()
         if lacking is None:
             raise
         _complain(lacking)
@@ -73,6 +74,15 @@ def _not_printed(error: BaseException) -> str | None:
         sys.stdout.flush()
     except OSError:
         return str(not_printed(error))
+    return None
+
+
+def _folder_gone() -> str | None:
+    """The message where there is no current folder any more, to which relative names belong."""
+    try:
+        os.getcwd()  # noqa: PTH109 (what pathlib calls)
+    except FileNotFoundError:
+        return "the current folder has been removed: change to another one"
     return None
 
 

@@ -56,15 +56,16 @@ def explain(
     # branch has looked into a list, or at its length, what the others ask instead of it is none.
     found: dict[tuple[str, str], list[str]] = {}
     errors = list(errors)
-    paths = [_location(error["loc"], config_class)[0] for error in errors]
-    of_a_list = [
+    paths = [tuple(_location(error["loc"], config_class)[0]) for error in errors]
+    outside = {path[:length] for path in paths for length in range(len(path))}
+    of_a_list = {
         path
         for error, path in zip(errors, paths, strict=True)
         if error["type"] in ("too_short", "too_long")
-    ]
+    }
     for error, path in zip(errors, paths, strict=True):
         of_a_branch = error["type"].endswith("_type") or error["type"] == "none_required"
-        if of_a_branch and (path in of_a_list or any(_is_inside(other, path) for other in paths)):
+        if of_a_branch and (path in outside or path in of_a_list):
             continue
         key, demand, rest = _sentence(error, config_class, origin)
         found.setdefault((key, rest), []).append(demand)
@@ -75,10 +76,6 @@ def explain(
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES:] = [f"and {len(lines) - _MAX_LINES:,} more mistakes"]
     return "\n".join(lines)
-
-
-def _is_inside(path: Sequence[str | int], outer: Sequence[str | int]) -> bool:
-    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 def _sentence(

@@ -170,7 +170,7 @@ def _kind(value: object) -> str:
 
 def dump(values: Mapping[str, Any]) -> str:
     """Write plain data as YAML that `parse` reads back to equal data."""
-    return yaml.dump(
+    text = yaml.dump(
         dict(values),
         Dumper=_Dumper,
         default_flow_style=False,
@@ -178,3 +178,9 @@ def dump(values: Mapping[str, Any]) -> str:
         allow_unicode=True,
         width=100,
     )
+    # It is in quotes, and may end on a terminal.
+    return re.sub(r"[^\n -~]", lambda c: c[0] if c[0].isprintable() else _escaped(c[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return f"\\U{ord(character):08x}"

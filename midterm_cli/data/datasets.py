@@ -623,8 +623,7 @@ def _read_manifest(raw: Path) -> dict[str, Any]:
     """The manifest; an empty one if there is none, or none that can be read."""
     manifest: Any = None
     with suppress(OSError, ValueError, RecursionError):
-        files.require_regular(raw / _MANIFEST)
-        manifest = json.loads((raw / _MANIFEST).read_bytes())
+        manifest = json.loads(files.read(raw / _MANIFEST))
     if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
         return {"source": f"found in {raw}", **manifest}
     return {"source": f"found in {raw}", "files": {}}

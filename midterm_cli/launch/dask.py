@@ -362,8 +362,7 @@ def _address(cluster: Cluster) -> str:
     if path is None:
         return str(cluster.address)
     try:
-        files.require_regular(path)
-        return str(json.loads(path.read_bytes())["address"])
+        return str(json.loads(files.read(path))["address"])
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError, KeyError, TypeError):  # no JSON, or no such key

@@ -127,10 +127,12 @@ def to_vector(x: Tensor) -> Tensor:
     """A single row or column as a vector.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or too long.
     """
     if x.numel() == 0 or x.ndim > 2 or x.numel() != max(x.shape, default=0):
         raise UserError(f"x must be one vector, got shape {tuple(x.shape)}: give d values")
+    if x.numel() > MAX_DIMENSION:
+        raise UserError(f"x has dimension {x.numel()}, at most {MAX_DIMENSION} is taken")
     return x.reshape(-1)
 
 

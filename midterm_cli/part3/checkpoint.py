@@ -120,10 +120,30 @@ def read(path: Path) -> Checkpoint:
             f"{printable(path)} is no checkpoint, or damaged ({type(error).__name__})"
         ) from error
     try:
-        return _CHECKPOINT.validate_python(content)
+        checkpoint = _CHECKPOINT.validate_python(content)
+        _require_whole(checkpoint)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "it"
-        raise UserError(
-            f"{printable(path)} is no checkpoint of this version of midterm: {key}: {first['msg']}"
-        ) from None
+        reason = f"{key}: {first['msg']}"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return checkpoint
+    raise UserError(f"{printable(path)} is no checkpoint of this version of midterm: {reason}")
+
+
+def _require_whole(checkpoint: Checkpoint) -> None:
+    """Require tensors of as many models as there are seeds.
+
+    Raises:
+        ValueError: they are not.
+    """
+    seeds = checkpoint.seeds
+    if seeds.dtype != torch.int64 or seeds.ndim != 1 or len(seeds) == 0:
+        raise ValueError("seeds: no list of integers")
+    states = (checkpoint.raw, *checkpoint.averages.values(), *checkpoint.optimizer.values())
+    tensors = [tensor for state in states for tensor in state.values()]
+    for tensor in (checkpoint.mean, checkpoint.factor, *tensors):
+        if tensor.shape[:1] != seeds.shape or not tensor.is_floating_point():
+            raise ValueError(f"not the numbers of {len(seeds)} models")

@@ -253,9 +253,8 @@ def read(path: Path) -> Run:
 def _load(file: Path, path: str) -> dict[str, Any]:
     name = printable(file)
     try:
-        files.require_regular(file)
         document = json.loads(
-            file.read_bytes(),
+            files.read(file),
             parse_constant=lambda text: _Refused(f"{text} is not strict JSON"),
             parse_float=_finite,
             parse_int=_bounded,

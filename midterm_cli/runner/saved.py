@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from midterm_cli import files
 from midterm_cli.errors import UserError
+from midterm_cli.runner.document import Time
 from midterm_cli.text import differing, printable
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -46,7 +47,7 @@ class _Begun(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     identity: dict[str, Any]
-    started_at: str
+    started_at: Time
     elapsed: float = Field(ge=0)
 
 
@@ -77,7 +78,7 @@ class Saved:
 
     def exists(self) -> bool:
         """Whether there is something to continue from."""
-        return self.state.path.exists() or self.journal.path.exists()
+        return files.exists(self.state.path) or files.exists(self.journal.path)
 
     def wall_time(self) -> float:
         """Seconds of work on this run, those of earlier processes included."""
@@ -128,8 +129,7 @@ class Saved:
 
     def _read(self) -> _Begun:
         try:
-            files.require_regular(self._begun)
-            return _Begun.model_validate_json(self._begun.read_bytes(), strict=True)
+            return _Begun.model_validate_json(files.read(self._begun), strict=True)
         except (OSError, ValidationError) as error:
             raise _damaged(self._begun, error) from error
 
@@ -223,8 +223,7 @@ class SavedJournal:
 
     def _whole_lines(self) -> bytes:
         try:
-            files.require_regular(self.path)
-            content = self.path.read_bytes()
+            content = files.read(self.path)
         except FileNotFoundError:
             return b""
         return content[: content.rfind(b"\n") + 1]

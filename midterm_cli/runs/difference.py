@@ -70,8 +70,10 @@ class Difference:
             return f"The results are the same: {self.num_values} values, to the last bit."
         others = sum(math.isinf(change.relative) for change in self.results)
         parts = [f"{len(self.results)} of {self.num_values} values of the results differ"]
-        parts += [f"numbers by at most {self.largest:.2g} of their size"] * bool(self.largest)
-        parts += [f"{others} not as numbers"] * bool(others)
+        if self.largest:
+            parts.append(f"numbers by at most {self.largest:.2g} of their size")
+        if others:
+            parts.append(f"{others} not as numbers")
         return f"{', '.join(parts)}."
 
     def text(self) -> str:

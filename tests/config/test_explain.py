@@ -3,6 +3,7 @@
 from typing import Literal
 
 import pytest
+from fuzz.harness import cpu_limit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from midterm_cli.config.explain import explain
@@ -62,6 +63,7 @@ def test_one_mistake_is_one_line(values: dict[str, object], mistake: str) -> Non
 def test_all_are_told_at_once_up_to_a_screenful() -> None:
     assert len(mistakes(x="a", name="AB", seed=0)) == 3
 
-    lines = mistakes(x=[None] * 1_200)
+    with cpu_limit():
+        lines = mistakes(x=[None] * 30_000)
     assert lines[9].startswith("x[9] must be a number")
-    assert lines[10:] == ["and 1,190 more mistakes"]
+    assert lines[10:] == ["and 29,990 more mistakes"]

@@ -159,3 +159,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
 def test_what_the_parser_itself_stumbles_over(text: str) -> None:
     with pytest.raises(UserError, match=r"^here: not YAML \(.{1,81}\)$"):
         parse(text, "here")
+
+
+def test_what_moves_a_cursor_is_written_as_an_escape() -> None:
+    values = {"dataset": "a\u202eb\u2028c é 훈", "list": ["\U000e0001"]}
+    text = dump(values)
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    assert parse(text, "here") == values

@@ -165,6 +165,7 @@ def test_ill_conditioned_is_told_with_the_number() -> None:
         ({"matrix": [[1, 2], [2]]}, "rows of matrix have 1 to 2 values"),
         ({"matrix": [[]]}, "square, got shape"),
         ({"matrix": np.eye(257).tolist()}, "dimension 257, at most 256"),
+        ({"x": [1.0] * 257}, "x has dimension 257, at most 256 is taken"),
         ({"x": [1, 2], "matrix": [[1]]}, "matrix has 1, x has 2"),
         ({"x": [1, 2], "dimension": 5}, "dimension has 5, x has 2"),
         ({"x": None}, "neither matrix nor x is given"),

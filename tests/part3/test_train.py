@@ -406,6 +406,15 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a row less": lambda state: changed(
         state, "history", {e: rows[1:] for e, rows in state["groups"][0]["history"].items()}
     ),
+    "a row of another seed": lambda state: changed(
+        state,
+        "history",
+        {
+            epoch: [rows[0] | {"seed": 70}, *rows[1:]]
+            for epoch, rows in state["groups"][0]["history"].items()
+        },
+    ),
+    "no outcomes at the end": lambda state: changed(state, "outcomes", {}),
     "other seeds": lambda state: changed(state, "seeds", (70, 71)),
     "no weights": lambda state: changed(state, "state", None),
     "weights of another shape": lambda state: changed(
@@ -665,6 +674,16 @@ def test_weights_of_another_network_or_seed_are_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="no checkpoint, or damaged"):
         run(config_of(*SMALL, init))
+    for odd in (
+        {"seeds": torch.tensor([], dtype=torch.int64)},
+        {"seeds": torch.zeros(3)},
+        {"mean": torch.zeros(2, 4)},
+        {"factor": torch.tensor(1.0)},
+        {"raw": {"0.weight": torch.zeros(3, 2, 2, dtype=torch.int8)}},
+    ):
+        torch.save({**first.checkpoint, **odd}, tmp_path / "checkpoint.pt")
+        with pytest.raises(UserError, match="no checkpoint of this version"):
+            run(config_of(*SMALL, init))
 
 
 # ---- the log of the updates

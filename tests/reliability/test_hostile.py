@@ -366,6 +366,22 @@ def test_a_stdout_of_another_encoding(encoding: str, folder: Path) -> None:
     assert {"+", "|"} == {line[0] for line in table[1:-4]}  # boxes of what every encoding has
 
 
+@pytest.mark.parametrize(
+    ("shell", "message"),
+    [
+        ("mkdir gone; cd gone; rmdir ../gone; {} softt plot", "current folder has been removed"),
+        ("{} softt plot --output " + "n" * 255, "File name too long"),
+        ("{} autodiff --formula - <&-", "stdin"),
+    ],
+)
+def test_surroundings_that_are_gone(shell: str, message: str, folder: Path) -> None:
+    command = ["bash", "-c", shell.format(MIDTERM)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert_harmless(Answer(done.returncode, done.stdout, done.stderr))
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 # ---- a machine that has no more
 
 MEMORY = "there is not enough memory"
@@ -394,6 +410,27 @@ def test_what_the_machine_has_run_out_of(
     answer = midterm("data", "verify")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"Error: {told}\n")
+
+
+WITHOUT_THREADS = """\
+import sys, threading
+def start(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+from midterm_cli import __main__
+sys.argv = ["midterm", "conv", "shape", "--quiet"]
+code = __main__.main()
+import torch
+sys.exit(code or 100 + torch.get_num_threads())
+"""
+
+
+def test_where_no_thread_can_be_started_one_computes(folder: Path) -> None:
+    """The libraries would end the process themselves, as if by Ctrl-C or with exit code 1."""
+    command = [sys.executable, "-c", WITHOUT_THREADS]
+    surroundings = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (101, "outputs/conv/default\n", "")
 
 
 def test_another_error_is_a_bug(midterm: Midterm, monkeypatch: pytest.MonkeyPatch) -> None:

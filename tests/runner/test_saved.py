@@ -16,7 +16,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.runner.saved import Saved
 
 
-def begin(folder: Path, started_at: str = "2000-01-01", **changes: Any) -> Saved:
+def begin(folder: Path, started_at: str = "2000-01-01T00:00:00+00:00", **changes: Any) -> Saved:
     identity = {"code": "a" * 64, "data": None, "lr": 0.1, "device": "cpu"}
     return Saved(folder, identity | changes, started_at)
 
@@ -34,9 +34,9 @@ def test_it_is_taken_up_by_the_same_run_only(save: Callable[[Saved], None], tmp_
     save(first)
     assert first.exists()
 
-    later = begin(tmp_path, started_at="2001-01-01")
+    later = begin(tmp_path, started_at="2001-01-01T00:00:00+00:00")
     later.resume()
-    assert later.started_at == "2000-01-01"
+    assert later.started_at == "2000-01-01T00:00:00+00:00"
     spent = json.loads((tmp_path / "begun.json").read_bytes())["elapsed"]
     assert later.wall_time() > spent > 0
 
@@ -91,6 +91,18 @@ def test_a_damaged_file_is_refused_by_name(name: str, kept: float, tmp_path: Pat
 
     with pytest.raises(UserError, match=rf"{name} is damaged"):
         take_up()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"started_at": "yesterday"}, {"elapsed": -1.0}, {"elapsed": None}, {"identity": []}]
+)
+def test_what_a_run_cannot_have_begun_with_is_damage(odd: dict[str, Any], tmp_path: Path) -> None:
+    begin(tmp_path).state.save({})
+    begun = tmp_path / "begun.json"
+    begun.write_text(json.dumps(json.loads(begun.read_bytes()) | odd), encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"begun\.json is damaged"):
+        begin(tmp_path).resume()
 
 
 def flipped(content: bytes, byte: int) -> bytes:

@@ -30,7 +30,9 @@ def staged(
     force: bool = False,
     resume: bool = False,
 ) -> Iterator[stage.Stage]:
-    with stage.stage(folder, identity, "2000-01-01", force=force, resume=resume) as opened:
+    with stage.stage(
+        folder, identity, "2000-01-01T00:00:00+00:00", force=force, resume=resume
+    ) as opened:
         yield opened
 
 
@@ -554,7 +556,7 @@ def test_what_is_left_beside_a_finished_run_goes_unless_it_is_of_another(tmp_pat
         with stage.stage(run.folder, IDENTITY, started_at, force=True, resume=False) as opened:
             opened.saved.state.save({"epoch": 1})
 
-    left_by_a_run_of("1999-12-31")
+    left_by_a_run_of("1999-12-31T00:00:00+00:00")
     stage.drop_leftovers(run)
     assert state.exists()
 

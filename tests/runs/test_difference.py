@@ -55,3 +55,13 @@ def test_runs_of_two_experiments_are_not_compared(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="of one experiment"):
         difference(document.read(tmp_path / "a"), document.read(tmp_path / "b"))
+
+
+def test_runs_that_differ_in_no_number(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "a", {})
+    write_sweep(tmp_path / "b", {"last_stable_lr": 0.002})
+
+    found = difference(document.read(tmp_path / "a"), document.read(tmp_path / "b"))
+
+    assert found.largest is None
+    assert found.verdict().endswith("values of the results differ, 1 not as numbers.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
@@ -367,9 +368,15 @@ def _read(problem: Problem, config: Config, content: object) -> _Saved:
             range(group.epoch + 1)
         ):
             raise ValueError("other epochs")
-        num_rows = len(group.seeds) * (1 + len(config.ema_gamma))
-        if any(len(rows) != num_rows for rows in group.history.values()):
-            raise ValueError("missing rows")
+        kinds = (None, *config.ema_gamma)
+        for epoch, rows in group.history.items():
+            wanted = set(product(group.seeds, [epoch], kinds))
+            found = {(row.seed, row.epoch, row.gamma) for row in rows}
+            if found != wanted or len(rows) != len(wanted):
+                raise ValueError("other rows")
+        judged = [entry.seed for entry in group.outcomes.values()]
+        if group.epoch == config.epochs and sorted(judged) != sorted(group.seeds):
+            raise ValueError("other outcomes")
         if group.epoch >= 0:
             _require_states(problem, config, group)
     return saved

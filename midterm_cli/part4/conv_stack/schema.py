@@ -155,7 +155,9 @@ class Trace(Record):
     """Which inputs reach one output, layer by layer."""
 
     position: list[Count] = Field(description="of the output, in the last map")
-    levels: list[Level] = Field(min_length=1, description="from the input on")
+    levels: list[Level] = Field(
+        min_length=1, max_length=MAX_LAYERS + 1, description="from the input on"
+    )
     words: list[str] | None = Field(description="that reach the output; null for an image")
 
     @model_validator(mode="after")
@@ -189,7 +191,7 @@ class Results(experiment.Results):
     flops: Count = Field(description="two a MAC")
     operations: Operations
     counted: str = Field(description="what is counted where")
-    layers: list[LayerRow] = Field(min_length=1)
+    layers: list[LayerRow] = Field(min_length=1, max_length=MAX_LAYERS)
     trace: Trace
     stride_one: Trace | None = Field(
         description="the same with every stride 1; null where it is so already, or too large"
@@ -201,6 +203,7 @@ class Results(experiment.Results):
     def _one_for_each_axis(self) -> Self:
         axes = len(self.input_shape) - 1
         require_lengths(axes, {"trace.position": self.trace.position})
+        require_lengths(self.input_shape[-1], {"words": self.words})
         for i, row in enumerate(self.layers):
             lists = {
                 "receptive_field": row.receptive_field,

@@ -11,12 +11,14 @@ from midterm_cli.experiment import Count, Matrix, NotNegative, Positive, Record,
 from midterm_cli.layers.sizes import AtLeast1, PerAxis
 from midterm_cli.part4.schema import AtLeastOne, ConvConfig, ImageShape, Shape, Steps, TorchCheck
 
+MAX_STRIDES = 16
+
 
 class Config(ConvConfig):
     """One convolution, under several strides, and an image to show them on."""
 
     strides: list[PerAxis[AtLeast1]] = Field(
-        min_length=1, max_length=16, description="strides to compare, each with stride 1"
+        min_length=1, max_length=MAX_STRIDES, description="strides to compare, each with stride 1"
     )
     repeats: int = Field(ge=1, le=1000, description="a time is the median of so many")
     dataset: str = Field(description="as of train: a word, an .npz or .csv file, or a folder")
@@ -49,7 +51,7 @@ class Image(Record):
     """Rows of grey levels, 0…255, by a kernel of 3 × 3 with padding 1."""
 
     name: str = Field(description="of its class")
-    strides: list[AtLeastOne]
+    strides: list[AtLeastOne] = Field(max_length=MAX_STRIDES + 1)
     copied: list[Matrix] = Field(description="the middle of each window, for each stride")
     averaged: list[Matrix] = Field(description="the mean of each window, for each stride")
 
@@ -71,7 +73,7 @@ class Results(experiment.Results):
     macs: Count
     seconds: NotNegative = Field(description="measured; it varies")
     times: str = Field(description="how the times were measured")
-    strides: list[StrideCost] = Field(min_length=1)
+    strides: list[StrideCost] = Field(min_length=1, max_length=MAX_STRIDES)
     steps: Steps
     torch: TorchCheck
     image: Image = Field(description="what the figure shows of one image")

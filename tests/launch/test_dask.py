@@ -47,7 +47,7 @@ def local_cluster(num_workers: int = 2) -> Iterator[distributed.LocalCluster]:
         processes=False,
         protocol="tcp://",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=60,
     ) as cluster:
         yield cluster

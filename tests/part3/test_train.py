@@ -442,9 +442,16 @@ ODD_STATES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def saved_state() -> dict[str, Any]:
-    kept = Kept()
+    """That of a run in which each epoch is saved, the last too."""
+    kept, save = Kept(), train._save
+
+    def save_again_at_once(*arguments: Any) -> float:
+        save(*arguments)
+        return -math.inf
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("midterm_cli.part3.train.run._SAVE_EVERY_SECONDS", -1.0)
+        patched.setattr(train, "_SAVE_EVERY_SECONDS", -1.0)
+        patched.setattr(train, "_save", save_again_at_once)
         run(config_of(*SMALL, "num_seeds=4"), 2, state=kept)
     return kept.saved[-1]
 

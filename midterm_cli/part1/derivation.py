@@ -23,7 +23,11 @@ from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound_of_deriva
 
 
 def check_terms(
-    program: Program, partials: list[Partial], totals: dict[str, Tensor], x: Tensor
+    program: Program,
+    partials: list[Partial],
+    totals: dict[str, Tensor],
+    x: Tensor,
+    is_edge: Tensor,
 ) -> list[Term]:
     """Each factor and each product of the chain rule, with autograd's number for it.
 
@@ -32,6 +36,7 @@ def check_terms(
         partials: its factors at `x`.
         totals: the derivative of each step at `x`, by name.
         x: the points, (n,).
+        is_edge: (n,) bool, whether they are edges of the domain, where a slope may be infinite.
     """
     exact = {
         name: (value.double(), torch.zeros_like(value, dtype=torch.float64))
@@ -45,23 +50,24 @@ def check_terms(
         for partial in factors:
             bound = rounding_bound_of_derivative(step.expr, partial.by, exact, x.dtype)
             symbol, formula = _symbol(partial, program), to_text(partial.expr)
-            terms.append(_term(symbol, formula, partial.value, partial.autograd, bound))
+            terms.append(_term(symbol, formula, partial.value, partial.autograd, bound, is_edge))
         if _inputs(program, step.name) != ("x",):
             bound = rounding_bound_of_derivative(in_x[step.name], "x", exact, x.dtype)
             product = " + ".join(_product(partial, program) for partial in factors) or "0"
             value, check = totals[step.name], by_autograd[step.name]
-            terms.append(_term(f"d{step.name}/dx", product, value, check, bound))
+            terms.append(_term(f"d{step.name}/dx", product, value, check, bound, is_edge))
     return terms
 
 
-def _term(term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor) -> Term:
-    difference = (value.double() - autograd.double()).abs()
-    # Beyond the numbers of the dtype nothing is decided, but at the edge of a domain both may be
-    # infinite.
-    overflows = (value != autograd) & ~difference.isfinite()
-    agrees = (value == autograd) | (difference <= ROUNDING_FACTOR * bound) | overflows
+def _term(
+    term: str, formula: str, value: Tensor, autograd: Tensor, bound: Tensor, is_edge: Tensor
+) -> Term:
+    equal, tolerance = value == autograd, ROUNDING_FACTOR * bound
+    overflows = ~(value.isfinite() & autograd.isfinite()) & ~(equal & is_edge)
+    agrees = equal | ((value.double() - autograd.double()).abs() <= tolerance) | overflows
     # Two numbers without a right digit may be equal, which decides nothing.
-    lost = (ROUNDING_FACTOR * bound > value.double().abs()) & (value != 0) | overflows
+    size = torch.where(value == 0, 1.0, value.double().abs())
+    lost = (tolerance > size) | overflows
     return Term(
         term=term,
         formula=formula,

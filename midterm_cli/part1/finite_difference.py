@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor
 
 from midterm_cli.part1.domain import defined
 from midterm_cli.part1.expression import (
+    Binary,
     Call,
     Expr,
     Program,
     as_function,
     compose,
     evaluate,
+    integer,
     names,
     nodes,
     torch_arithmetic,
@@ -27,6 +29,8 @@ ORDERS = 10
 """Steps that one extrapolation rests on."""
 _FEWEST_ULPS = 8
 """A step of fewer units of rounding of x is mostly rounding."""
+_LARGEST_RATIO = 10
+"""Between the values of a radicand on [x - h, x + h]."""
 _SMALLEST = 1e-30
 """An x that is closer to 0 has its steps as if it were so far away."""
 
@@ -66,10 +70,10 @@ def first_step(program: Program, x: float, eps: float) -> float | None:
     """The longest step h that resolves f on [x - h, x + h]: a power of 2, at most max(|x|, 1) / 8.
 
     As do all shorter ones: f is defined there; of 17 values none is farther from the line through
-    its neighbours than rounding and 8 % of their range; and no sine in f turns more than twice,
-    whether rounding hides it or not. A step that is longer than the oscillations of f, or across a
-    pole or a kink, does not. A power of 2 keeps x + h and x - h free of rounding where that is
-    possible.
+    its neighbours than rounding and a tenth of their range; and, whether rounding hides it or not,
+    no sine in f turns more than twice and no radicand comes near 0. A step that is longer than the
+    oscillations of f, or across a pole or a kink, does not. A power of 2 keeps x + h and x - h free
+    of rounding where that is possible.
 
     Args:
         program: the function.
@@ -85,23 +89,37 @@ def first_step(program: Program, x: float, eps: float) -> float | None:
     values, noise = as_function(program)(points), rounding_bound_of_value(program, points)
     share = (points[:, 1:-1] - points[:, :-2]) / (points[:, 2:] - points[:, :-2])
     bends = (values[:, 1:-1] - values[:, :-2].lerp(values[:, 2:], share)).abs()
-    allowed = 0.08 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
+    allowed = 0.1 * (values.amax(-1) - values.amin(-1)) + 4 * noise.amax(-1)
     resolved = defined(program, points).all(-1) & (bends.amax(-1) <= allowed)
-    for angle in _angles(program):
+    in_x = list(nodes(compose(program)[program[-1].name]))
+    for angle in _angles(in_x):
         angles = evaluate(angle, {"x": points}, torch_arithmetic(points))
         resolved &= angles.amax(-1) - angles.amin(-1) <= 4 * math.pi
+    for radicand in _radicands(in_x):
+        radicands = evaluate(radicand, {"x": points}, torch_arithmetic(points)).abs()
+        resolved &= radicands.amax(-1) <= _LARGEST_RATIO * radicands.amin(-1)
     num_resolved = int(resolved.int().cumprod(0).sum())
     return float(steps[num_resolved - 1]) if num_resolved else None
 
 
-def _angles(program: Program) -> list[Expr]:
-    """What f takes a sine, a cosine or a tangent of, in x."""
-    in_x = compose(program)[program[-1].name]
+def _angles(in_x: Sequence[Expr]) -> list[Expr]:
+    """What a sine, a cosine or a tangent is taken of, among the parts of f in x."""
     return [
         node.argument
-        for node in nodes(in_x)
+        for node in in_x
         if isinstance(node, Call) and node.function in ("sin", "cos", "tan") and names(node)
     ]
+
+
+def _radicands(in_x: Sequence[Expr]) -> list[Expr]:
+    """What a root or a fractional power is taken of, likewise: f may have a kink where it is 0."""
+    roots = [node.argument for node in in_x if isinstance(node, Call) and node.function == "sqrt"]
+    powers = [
+        node.left
+        for node in in_x
+        if isinstance(node, Binary) and node.operator == "**" and integer(node.right) is None
+    ]
+    return [radicand for radicand in (*roots, *powers) if names(radicand)]
 
 
 def richardson(

@@ -114,8 +114,9 @@ def _compare_all(
 def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
     """Compare two derivatives.
 
-    It is undecided where one of them is no finite number, which is overflow; and for two that have
-    no digit in common, however large the tolerance is.
+    It is undecided where one of them is no finite number, which is overflow; and, unless they are
+    equal, where the tolerance is larger than the reference (than 1, for a derivative of exactly 0)
+    or they have no digit in common.
     """
     if value is None or reference is None:
         return Comparison(
@@ -126,7 +127,8 @@ def compare(value: float | None, reference: float | None, tolerance: float) -> C
         return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
     # Equal first: where the bound itself overflows, the tolerance is no number.
     allowed = difference == 0 or difference <= tolerance
-    undecided = allowed and reference != 0 and difference > 0.1 * abs(reference)
+    size = abs(reference) or 1.0
+    undecided = allowed and difference != 0 and (tolerance > size or difference > 0.1 * size)
     return Comparison(
         difference=difference,
         relative=finite(difference / abs(reference)) if reference else None,

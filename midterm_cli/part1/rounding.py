@@ -75,8 +75,9 @@ def rounding_bound(
             operand_error = operand_error.expm1()  # it may be far too large for a tangent
         # An exact operand passes on nothing, even where the slope is infinite.
         passed_on = torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
-        # 0**b log 0 has the limit 0: b passes on nothing.
-        error = error + torch.where(result == 0, passed_on.nan_to_num(0.0, math.inf), passed_on)
+        # 0**b log 0 has the limit 0: b passes on nothing, unless it has overflowed.
+        limit = passed_on.nan_to_num(0.0, math.inf).masked_fill(operand_error.isinf(), math.inf)
+        error = error + torch.where(result == 0, limit, passed_on)
     return result, error.masked_fill(result.abs() > torch.finfo(dtype).max, math.inf)
 
 

@@ -22,7 +22,9 @@ def column(*values: float) -> Tensor:
 def test_terms_of_several_inputs_one_and_none() -> None:
     x = column(2.0, -1.0)
     partials = partial_derivatives(PROGRAM, x)
-    terms = check_terms(PROGRAM, partials, chain_rule(PROGRAM, partials, x), x)
+    terms = check_terms(
+        PROGRAM, partials, chain_rule(PROGRAM, partials, x), x, torch.tensor([False, True])
+    )
     assert [(term.term, term.formula, term.value) for term in terms] == [
         ("du/dx", "2 * x", [4, -2]),
         ("∂v/∂u", "x", [2, -1]),
@@ -55,27 +57,36 @@ def test_the_derivation_in_latex() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "autograd", "agrees", "undecided"),
+    ("value", "autograd", "bound", "is_edge", "verdict"),
     [
-        (2.0, 2.0, True, False),
-        (2.0, 2 + 8 * 0.25, True, False),
-        (2.0, 2 - 9 * 0.25, False, False),
-        (math.inf, math.inf, True, False),
-        (math.inf, -math.inf, False, True),
-        (math.nan, math.nan, False, True),
-        (2.0, math.nan, False, True),
+        (2.0, 2.0, 0.25, False, "agrees"),
+        (2.0, 2 + 8 * 0.25, 0.25, False, "agrees"),
+        (2.0, 2 - 9 * 0.25, 0.25, False, "differs"),
+        (1e308, -1e308, 0.25, False, "differs"),
+        (0.0, 1e-17, 1e-17, False, "agrees"),
+        # A tolerance above what it judges: even two equal numbers decide nothing.
+        (2.0, 2.0, 0.26, False, "cannot tell"),
+        (0.0, 0.0, math.inf, False, "cannot tell"),
+        (0.0, -1.96e-22, math.inf, False, "cannot tell"),
+        # Overflow; at the edge of a domain a slope may be infinite.
+        (math.inf, math.inf, 0.25, False, "cannot tell"),
+        (math.inf, math.inf, 0.25, True, "agrees"),
+        (math.inf, -math.inf, 0.25, True, "cannot tell"),
+        (math.nan, math.nan, 0.25, True, "cannot tell"),
+        (2.0, math.nan, 0.25, False, "cannot tell"),
     ],
 )
 def test_a_term_agrees_up_to_eight_bounds(
-    value: float, autograd: float, agrees: bool, undecided: bool
+    value: float, autograd: float, bound: float, is_edge: bool, verdict: str
 ) -> None:
-    term = derivation._term("a", "b", column(1.0, value), column(1.0, autograd), column(0.0, 0.25))
+    found, bounds = (column(1.0, value), column(1.0, autograd)), column(0.0, bound)
+    term = derivation._term("a", "b", *found, bounds, torch.tensor([False, is_edge]))
     shown = [number if math.isfinite(number) else None for number in (value, autograd)]
     assert term == Term(
         term="a",
         formula="b",
         value=[1.0, shown[0]],
         autograd=[1.0, shown[1]],
-        agrees=agrees,
-        undecided=undecided,
+        agrees=verdict == "agrees",
+        undecided=verdict == "cannot tell",
     )

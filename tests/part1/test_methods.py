@@ -100,6 +100,12 @@ AGREES, DIFFERS, UNDECIDED = (True, False), (False, False), (False, True)
         (0.0, 0.0, 0.5, (0.0, None, 0.5, *AGREES)),
         (6e-17, 0.0, 1e-15, (6e-17, None, 1e-15, *AGREES)),
         (1.0, 2.0, math.inf, (1.0, 0.5, None, *UNDECIDED)),
+        # Nor is it agreement to be near where the tolerance would allow anything.
+        (1.0625, 1.0, 2.0, (0.0625, 0.0625, 2.0, *UNDECIDED)),
+        (1.0625, 1.0, math.inf, (0.0625, 0.0625, None, *UNDECIDED)),
+        (1.0, 1.0, math.inf, (0.0, 0.0, None, *AGREES)),
+        (5.0, 0.0, math.inf, (5.0, None, None, *UNDECIDED)),
+        (-524288.0, 0.0, 3.8e29, (524288.0, None, 3.8e29, *UNDECIDED)),
         (1.0, 2.0, math.nan, (1.0, 0.5, None, *DIFFERS)),
         # The bound of an infinite slope is no number; what is equal agrees all the same.
         (0.0, 0.0, math.nan, (0.0, None, None, *AGREES)),

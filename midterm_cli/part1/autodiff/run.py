@@ -19,7 +19,7 @@ from midterm_cli.part1.autodiff.schema import (
     Results,
     Values,
 )
-from midterm_cli.part1.autodiff.show import disagreements, lost_to_rounding
+from midterm_cli.part1.autodiff.show import disagreements, undecided
 from midterm_cli.part1.derivation import check_terms, to_align
 from midterm_cli.part1.derivative import (
     SymbolicError,
@@ -76,6 +76,7 @@ def run(config: Config, context: Context) -> Output:
     points = compare_methods(program, places, at, exact, f)
     partials = partial_derivatives(program, at[regular])
     totals = chain_rule(program, partials, at[regular])
+    is_edge = at.new_tensor([places[i].is_edge for i in regular], dtype=torch.bool)
     single = not isinstance(config.x, list)
     results = Results(
         expression=config.expression,
@@ -87,7 +88,7 @@ def run(config: Config, context: Context) -> Output:
         derivative=_by_method(points, single),
         max_relative_error=max_relative_error(points),
         latex=to_align(program, partials),
-        derivation=check_terms(program, partials, totals, at[regular]),
+        derivation=check_terms(program, partials, totals, at[regular], is_edge),
         points=points,
         gradcheck=gradcheck(program, at[regular]),
         formula=None if formula is None else judge(formula, reference, judged_at, _points(config)),
@@ -99,7 +100,7 @@ def run(config: Config, context: Context) -> Output:
     notes = [point.note for point in points if point.note is not None]
     if symbolic_note is not None:
         notes.append(f"SymPy does not differentiate f, the reference is autograd: {symbolic_note}")
-    notes += lost_to_rounding(results)
+    notes += undecided(results)
     if not results.gradcheck.passed:
         notes.append(f"torch.autograd.gradcheck rejects f: {results.gradcheck.reason}")
     failed = bool(wrong) or any(line.verdict != "right" for line in results.formulas)

@@ -170,35 +170,38 @@ def disagreements(results: Results) -> list[str]:
     return lines
 
 
-def lost_to_rounding(results: Results) -> list[str]:
-    """A line for each point where a method gives no digit of f', or no number at all."""
+def undecided(results: Results) -> list[str]:
+    """A line for each point where a method does not decide f': rounding, overflow, no number."""
     lines = []
     for point in results.points:
         values: dict[str, float | None] = dict(point.derivative)
         reference = values[results.reference]
-        undecided = {
-            name: comparison
-            for name, comparison in point.comparison
-            if comparison is not None and comparison.undecided
-        }
-        errors = [
-            f"{_text(comparison.tolerance, 2)} ({METHODS[name]})"
-            for name, comparison in undecided.items()
-            if values[name] is not None
-        ]
-        without = [METHODS[name] for name in undecided if values[name] is None]
+        lost: list[str] = []
+        unbounded: list[str] = []
+        without: list[str] = []
+        for name, comparison in point.comparison:
+            if comparison is None or not comparison.undecided:
+                continue
+            if values[name] is None:
+                without.append(METHODS[name])
+            elif comparison.tolerance is None:
+                unbounded.append(METHODS[name])
+            else:
+                lost.append(f"{_text(comparison.tolerance, 2)} ({METHODS[name]})")
+        if not (lost or unbounded or without):
+            continue
         x = f"x = {point.x:.15g}"
-        if undecided and reference is None:
+        if reference is None:
             name = "SymPy" if results.reference == "symbolic" else "autograd"
             lines.append(f"f' at {x} cannot be told: {name} gives no finite number for it")
-        elif undecided:
-            why = "lost to rounding" if errors else "beyond its range"
-            said = [f"the error may be {', '.join(errors)}"] if errors else []
-            said += [f"no finite number comes by {'; '.join(without)}"] if without else []
-            lines.append(
-                f"{results.dtype} cannot tell f' at {x}, it is {why}: "
-                f"it is {_text(reference, 6)}, and {', and '.join(said)}"
-            )
+            continue
+        reasons = [f"lost to rounding, the error may be {', '.join(lost)}"] if lost else []
+        reasons += [f"the error has no bound ({'; '.join(unbounded)})"] if unbounded else []
+        reasons += [f"no finite number comes out ({'; '.join(without)})"] if without else []
+        lines.append(
+            f"{results.dtype} cannot tell f' at {x}, which is {_text(reference, 6)}: "
+            + ", and ".join(reasons)
+        )
     return lines
 
 

@@ -1,5 +1,6 @@
 """The process of `midterm`, and of `python -m midterm_cli`: how it begins and how it ends."""
 
+import logging
 import os
 import sys
 from io import TextIOWrapper
@@ -22,6 +23,8 @@ def main() -> int:
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
     _limit_threads()
+    # Where it has no folder for its cache, matplotlib says so, in words that are not ours.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from midterm_cli import cli
     from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 

@@ -1,11 +1,14 @@
 """The process of `midterm`, and of `python -m midterm_cli`: how it begins and how it ends."""
 
+import logging
 import os
 import sys
 from io import TextIOWrapper
 from threading import Event, Thread
 
 from midterm_cli.runner import interrupt
+
+_LOW_LIMIT = 4096  # processes and threads of a user
 
 
 def main() -> int:
@@ -19,9 +22,9 @@ def main() -> int:
 
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
-    if not _threads_can_start():
-        # Where they lack one, OpenBLAS sends SIGINT and libgomp exits with 1.
-        os.environ["OMP_NUM_THREADS"] = "1"
+    _limit_threads()
+    # Where it has no folder for its cache, matplotlib says so, in words that are not ours.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from midterm_cli import cli
     from midterm_cli.cli.exit_codes import INTERRUPTED, TERMINATED
 
@@ -32,11 +35,30 @@ def main() -> int:
     return code
 
 
-def _threads_can_start() -> bool:
-    """Whether NumPy and PyTorch can have a thread for each core, within `ulimit -u`."""
+def _limit_threads() -> None:
+    """Compute in one thread where a low `ulimit -u` leaves no room for those that are wanted.
+
+    Where they lack one, OpenBLAS sends SIGINT and libgomp exits with 1.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if not 0 <= limit < _LOW_LIMIT:  # unlimited is -1, or very large
+        return
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    num_threads = int(wanted) if wanted.isdecimal() else cores
+    if num_threads > 1 and not _can_start(2 * num_threads):  # NumPy's and PyTorch's
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            os.environ[f"{library}_NUM_THREADS"] = "1"
+
+
+def _can_start(num_threads: int) -> bool:
     started, over = [], Event()
     try:
-        for _ in range(2 * (os.cpu_count() or 1)):
+        for _ in range(num_threads):
             thread = Thread(target=over.wait)
             thread.start()
             started.append(thread)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 import threading
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-
-# Where it has no folder for its cache, matplotlib says so, in words that are not ours.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 DPI = 150
 """Pixels per inch of a PNG, unless others are asked for."""

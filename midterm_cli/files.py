@@ -21,7 +21,10 @@ from midterm_cli.text import printable
 Content = bytes | memoryview
 
 MAX_BYTES = 2**30
-"""What `read` takes: above any run, and below what would fill a machine's memory."""
+"""Of a document that `read` takes: four times a run of 10,000 seeds and 50 epochs.
+
+It bounds the file. What is parsed from it may take several times as much memory.
+"""
 
 
 # Of any name, one too long for the file system included: what is then done with it says why it
@@ -124,15 +127,17 @@ def require_regular(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """Read a document, which has its end within `MAX_BYTES`.
+    """Read a document: what it has when it is opened, up to `MAX_BYTES`.
 
     Raises:
-        OSError: it has not, or cannot be read.
+        OSError: it is larger, or cannot be read.
     """
     require_regular(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20:,} MiB", str(path))
-    return path.read_bytes()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20:,} MiB", str(path))
+        return file.read(size)
 
 
 def make_folder(path: Path) -> list[Path]:

@@ -109,9 +109,11 @@ def _from_latex(text: str, functions: Collection[str]) -> str:
     """Fractions as quotients, groups as brackets, commands as names."""
     text = re.sub(r"\\left\s*\|", " abs(", re.sub(r"\\right\s*\|", ")", text))
     text = re.sub(r"\\([,;:! ]|q?quad(?![A-Za-z]))", " ", text)
-    if index := re.search(r"\\(sqrt\s*\[|log\s*_)", text):
-        remedy = "u^(1/3) for a cube root" if "sqrt" in index[0] else "log(u)/log(2) for base 2"
-        raise UserError(f"{index[0]} is not read here: write {remedy}")
+    if root := re.search(r"\\sqrt\s*\[([^\]]*)\]?", text):
+        raise UserError(f"{printable(root[0])} is not read here: write u^(1/{_plain(root[1])})")
+    if base := re.search(r"\\log\s*_\s*(\{[^}]*\}?|\w?)", text):
+        remedy = f"log(u)/log({_plain(base[1])})"
+        raise UserError(f"{printable(base[0])} is not read here: write {remedy}")
     while fraction := re.search(r"\\[dt]?frac(?![A-Za-z])", text):
         above, rest = _group(text[fraction.end() :])
         below, rest = _group(rest)
@@ -128,6 +130,10 @@ def _from_latex(text: str, functions: Collection[str]) -> str:
         )
 
     return re.sub(r"\\([A-Za-z]*)", name, text).replace("{", "(").replace("}", ")")
+
+
+def _plain(index: str) -> str:
+    return printable(index.strip("{} ")) or "n"
 
 
 def _group(text: str) -> tuple[str, str]:

@@ -66,6 +66,24 @@ def test_no_backend_and_no_matplotlibrc_of_the_user_gets_in(
     assert Path("run/softt.png").read_bytes() == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "is_said"),
+    [
+        (["-m", "midterm_cli", "draw", "run", "--quiet"], False),
+        (["-c", "import midterm_cli.figure, matplotlib; matplotlib.get_cachedir()"], True),
+    ],
+)
+def test_matplotlib_s_own_words_are_kept_from_the_command_line_alone(
+    words: list[str], is_said: bool, folder: Path
+) -> None:
+    """Such as that it has no folder for its cache."""
+    make(resolve("softt"), command="midterm", output=Path("run"), quiet=True)
+    surroundings = os.environ | {"MPLCONFIGDIR": os.devnull}
+    command = [sys.executable, *words]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert (done.returncode, "cache" in done.stderr) == (0, is_said)
+
+
 def test_what_the_user_has_set_holds_again_afterwards() -> None:
     with mpl.rc_context({"lines.linewidth": 7, "font.size": 3}):
         before = dict(mpl.rcParams)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +153,21 @@ def test_a_document_has_an_end(tmp_path: Path) -> None:
     os.truncate(tmp_path / "x", 2**42)
 
     with pytest.raises(OSError, match="larger than 1,024 MiB"):
+        files.read(tmp_path / "x")
+
+
+def test_a_document_that_grows_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def grown(path: Path, *arguments: Any, **options: Any) -> Any:
+        with path_open(path, "ab") as file:
+            file.write(b" and more")
+        return path_open(path, *arguments, **options)
+
+    path_open = Path.open
+    (tmp_path / "x").write_bytes(b"whole")
+    monkeypatch.setattr(files, "MAX_BYTES", 5)
+    monkeypatch.setattr(Path, "open", grown)
+
+    with pytest.raises(OSError, match="larger than"):
         files.read(tmp_path / "x")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -79,33 +80,37 @@ class StrictCommand(TyperCommand):
 
     def _refuse_rest(self, rest: Sequence[str], args: Sequence[str]) -> None:
         """Refuse a second value behind an option that takes one, and all but two behind a pair."""
-        at = len(args) - 1 - args[::-1].index(rest[0])
-        pairs = {name for option in self.params if option.nargs == 2 for name in option.opts}
+        options = {name: option for option in self.params for name in option.opts}
         for i, name in enumerate(args):
-            values = args[i + 1 : i + 3]
+            option, values = options.get(name), args[i + 1 : i + 3]
+            if not isinstance(option, TyperOption) or option.is_flag:
+                continue
+            is_followed = args[i + 1 + option.nargs : i + 2 + option.nargs] == rest[:1]
             is_short = any(value.startswith("--") for value in values)
-            if name in pairs and (is_short or i == at - 3):
+            if option.nargs == 2 and (is_short or is_followed):
                 found = values[:1] if is_short else [*values, rest[0]]
                 raise UserError(
                     f"{name} takes two numbers, got {printable(' and '.join(found))}: "
                     f"write {name} LOW HIGH"
                 )
-        for option in self.params:
-            takes_one = isinstance(option, TyperOption) and option.nargs == 1 and not option.is_flag
-            if at >= 2 and args[at - 2] in option.opts and takes_one:
-                name, first = args[at - 2], args[at - 1]
-                remedy = "leave one of them out"
-                sizes = [value for value in (first, *rest) if value.isdigit()]
-                if option.metavar == "HxW":
-                    remedy = f"write {name} {'x'.join(sizes[:2])}"
-                elif option.name == "x" and not option.multiple:
-                    remedy = f"write {name} {','.join((first, *rest))}"
-                elif option.multiple:
-                    remedy = f"write {name} {first} {name} {rest[0]}"
+            if option.nargs == 1 and is_followed:
                 raise UserError(
-                    f"{name} takes one value, got {printable(first)} and {printable(rest[0])}: "
-                    f"{printable(remedy)}"
+                    f"{name} takes one value, got {printable(' and '.join(values))}: "
+                    f"{printable(_as_one(option, name, [values[0], *rest]))}"
                 )
+
+
+def _as_one(option: TyperOption, name: str, words: Sequence[str]) -> str:
+    """How to give an option of one value what was typed as several words, without quotes."""
+    rows = [re.findall(r"[^\s,\[\]]+", row) for row in re.split(r"\]\s*,?\s*\[", " ".join(words))]
+    sizes = [number for number in rows[0] if number.isdigit()]
+    if option.metavar == "HxW" and len(sizes) == 2 and {*rows[0]} <= {*sizes, "x"}:
+        return f"write {name} {'x'.join(sizes)}"
+    if option.metavar == "NUMBERS":
+        return f"write {name} {shlex.quote(';'.join(map(','.join, rows)))}"
+    if option.multiple:
+        return f"write {name} {words[0]} {name} {words[1]}"
+    return "leave one of them out"
 
 
 class OnlyCommand(TyperGroup):

@@ -65,7 +65,7 @@ def array(key: str, text: str) -> Any:
     return typer.Option(
         help=f"{text} A .npy or .csv file, a .yaml file with the key {key}, or numbers, "
         "rows between semicolons. Without it: a random one.",
-        metavar="FILE",
+        metavar="NUMBERS",
         parser=read,
     )
 

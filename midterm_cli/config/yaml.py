@@ -179,8 +179,6 @@ def dump(values: Mapping[str, Any]) -> str:
         width=100,
     )
     # It is in quotes, and may end on a terminal.
-    return re.sub(r"[^\n -~]", lambda c: c[0] if c[0].isprintable() else _escaped(c[0]), text)
-
-
-def _escaped(character: str) -> str:
-    return f"\\U{ord(character):08x}"
+    return re.sub(
+        r"[^\n -~]", lambda c: c[0] if c[0].isprintable() else f"\\U{ord(c[0]):08x}", text
+    )

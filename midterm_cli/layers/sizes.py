@@ -22,13 +22,15 @@ Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
 def _split(value: Any) -> Any:
-    """Read "20x30", "20,30" and "20 30" as [20, 30].
+    """Read "20x30", "20,30" and "20 30" as [20, 30], and "20" as 20.
 
     Raises:
         ValueError: it is other text.
     """
     if not isinstance(value, str):
         return value
+    if re.fullmatch(r"\d{1,9}", value.strip()):
+        return int(value)
     if pair := re.fullmatch(r"(\d{1,9})(?:\s*[x×,]\s*|\s+)(\d{1,9})", value.strip()):
         return [int(pair[1]), int(pair[2])]
     raise ValueError(f"must be a whole number, or two such as 20x30, got {shown(value)}")

@@ -241,7 +241,12 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
             return Call(_function(function), _build(argument, known, depth + 1, power))
         case ast.Call(func=ast.Name(id=name)) if name in _IN_WORDS:
             _function(name)  # which refuses it
-        case ast.Call(func=ast.Attribute(ast.Name(id=module), name), args=[_]) if name in _CALLABLE:
+        case ast.Attribute(ast.Name(id=module), name) if name in CONSTANTS and module not in known:
+            raise UserError(f"{name} is known by itself: write {name} without {module}.")
+        case ast.Call(func=ast.Attribute(ast.Name(id=module), name)) if (
+            name in _CALLABLE and module not in known
+        ):
+            _function(name)  # which refuses what is not known
             raise UserError(f"{name} is known by itself: write {name}(…) without {module}.")
         case ast.Tuple():
             raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
@@ -321,7 +326,7 @@ def _in_full(formula: str, argument: ast.expr) -> ast.expr:
 
 
 def _function(name: str) -> str:
-    if name in FUNCTIONS:
+    if name in (*FUNCTIONS, *_ABBREVIATIONS):
         return name
     plain = re.sub("^(arc|ar)", "a", name)
     if plain in _IN_WORDS:
@@ -329,9 +334,7 @@ def _function(name: str) -> str:
         raise UserError(
             f"{name} is not known here: write {_IN_WORDS[plain]} for {name}({arguments})"
         )
-    if close := closest(name.lower(), [*FUNCTIONS, *_ABBREVIATIONS]):
-        raise UserError(f"unknown function {shown(name)}: did you mean {close}?")
-    raise UserError(f"unknown function {shown(name)}: the known ones are {', '.join(FUNCTIONS)}")
+    raise UserError(f"unknown function {shown(name)}{_meant(name, [*FUNCTIONS, *_ABBREVIATIONS])}")
 
 
 def _meant(name: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,27 +73,41 @@ def _load_csv(file: Path) -> np.ndarray:
     """Load rows of numbers; what follows a # is a comment.
 
     Raises:
-        ValueError: names the line or the cell, counted from 1.
+        ValueError: names the line, and the column, counted from 1.
     """
-    rows: list[list[float]] = []
-    for i, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not (content := line.partition("#")[0].strip()):
-            continue
-        cells = content.split(",")
-        rows.append([_number(cell, i, j) for j, cell in enumerate(cells, start=1)])
-        if len(cells) != len(rows[0]):
-            raise ValueError(
-                f"line {i} does not have {len(rows[0])} values as those before, but {len(cells)}"
-            )
-    return np.array(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no numbers: the caller refuses that
+        try:
+            return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
+        except ValueError as error:
+            raise ValueError(_fault(file) or str(error)) from None
 
 
-def _number(cell: str, line: int, column: int) -> float:
+def _fault(file: Path) -> str | None:
+    """Where a .csv has another number of values than before, or what is no number."""
+    num_columns = None
+    with file.open(encoding="utf-8-sig") as lines:
+        for i, line in enumerate(lines, start=1):
+            if not (content := line.partition("#")[0].rstrip("\r\n")):
+                continue
+            cells = [cell.strip() for cell in content.split(",")]
+            for j, cell in enumerate(cells, start=1):
+                if not _is_number(cell):
+                    what = f"is {shown(cell)}, which is no number" if cell else "is empty"
+                    return f"line {i}, column {j} {what}"
+            if num_columns not in (None, len(cells)):
+                values = "1 value" if len(cells) == 1 else f"{len(cells)} values"
+                return f"line {i} has {values}, those before have {num_columns}"
+            num_columns = len(cells)
+    return None
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return float(cell)
+        float(cell)
     except ValueError:
-        what = f"is {shown(cell.strip())}, which is no number" if cell.strip() else "is empty"
-        raise ValueError(f"line {line}, column {column} {what}") from None
+        return False
+    return cell.isascii() and "_" not in cell  # float reads 1_000, and digits of any script
 
 
 def _load_npy(file: Path) -> np.ndarray:

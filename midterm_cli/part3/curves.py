@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)))
 """The line of the raw weights, then those of the averages."""
 
-_SMALLEST_SHARE = 1e-15  # of the largest loss: what is smaller is at 0
+_SMALLEST_SHARE = 1e-15  # of the largest loss
 _LOG_FROM = 20  # ratio of the losses from which a linear axis would hide the small ones
 
 
@@ -83,7 +83,8 @@ def panels(title: str, height: float) -> tuple[Figure, dict[Metric, Axes]]:
 def choose_scale(axes: Axes) -> None:
     """A logarithmic axis for losses of which a linear one would hide the small ones.
 
-    With a loss of exactly 0 the axis is linear below the smallest other one, down to 0.
+    With a loss of exactly 0 the axis is linear below the smallest other one, or below 1e-15 of the
+    largest: what is smaller is drawn near 0.
     """
     (low, high), smallest = axes.dataLim.intervaly, axes.dataLim.minposy
     if high <= _LOG_FROM * smallest:
@@ -91,5 +92,6 @@ def choose_scale(axes: Axes) -> None:
     if low > 0:
         log_scale(axes, "y")
     else:
-        axes.set_yscale("symlog", linthresh=max(smallest, _SMALLEST_SHARE * high))
-        axes.set_ylim(bottom=0)
+        linear_below = max(smallest, _SMALLEST_SHARE * high)
+        axes.set_yscale("symlog", linthresh=linear_below)
+        axes.set_ylim(bottom=-0.4 * linear_below)  # room for the marker of a 0

@@ -99,6 +99,24 @@ def test_what_is_allowed_is_listed() -> None:
     assert refusal("2 +").splitlines()[1] == how
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("np.sin(x)", "sin is known by itself: write sin(…) without np."),
+        ("np.log2(x)", "log2 is known by itself: write log2(…) without np."),
+        ("math.pi*x", "pi is known by itself: write pi without math."),
+        ("np.max(x)", "max is not known here: write (u + v + sqrt((u - v)**2))/2 for max(u, v)"),
+        ("np.max(x, 0)", "max is not known here: write (u + v + sqrt((u - v)**2))/2 for max(u, v)"),
+        ("x.sin(x)", "attribute access at column 1 is not allowed in an expression"),
+        ("x.pi", "attribute access at column 1 is not allowed in an expression"),
+        ("snh(x)", "unknown function 'snh': did you mean sinh?"),
+        ("qqqq(x)", f"unknown function 'qqqq': the known ones are {next(iter(FUNCTIONS))}, "),
+    ],
+)
+def test_what_stands_before_a_name_is_left_out(text: str, told: str) -> None:
+    assert refusal(text).startswith(told)
+
+
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, ValueError])
 def test_what_python_cannot_read_is_nested_too_deeply(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch

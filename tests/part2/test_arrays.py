@@ -50,7 +50,12 @@ def test_a_csv_of_excel_begins_with_a_mark(tmp_path: Path) -> None:
         ("1;2\n2;1\n", "line 1, column 1 is '1;2', which is no number"),
         ("# M\n\n1, 2\n2, x y  # here\n", "line 4, column 2 is 'x y', which is no number"),
         ("1,2\n2,\n", "line 2, column 2 is empty"),
-        ("1,2\n\n2\n", "line 3 does not have 2 values as those before, but 1"),
+        ("1,2\n\n2\n", "line 3 has 1 value, those before have 2"),
+        ("1\n2,3\n", "line 2 has 2 values, those before have 1"),
+        ("1,2\n \n", "line 2, column 1 is empty"),
+        ("1,1_000\n", "line 1, column 2 is '1_000', which is no number"),
+        ("٣\n", "line 1, column 1 is '٣', which is no number"),
+        ("1\x0c2\n", r"line 1, column 1 is '1\x0c2', which is no number"),
         ("1,\x1b[31m\n", r"line 1, column 2 is '\x1b[31m', which is no number"),
     ],
 )

@@ -66,11 +66,14 @@ def test_losses_far_apart_have_a_logarithmic_axis(losses: list[float], scale: st
     choose_scale(axes)
     figure.draw_without_rendering()
     assert axes.get_yscale() == scale
-    # Each has a place inside of the axes, 0 as well.
+    # Each has a place inside of the axes; 0, with its marker, above the frame.
     for loss in filter(math.isfinite, losses):
         ends_and_place = [(0, y) for y in (*axes.get_ylim(), loss)]
         low, high, place = axes.transData.transform(ends_and_place)[:, 1]
-        assert low <= place <= high
+        assert low + (3 if loss == 0 else 0) <= place <= high
+    if scale == "symlog":
+        lowest, _ = axes.get_ylim()
+        assert [tick for tick in axes.get_yticks() if lowest <= tick < 0] == []
 
 
 def test_a_dataset_is_shown_by_its_name() -> None:

@@ -92,6 +92,7 @@ def test_pytorch_disagreeing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_size_as_text_is_read_from_a_file_too() -> None:
     assert config("conv", size="20x30") == config("conv", size=[20, 30])
+    assert config("conv", size=" 20") == config("conv", size=20)
     results = run("conv", size="20x30").results
     assert results.output_shape == [16, 6, 8]
     assert [step.split(":")[0] for step in results.steps[:2]] == ["height", "width"]

@@ -413,24 +413,34 @@ def test_what_the_machine_has_run_out_of(
 
 
 WITHOUT_THREADS = """\
-import sys, threading
+import os, resource, sys, threading
 def start(thread):
     raise RuntimeError("can't start new thread")
 threading.Thread.start = start
+limit = int(sys.argv[1])
+resource.getrlimit = lambda which: (limit, limit)
 from midterm_cli import __main__
 sys.argv = ["midterm", "conv", "shape", "--quiet"]
 code = __main__.main()
 import torch
+assert int(os.environ["OPENBLAS_NUM_THREADS"]) == torch.get_num_threads()
 sys.exit(code or 100 + torch.get_num_threads())
 """
 
 
-def test_where_no_thread_can_be_started_one_computes(folder: Path) -> None:
-    """The libraries would end the process themselves, as if by Ctrl-C or with exit code 1."""
-    command = [sys.executable, "-c", WITHOUT_THREADS]
-    surroundings = os.environ | {"OMP_NUM_THREADS": "2"}
+@pytest.mark.parametrize(("limit", "num_threads"), [(4095, 1), (4096, 2), (-1, 2)])
+def test_where_no_thread_can_be_started_one_computes(
+    limit: int, num_threads: int, folder: Path
+) -> None:
+    """The libraries would end the process themselves, as if by Ctrl-C or with exit code 1.
+
+    Where `ulimit -u` is far, no thread is started to see whether one can be.
+    """
+    command = [sys.executable, "-c", WITHOUT_THREADS, str(limit)]
+    surroundings = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (101, "outputs/conv/default\n", "")
+    told = (100 + num_threads, "outputs/conv/default\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == told
 
 
 def test_another_error_is_a_bug(midterm: Midterm, monkeypatch: pytest.MonkeyPatch) -> None:

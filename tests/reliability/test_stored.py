@@ -190,7 +190,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         first = Running(folder / name, command, UNDISTURBED)
         assert first.wait().code == 0
         command[command.index("run")] = "begun"
-        last = Disturbance(signal.SIGINT, at=(first.operations - 10,))
+        last = Disturbance(signal.SIGINT, at=(first.operations // 2,))
         assert run(folder / name, *command, disturbance=last).code == -signal.SIGINT
         command[command.index("begun")] = f"{name}/begun"
         lines[name] = " ".join(command)
@@ -214,7 +214,8 @@ def assert_told(answer: Answer, told: str) -> None:
     assert answer.code in (0, 2, 3), told
     assert [c for c in answer.out + answer.err if not c.isprintable() and c != "\n"] == [], told
     if answer.code == 2:
-        message = answer.err[answer.err.index("Error: ") :]
+        _, error, message = answer.err.partition("Error: ")
+        assert error, told
         assert message.count("\n") <= 11, told
 
 

@@ -17,6 +17,8 @@ from midterm_cli.errors import UserError
 from midterm_cli.notation import to_python
 
 _LONGEST = 100
+_NO_NUMBER = re.compile(r".*\d[eE](?![-+]?\d).*|\d+(-\d+)+")
+"""1e, which lacks its exponent, and 10-3 or 2001-01-31, which are no differences."""
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -34,7 +36,7 @@ def number(value: object) -> object:
     Raises:
         ValueError: it has two readings, such as 1/2pi.
     """
-    if not isinstance(value, str) or len(value) > _LONGEST:
+    if not isinstance(value, str) or len(value) > _LONGEST or _NO_NUMBER.fullmatch(value):
         return value
     try:
         with warnings.catch_warnings():

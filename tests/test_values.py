@@ -149,6 +149,11 @@ def test_values_that_are_refused(experiment: str, key: str, value: object, messa
     assert str(caught.value).removesuffix(" (my.yaml)") == message
 
 
+@pytest.mark.parametrize("text", ["1e", "3e", "1e*2", "10-3", "2026-11-27"])
+def test_a_number_cut_off_and_a_date_are_not_computed(text: str) -> None:
+    assert number(text) == text
+
+
 @pytest.mark.parametrize("text", ["1or 2", "1if 1else 2", "0x1for x"])
 def test_what_is_no_number_is_left_without_a_warning_of_pythons(text: str) -> None:
     with warnings.catch_warnings(record=True) as told:

@@ -15,6 +15,7 @@ from midterm_cli.part1.expression import (
     Binary,
     Call,
     Expr,
+    Number,
     Program,
     constant,
     evaluate,
@@ -25,7 +26,7 @@ from midterm_cli.part1.expression import (
     torch_arithmetic,
 )
 from midterm_cli.part1.printing import to_text
-from midterm_cli.part1.reference import is_nonzero_at
+from midterm_cli.part1.reference import is_nonzero_at, is_zero_at
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "> 0": lambda a: a > 0,
@@ -265,6 +266,9 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
         name = str(dtype).removeprefix("torch.")
         raise UserError(f"x = {x:g} is beyond the largest {name}: take another x or float64")
     edge = edge_at(program, rounded, torch.finfo(dtype).eps)
+    if edge is not None and _is_inside(program, rounded):
+        exact = _exact_edge(program, edge)
+        edge = edge if exact is None or exact == rounded else None
     if not _is_inside(program, rounded) and (edge is None or _is_open(program, rounded)):
         raise UserError(_outside(program, rounded))
     at = rounded if edge is None else edge
@@ -282,6 +286,25 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
 
 def _is_inside(program: Program, x: float) -> bool:
     return bool(defined(program, torch.tensor(x, dtype=torch.float64)))
+
+
+def _exact_edge(program: Program, edge: float) -> float | None:
+    """The edge where it is a number of float64, such as 1 for sqrt(1 - x), and not between two.
+
+    Args:
+        program: the function.
+        edge: the last number inside.
+    """
+    for outside in (math.nextafter(edge, -math.inf), math.nextafter(edge, math.inf)):
+        if undefined := undefined_term(program, outside):
+            condition, _ = undefined
+            margin = condition.argument
+            if condition.requirement == "in [-1, 1]":
+                margin = Binary("-", Number("1"), Binary("*", margin, margin))
+            for x in (edge, outside):
+                if is_zero_at(margin, program, x):
+                    return x
+    return None
 
 
 def _is_isolated(program: Program, x: float, eps: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from midterm_cli.part1.autodiff.schema import (
@@ -70,6 +71,7 @@ def compare_methods(
             comparison = _compare_all(
                 derivative,
                 ROUNDING_FACTOR * rounding[i],
+                torch.finfo(at.dtype).eps,
                 difference,
                 by_sympy=exact is not None,
             )
@@ -97,26 +99,39 @@ def _basis(difference: Extrapolation | None) -> FiniteDifference | None:
 
 
 def _compare_all(
-    found: PointDerivative, tolerance: float, difference: Extrapolation | None, *, by_sympy: bool
+    found: PointDerivative,
+    tolerance: float,
+    eps: float,
+    difference: Extrapolation | None,
+    *,
+    by_sympy: bool,
 ) -> Comparisons:
     """Compare each method with the reference; the reference has no comparison itself."""
     reference = found.symbolic if by_sympy else found.autograd
     return Comparisons(
-        chain_rule=compare(found.chain_rule, reference, tolerance),
-        autograd=compare(found.autograd, reference, tolerance) if by_sympy else None,
-        autograd_forward=compare(found.autograd_forward, reference, tolerance),
+        chain_rule=compare(found.chain_rule, reference, tolerance, eps),
+        autograd=compare(found.autograd, reference, tolerance, eps) if by_sympy else None,
+        autograd_forward=compare(found.autograd_forward, reference, tolerance, eps),
         finite_difference=None
         if difference is None
-        else compare(found.finite_difference, reference, 10 * difference.error + tolerance),
+        else compare(found.finite_difference, reference, 10 * difference.error + tolerance, eps),
     )
 
 
-def compare(value: float | None, reference: float | None, tolerance: float) -> Comparison:
+def compare(
+    value: float | None, reference: float | None, tolerance: float, eps: float
+) -> Comparison:
     """Compare two derivatives.
 
     It is undecided where one of them is no finite number, which is overflow; and, unless they are
-    equal, where the tolerance is larger than the reference (than 1, for a derivative of exactly 0)
-    or they have no digit in common.
+    equal up to the last digit, where the tolerance is larger than the reference (than 1, for a
+    derivative of exactly 0) or they have no digit in common.
+
+    Args:
+        value: by a method.
+        reference: the derivative.
+        tolerance: what rounding may make of the difference.
+        eps: of the dtype in which `value` was computed.
     """
     if value is None or reference is None:
         return Comparison(
@@ -126,9 +141,10 @@ def compare(value: float | None, reference: float | None, tolerance: float) -> C
     if difference is None:
         return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
     # Equal first: where the bound itself overflows, the tolerance is no number.
+    equal = difference <= 2 * eps * abs(reference)
     allowed = difference == 0 or difference <= tolerance
     size = abs(reference) or 1.0
-    undecided = allowed and difference != 0 and (tolerance > size or difference > 0.1 * size)
+    undecided = allowed and not equal and (tolerance > size or difference > 0.1 * size)
     return Comparison(
         difference=difference,
         relative=finite(difference / abs(reference)) if reference else None,

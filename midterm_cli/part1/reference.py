@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,6 +97,19 @@ def is_nonzero_at(expr: Expr, program: Program, x: float) -> bool:
     with digits(DIGITS[-1]):
         try:
             return not holds_zero(evaluate(expr, _steps(program, x), EXACT))
+        except (UndefinedError, UnsureError):
+            return False
+
+
+def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
+    """Whether an operand of the first undefined term is 0, as far as all digits can tell."""
+    values = {"x": iv.mpf(x)}
+    with digits(DIGITS[-1]):
+        with suppress(UndefinedError, UnsureError):
+            for step in program:
+                values[step.name] = evaluate(step.expr, values, EXACT)
+        try:
+            return holds_zero(evaluate(expr, values, EXACT))
         except (UndefinedError, UnsureError):
             return False
 

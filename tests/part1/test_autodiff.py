@@ -227,6 +227,12 @@ def test_at_an_isolated_point_there_is_no_derivative() -> None:
         ("n = 2; x**n", -1.0, 1.0, -2.0),
         ("n = 3; m = n - 1; x**(n + m)", -2.0, -32.0, 80.0),
         ("n = 6/2; 1/x**-n", -2.0, -8.0, 12.0),
+        # Beside an edge that is a number itself.
+        ("asin(x)", 1 - 2.0**-53, 1.5707963118937354, 67108864.0),
+        ("acos(x)", -1 + 2.0**-52, 3.1415926325163690, -47453132.8121258),
+        ("u = x - 3; log(u)", 3 + 2.0**-51, -35.3505062085572, 2.0**51),
+        ("log(1-x)", 1 - 2.0**-53, -36.7368005696771014, -(2.0**53)),
+        ("sqrt(x)", 5e-324, 2.0**-537, 2.0**536),
     ],
 )
 def test_the_headline_is_right(expression: str, x: float, f: float, slope: float) -> None:
@@ -234,7 +240,8 @@ def test_the_headline_is_right(expression: str, x: float, f: float, slope: float
     assert not output.failed, output.warnings
     assert output.results.f == pytest.approx(f, rel=1e-12)
     assert output.results.derivative.symbolic == pytest.approx(slope, rel=1e-12)
-    assert f"f'({x:.15g}) = {slope:.13g}" in printed(output)
+    typed = f"{x:.15g}" if float(f"{x:.15g}") == x else repr(x)
+    assert f"f'({typed}) = {slope:.13g}" in printed(output)
 
 
 def test_a_named_exponent_of_a_formula() -> None:
@@ -343,8 +350,10 @@ def test_no_number_is_no_difference(expression: str, x: float, dtype: str, told:
     ("expression", "x", "dtype", "lost"),
     [
         # An intermediate overflows, in autograd as in the bound of its rounding.
-        ("1/(1+exp(x))", 50.0, "float32", METHODS[:4]),
-        ("1/(1+exp(-x))", -400.0, "float64", ["chain_rule", "autograd", "finite_difference"]),
+        ("1/(1+exp(x))", 50.0, "float32", ["chain_rule", "autograd"]),
+        ("1/(1+exp(-x))", -400.0, "float64", ["chain_rule", "autograd"]),
+        # 1 - x**2 has lost half of its digits.
+        ("acos(1-x**2)", 1e-8, "float64", METHODS[:4]),
         ("x + sin(x)/x**8", 1e-5, "float32", METHODS[:4]),
         # An error of 5e5 for a derivative of exactly 0.
         ("sin(exp(x))**2+cos(3*exp(x)/3)**2", 50.0, "float64", ["autograd"]),

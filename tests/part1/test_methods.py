@@ -104,6 +104,8 @@ AGREES, DIFFERS, UNDECIDED = (True, False), (False, False), (False, True)
         (1.0625, 1.0, 2.0, (0.0625, 0.0625, 2.0, *UNDECIDED)),
         (1.0625, 1.0, math.inf, (0.0625, 0.0625, None, *UNDECIDED)),
         (1.0, 1.0, math.inf, (0.0, 0.0, None, *AGREES)),
+        (1.0, 1.0 - 2.0**-52, 9.0, (2.0**-52, 2.0**-52, 9.0, *AGREES)),  # to the last digit
+        (1.0, 1.0 - 2.0**-50, 9.0, (2.0**-50, 2.0**-50, 9.0, *UNDECIDED)),
         (5.0, 0.0, math.inf, (5.0, None, None, *UNDECIDED)),
         (-524288.0, 0.0, 3.8e29, (524288.0, None, 3.8e29, *UNDECIDED)),
         (1.0, 2.0, math.nan, (1.0, 0.5, None, *DIFFERS)),
@@ -117,7 +119,7 @@ def test_comparison_of_two_numbers(
     value: float | None, reference: float | None, tolerance: float, expected: tuple[object, ...]
 ) -> None:
     keys = ("difference", "relative", "tolerance", "agrees", "undecided")
-    found = dict(compare(value, reference, tolerance))
+    found = dict(compare(value, reference, tolerance, eps=2.0**-52))
     assert found == pytest.approx(dict(zip(keys, expected, strict=True)), nan_ok=False)
 
 

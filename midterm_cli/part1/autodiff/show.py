@@ -56,7 +56,7 @@ def summarize(results: Results) -> Sequence[Table | str]:
         shown.append(_derivation_table(results.derivation, regular, digits))
     shown.append(_method_table(results.points, digits))
     for point in results.points:
-        x = f"{point.x:.15g}"
+        x = _point(point.x)
         f, slope = _text(point.f, short), _text(point.derivative.best, short)
         shown.append(f"f({x}) = {f}   f'({x}) = {slope}")
         if difference := point.finite_difference:
@@ -80,7 +80,7 @@ def _derivation_table(derivation: Sequence[Term], point: Point, digits: int) -> 
         numbers = _text(term.value[0], digits), _text(term.autograd[0], digits)
         rows.append([term.term, term.formula, *numbers, _agrees(term)])
     columns = ["term", "formula", "value", "autograd", "verdict"]
-    return Table(f"chain rule at x = {point.x:.15g}", columns, rows)
+    return Table(f"chain rule at x = {_point(point.x)}", columns, rows)
 
 
 def _method_table(points: Sequence[Point], digits: int) -> Table:
@@ -88,7 +88,7 @@ def _method_table(points: Sequence[Point], digits: int) -> Table:
     for point in points:
         comparisons: dict[str, Comparison | None] = dict(point.comparison)
         for name, value in point.derivative:
-            row = [f"{point.x:.15g}", METHODS[name], _text(value, digits)]
+            row = [_point(point.x), METHODS[name], _text(value, digits)]
             comparison = comparisons.get(name)
             if comparison is None:
                 row += ["", "", "", "not taken" if value is None else "reference"]
@@ -103,7 +103,7 @@ def _method_table(points: Sequence[Point], digits: int) -> Table:
 def _formula_table(judgement: Judgement, digits: int) -> Table:
     columns = ["x", "formula", "f'", "verdict"]
     rows = [
-        [f"{row.x:.15g}", _text(row.formula, digits), _text(row.derivative, digits), row.verdict]
+        [_point(row.x), _text(row.formula, digits), _text(row.derivative, digits), row.verdict]
         for row in judgement.at
     ]
     return Table(f"formula {judgement.formula}", columns, rows)
@@ -144,6 +144,11 @@ def _said(comparison: Comparison) -> str:
     return "agrees" if comparison.agrees else "DIFFERS"
 
 
+def _point(x: float) -> str:
+    text = f"{x:.15g}"
+    return text if float(text) == x else repr(x)
+
+
 def _text(value: float | None, digits: int) -> str:
     # Adding 0 turns -0 into 0.
     return "–" if value is None else f"{value + 0:.{digits}g}"
@@ -155,7 +160,7 @@ def disagreements(results: Results) -> list[str]:
     for point in results.points:
         derivative: dict[str, float | None] = dict(point.derivative)
         lines += [
-            f"{METHODS[name]} differs at x = {point.x:.15g}: "
+            f"{METHODS[name]} differs at x = {_point(point.x)}: "
             f"{derivative[name]} against {derivative[results.reference]}"
             for name, comparison in point.comparison
             if comparison is not None and not comparison.agrees and not comparison.undecided
@@ -190,7 +195,7 @@ def undecided(results: Results) -> list[str]:
                 lost.append(f"{_text(comparison.tolerance, 2)} ({METHODS[name]})")
         if not (lost or unbounded or without):
             continue
-        x = f"x = {point.x:.15g}"
+        x = f"x = {_point(point.x)}"
         if reference is None:
             name = "SymPy" if results.reference == "symbolic" else "autograd"
             lines.append(f"f' at {x} cannot be told: {name} gives no finite number for it")
@@ -216,7 +221,10 @@ def verdict(judgement: Judgement) -> str:
         return f"{said}cannot tell{meaning}"
     if bad := judgement.first_bad:
         value, slope = _ten_digits(bad.formula), _ten_digits(bad.derivative)
-        meaning = f", such as x = {bad.x:.10g}: {value} where the derivative is {slope}{meaning}"
+        differs = f"{value} where the derivative is {slope}"
+        if value == slope:
+            differs = f"the formula and the derivative, {slope}, differ beyond these digits"
+        meaning = f", such as x = {bad.x:.10g}: {differs}{meaning}"
     return f"{said}wrong at {judgement.num_bad} of {checked}{meaning}"
 
 

@@ -79,11 +79,12 @@ def check_gradients(
         scale, tolerance = float(exact.abs().max()), rounding[name]
         along, quotient, error = quotients[name]
         slope = along.flatten(1) @ value.double().flatten()
+        exact_slope = float((along.flatten(1) @ exact.flatten()).abs().max())
         return GradientChecks(
-            closed_form=_check(value - closed, scale, tolerance),
-            finite_differences=_check(slope - quotient, scale, tolerance + error),
+            closed_form=_check(value - closed, scale, tolerance, scale),
+            finite_differences=_check(slope - quotient, scale, tolerance + error, exact_slope),
             double_precision=(
-                None if x.dtype == torch.float64 else _check(value - exact, scale, tolerance)
+                None if x.dtype == torch.float64 else _check(value - exact, scale, tolerance, scale)
             ),
         )
 
@@ -94,13 +95,27 @@ def check_gradients(
     )
 
 
-def _check(difference: Tensor, scale: float, tolerance: float) -> Check:
+def _check(difference: Tensor, scale: float, tolerance: float, compared: float) -> Check:
+    """Judge a difference.
+
+    It is undecided, unless it is 0, where the tolerance is larger than what is compared (than 1,
+    for exactly 0) or no digit is the same.
+
+    Args:
+        difference: of all entries.
+        scale: the largest entry of the gradient.
+        tolerance: of the difference.
+        compared: the largest entry of what is compared.
+    """
     largest = float(difference.abs().max())
+    allowed, size = largest <= tolerance, compared or 1.0
+    undecided = allowed and largest != 0 and (tolerance > size or largest > 0.1 * size)
     return Check(
         max_difference=largest,
         relative=largest / scale if scale else None,
         tolerance=tolerance,
-        agrees=largest <= tolerance,
+        agrees=allowed and not undecided,
+        undecided=undecided,
     )
 
 

@@ -6,6 +6,7 @@ from cases import draw_case
 from torch import Tensor
 
 from midterm_cli.part2.gradients import (
+    _check,
     check_gradients,
     directions,
     extrapolated_quotients,
@@ -71,6 +72,28 @@ def test_the_bound_of_rounding_by_hand() -> None:
             "grad_M_symmetric": unit * of_matrix,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("difference", "tolerance", "size", "verdict"),
+    [
+        (0.1, 20.0, 20.0, "agrees"),
+        (0.1, 20.1, 20.0, "cannot tell"),
+        (0.0, 20.1, 20.0, "agrees"),
+        (2.0, 3.0, 20.0, "agrees"),
+        (2.1, 3.0, 20.0, "cannot tell"),
+        (2.1, 2.0, 20.0, "DIFFERS"),
+        (21.0, 20.1, 20.0, "DIFFERS"),
+        (0.1, 1.0, 0.0, "agrees"),
+        (0.1, 1.1, 0.0, "cannot tell"),
+    ],
+)
+def test_a_check_is_decided_by_what_it_compares(
+    difference: float, tolerance: float, size: float, verdict: str
+) -> None:
+    found = _check(torch.tensor([-difference, 0.0], dtype=torch.float64), 50.0, tolerance, size)
+    assert (found.max_difference, found.relative) == (difference, difference / 50)
+    assert (found.agrees, found.undecided) == (verdict == "agrees", verdict == "cannot tell")
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])

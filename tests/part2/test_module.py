@@ -16,7 +16,7 @@ from midterm_cli.experiment import Table
 from midterm_cli.part2.gradients import Gradients, gradients_by_autograd
 from midterm_cli.part2.layer import softt
 from midterm_cli.part2.module import run as module_run
-from midterm_cli.part2.module.run import read_inputs, warning_lines
+from midterm_cli.part2.module.run import read_inputs, undecided_lines, warning_lines
 from midterm_cli.part2.module.schema import Check, Checks, GradientChecks
 from midterm_cli.part2.module.show import draw, summarize
 
@@ -57,6 +57,7 @@ def check_random_runs(num_runs: int, seed: int) -> None:
             dtype=str(generator.choice(["float64", "float32"])),
         )
         assert not output.failed, output.warnings
+        assert all(check.agrees for *_, check in output.results.checks.each())
 
 
 def test_no_random_run_differs() -> None:
@@ -139,6 +140,46 @@ def test_larger_dimensions_take_random_directions() -> None:
     tables = [part.title for part in summarize(output.results) if isinstance(part, Table)]
     assert tables == ["vectors, d = 33", "checks"]
     draw(config("module"), output.results)
+
+
+def test_a_tolerance_above_the_gradient_decides_nothing() -> None:
+    """The gradients are right, but a step in x reaches the cubic piece of f_T."""
+    output = run("module", dimension=None, matrix=[[1, 1e9], [1e9, 1]], x=[1e-9, 1e9], threshold=1)
+    assert not output.failed
+    assert output.warnings == [
+        "float64 cannot tell whether grad_x, grad_M, grad_M_symmetric and the finite differences "
+        "agree: the error of the finite differences may be 5.7e+65"
+    ]
+    for _, way, check in output.results.checks.each():
+        assert check.undecided == (way == "finite differences") != check.agrees
+    (table,) = (it for it in summarize(output.results) if getattr(it, "title", "") == "checks")
+    assert isinstance(table, Table)
+    assert [row[-1] for row in table.rows] == ["agrees", "cannot tell"] * 3
+
+
+def test_each_way_that_cannot_tell_has_its_line() -> None:
+    sure = Check(max_difference=1, relative=None, tolerance=2, agrees=True)
+    lost = sure.model_copy(update={"agrees": False, "undecided": True, "tolerance": 3e5})
+    more = lost.model_copy(update={"tolerance": 1 / 3e-7})
+    single = GradientChecks(closed_form=sure, finite_differences=sure, double_precision=lost)
+    both = GradientChecks(closed_form=sure, finite_differences=lost, double_precision=more)
+    checks = Checks(grad_x=single, grad_M=both, grad_M_symmetric=single)
+    assert undecided_lines(checks, "float32") == [
+        "float32 cannot tell whether grad_M and the finite differences agree: "
+        "the error of the finite differences may be 3e+05",
+        "float32 cannot tell whether grad_x, grad_M, grad_M_symmetric and the double precision "
+        "agree: rounding may be 3.3e+06",
+    ]
+
+
+def test_an_ordinary_run_is_decided() -> None:
+    given: dict[str, Any] = {"dimension": None, "matrix": [[2, 1], [1, -1]], "x": [3, 4]}
+    runs: list[dict[str, Any]] = [{}, given, {**given, "threshold": 1e100}, {"dimension": 64}]
+    for dtype in ("float64", "float32"):
+        for changes in runs:
+            output = run("module", dtype=dtype, **changes)
+            assert all(check.agrees for *_, check in output.results.checks.each())
+            assert output.warnings == []
 
 
 def test_near_the_threshold_is_told_and_passes() -> None:

@@ -111,6 +111,44 @@ def test_the_second_derivative_jumps_at_any_threshold(exponent: float) -> None:
 
 
 @pytest.mark.parametrize(
+    "t", [1e-90, 2.81, 1e15, 5e15, 2.0**53 - 1, 9.1e15, 1e20, 1e50, 1e99, 1e100]
+)
+def test_one_sided_derivatives_are_exact_at_any_threshold(t: float) -> None:
+    """Also just below a power of 2, beyond which T + h may have one bit less."""
+    minus, plus = one_sided_derivatives(t)
+    assert minus.derivative + plus.derivative + minus.second_derivative == [0] * 6
+    assert plus.second_derivative == [0, 2]
+    table = summarize(DEFAULT.results.model_copy(update={"one_sided": [minus, plus]}))[0]
+    assert isinstance(table, Table)
+    assert [row[2:4] for row in table.rows] == [["0.0000"] * 2] * 3 + [["0.0000", "2.0000"]]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "below", "shown", "verdict"),
+    [  # of runs that rounded; the tolerance is 3e-9 (T / 1024)²
+        (1e7, -0.2, "-0.2000", "cannot tell"),
+        (1e7, -0.06, "-0.0600", "continuous"),
+        (1e7, 0.4, "0.4000", "jumps"),
+        (1e8, -0.06, "-0.0600", "cannot tell"),
+        (1e8, 0.0, "0.0000", "continuous"),
+        (1e15, -44739242.6667, "-4.474e+07", "cannot tell"),
+        (1e15, 99999.0, "99999.0000", "cannot tell"),
+        (1e50, -1.599870741e21, "-1.6e+21", "cannot tell"),
+    ],
+)
+def test_a_tolerance_above_1_shows_no_continuity(
+    threshold: float, below: float, shown: str, verdict: str
+) -> None:
+    minus, plus = one_sided_derivatives(threshold)
+    minus = minus.model_copy(update={"derivative": [below, 0.0]})
+    found = {"threshold": threshold, "one_sided": [minus, plus]}
+    table = summarize(DEFAULT.results.model_copy(update=found))[0]
+    assert isinstance(table, Table)
+    assert (table.rows[0][2], table.rows[0][-1]) == (shown, verdict)
+    assert [row[-1] for row in table.rows[1:]] == ["continuous", "continuous", "jumps"]
+
+
+@pytest.mark.parametrize(
     ("y", "f", "derivative"),
     [
         (1.2, 0.0, 0.0),

@@ -13,7 +13,7 @@ from midterm_cli.experiment import Context, Output
 from midterm_cli.part2.arrays import check_matrix, read_array, to_vector
 from midterm_cli.part2.gradients import Gradients, check_gradients, gradients_by_autograd
 from midterm_cli.part2.layer import create_symmetric_invertible_matrix, symmetric_part
-from midterm_cli.part2.module.schema import Config, Results
+from midterm_cli.part2.module.schema import Checks, Config, Results
 
 
 def run(config: Config, context: Context) -> Output:
@@ -49,14 +49,18 @@ def run(config: Config, context: Context) -> Output:
         f"{gradient} differs from its {way} by {check.max_difference:.3g}, "
         f"more than {check.tolerance:.3g}"
         for gradient, way, check in checks.each()
-        if not check.agrees
+        if not (check.agrees or check.undecided)
     ]
     paths = config.input_files
     return Output(
         results,
         provenance={"data_sha256": files.sha256(paths)} if paths else {},
         failed=bool(wrong),
-        warnings=[*warning_lines(matrix, x, condition, config), *wrong],
+        warnings=[
+            *warning_lines(matrix, x, condition, config),
+            *undecided_lines(checks, config.dtype),
+            *wrong,
+        ],
     )
 
 
@@ -158,5 +162,19 @@ def warning_lines(matrix: Tensor, x: Tensor, condition: float, config: Config) -
                 f"(Mx)[{i}] = {value:.10g} lies near {'-' if value < 0 else '+'}T = "
                 f"{math.copysign(config.threshold, value):g}, where f_T changes its formula: "
                 "the gradient is continuous there, finite differences are less exact"
+            )
+    return lines
+
+
+def undecided_lines(checks: Checks, dtype: str) -> list[str]:
+    """A line for each way whose error may hide a gradient."""
+    lines = []
+    for way in dict.fromkeys(way for _, way, _ in checks.each()):
+        lost = {name: it.tolerance for name, by, it in checks.each() if by == way and it.undecided}
+        if lost:
+            error = f"the error of the {way}" if way == "finite differences" else "rounding"
+            lines.append(
+                f"{dtype} cannot tell whether {', '.join(lost)} and the {way} agree: "
+                f"{error} may be {max(lost.values()):.2g}"
             )
     return lines

@@ -74,6 +74,9 @@ class Check(Record):
     )
     tolerance: NotNegative
     agrees: bool
+    undecided: bool = Field(
+        False, description="whether the tolerance allows the difference, but decides nothing"
+    )
 
 
 class GradientChecks(Record):

@@ -104,20 +104,24 @@ def autograd_derivatives(y: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 def one_sided_derivatives(threshold: float) -> list[OneSided]:
     """First and second derivative at -T and +T from either side, by difference quotients.
 
-    Quotients of f and of f' with steps h, h/2 and h/4 in float64, extrapolated to step 0, which
-    is exact for cubics.
+    Quotients of f and of f' with steps h, 3h and 5h in float64, extrapolated to step 0, which is
+    exact for cubics. h is a power of 2 with which no y is rounded. So nothing rounds above
+    underflow: at T = 1e99 the quotients are 1e192, and rounding in them would hide the limit.
     """
-    h = threshold / 1024
+    h = math.ldexp(1, math.frexp(threshold)[1] - 11)  # up to T / 1024
+    # Where y passes the next power of 2 it may have one bit less.
+    while any(threshold + n * h - threshold != n * h for n in (1, 3, 5)):
+        h /= 2
 
     def limit(values: Tensor, steps: Tensor) -> float:
-        far, middle, near = ((values[1:] - values[0]) / steps[1:]).tolist()
-        return float(8 * near - 6 * middle + far) / 3
+        near, middle, far = ((values[1:] - values[0]) / steps[1:]).tolist()
+        return float(15 * near - 10 * middle + 3 * far) / 8
 
     found = []
     for point in (-threshold, threshold):
         first, second = [], []
         for step in (-h, h):
-            steps = step * torch.tensor([0, 1, 1 / 2, 1 / 4], dtype=torch.float64)
+            steps = step * torch.tensor([0, 1, 3, 5], dtype=torch.float64)
             y = point + steps
             first.append(limit(softt(y, threshold), steps))
             second.append(limit(softt_derivative(y, threshold), steps))

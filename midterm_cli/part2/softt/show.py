@@ -25,9 +25,8 @@ def summarize(results: Results) -> Sequence[Table | str]:
             ("derivative", point.derivative, sizes[name][0]),
             ("second derivative", point.second_derivative, sizes[name][1]),
         ):
-            verdict = "continuous" if abs(above - below) <= 1e-9 * size else "jumps"
-            numbers = [f"{value:.4f}".replace("-0.0000", "0.0000") for value in (below, above)]
-            rows.append([f"{name} = {point.y:g}", quantity, *numbers, verdict])
+            verdict = _continuity(abs(above - below), 1e-9 * size)
+            rows.append([f"{name} = {point.y:g}", quantity, _short(below), _short(above), verdict])
     columns = ["y", "quantity", "from below", "from above", "verdict"]
     return [
         *_points(results),
@@ -35,6 +34,19 @@ def summarize(results: Results) -> Sequence[Table | str]:
         f"derivative by autograd: {_verdict(results.checks.derivative)}",
         f"second derivative by autograd: {_verdict(results.checks.second_derivative)}",
     ]
+
+
+def _continuity(difference: float, tolerance: float) -> str:
+    """A tolerance above 1, or a difference above a tenth of that, shows no continuity."""
+    if difference > tolerance:
+        return "jumps"
+    decided = difference == 0 or (tolerance <= 1 and difference <= 0.1)
+    return "continuous" if decided else "cannot tell"
+
+
+def _short(value: float) -> str:
+    text = f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
+    return text.replace("-0.0000", "0.0000")
 
 
 def _points(results: Results) -> list[Table]:

@@ -17,7 +17,7 @@ from midterm_cli.errors import UserError
 from midterm_cli.notation import to_python
 
 _LONGEST = 100
-_NO_NUMBER = re.compile(r".*\d[eE](?![-+]?\d).*|\d+(-\d+)+")
+_NO_NUMBER = re.compile(r".*\d[eE](?![-+−]?\d).*|\d+([-−]\d+)+")
 """1e, which lacks its exponent, and 10-3 or 2001-01-31, which are no differences."""
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,

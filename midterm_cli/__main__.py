@@ -1,10 +1,8 @@
 """The process of `midterm`, and of `python -m midterm_cli`: how it begins and how it ends."""
 
-import logging
 import os
 import sys
 from io import TextIOWrapper
-from threading import Event, Thread
 
 from midterm_cli.runner import interrupt
 
@@ -23,6 +21,8 @@ def main() -> int:
     if quota := cpu_quota():  # before torch is imported, which takes all cores of the machine
         os.environ.setdefault("OMP_NUM_THREADS", str(quota))
     _limit_threads()
+    import logging
+
     # Where it has no folder for its cache, matplotlib says so, in words that are not ours.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from midterm_cli import cli
@@ -56,6 +56,8 @@ def _limit_threads() -> None:
 
 
 def _can_start(num_threads: int) -> bool:
+    from threading import Event, Thread
+
     started, over = [], Event()
     try:
         for _ in range(num_threads):

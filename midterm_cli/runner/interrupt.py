@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -53,6 +52,8 @@ def unwinding() -> Iterator[None]:
 
     Signals reach the main thread alone: in another one nothing is changed.
     """
+    import threading  # here, as a signal before `end_at_once` shows a traceback
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return

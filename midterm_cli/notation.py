@@ -36,6 +36,7 @@ _TWO_READINGS = (
         "2e-3 for the number, or 2*e - 3",
     ),
 )
+_NO_OPERAND = ("+", "-", "*", "/", "**", "^", "(")
 _KEYWORDS = {"and", "or", "not", "if", "else", "in", "is", "lambda", "for"}
 _TOKEN = re.compile(
     r"""(?P<space>  \s+)
@@ -202,6 +203,8 @@ def _with_products(tokens: Sequence[_Token], functions: Collection[str]) -> list
         if last.ends_operand and token.starts_operand and not (last.is_name and text == "("):
             _require_one_reading(last, token, after, "".join(out[start:]).strip(), functions)
             out.append("*")
+        if token.kind in ("power", "raised") and (last is _NONE or last.text in _NO_OPERAND):
+            raise UserError(f"{shown(text)} has nothing before it that is raised: write x^2")
         if last.kind == "raised" and token.kind == "power":
             raise UserError(f"{shown(f'{last.text}{text}')} has two readings: put one in brackets")
         if after == "**" and token.kind == "raised":

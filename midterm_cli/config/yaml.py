@@ -117,6 +117,8 @@ def parse(text: str, origin: str, *, in_file: bool = False) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         problem = printable(error.problem or error.context)
+        for end in ("'<stream end>'", "'\\x00'"):  # PyYAML's names for it
+            problem = problem.replace(end, "the end")
         lines = text.splitlines()
         if error.problem_mark is None or not lines or not in_file:
             raise UserError(f"{origin}: {problem}") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from midterm_cli.data.arrays import to_images, to_labels
 from midterm_cli.data.idx import Problem
-from midterm_cli.text import printable
+from midterm_cli.text import printable, shown
 
 _LONGEST_LINE = 2**22
 _LABELS = ("label", "labels", "class", "target", "y")
@@ -53,8 +54,53 @@ def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
         return to_images(table[:, 1:]), to_labels(table[:, 0])
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from problem
-    except (OSError, ValueError, Warning) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"{path}: cannot be read: {printable(str(error))}") from error
+    except (ValueError, Warning) as error:
+        reason = fault(path, "no whole number 0…255", _is_byte, num_skipped=int(has_header))
+        raise Problem(f"{path}: {reason or printable(str(error))}") from error
+
+
+def fault(
+    file: Path,
+    what: str,
+    is_value: Callable[[str], bool],
+    *,
+    comment: str | None = None,
+    num_skipped: int = 0,
+) -> str | None:
+    """Where a table has a row of another length than before, or a cell that is no value.
+
+    Args:
+        file: cells separated by commas.
+        what: a cell is called that is no value.
+        is_value: of a cell, without quotes and spaces around it.
+        comment: what begins one.
+        num_skipped: lines of a header.
+
+    Returns:
+        The line and the column, both counted from 1; None where there is no such place.
+    """
+    num_columns = None
+    with file.open(encoding="utf-8-sig") as lines:
+        for i, line in enumerate(lines, start=1):
+            content = (line.partition(comment)[0] if comment else line).rstrip("\r\n")
+            if i <= num_skipped or not content:
+                continue
+            cells = [cell.strip() for cell in content.split(",")]
+            for j, cell in enumerate(cells, start=1):
+                if not is_value(cell.strip('"')):
+                    problem = f"is {shown(cell)}, which is {what}" if cell else "is empty"
+                    return f"line {i}, column {j} {problem}"
+            if num_columns not in (None, len(cells)):
+                values = "1 value" if len(cells) == 1 else f"{len(cells)} values"
+                return f"line {i} has {values}, those before have {num_columns}"
+            num_columns = len(cells)
+    return None if num_columns else "it has no row"
+
+
+def _is_byte(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal() and int(cell) <= 255
 
 
 def _is_header(names: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -47,8 +48,10 @@ def _reason(program: Program, x: Tensor) -> str:
             "piece; the finite differences of this command choose their step"
         )
     dtype = str(x.dtype).removeprefix("torch.")
+    most = float(rounding.max())
+    size = f"up to {most:.2g}" if math.isfinite(most) else "any size"
     return (
-        f"its step of {_STEP:g} makes the rounding of f in {dtype} an error of up to "
-        f"{float(rounding.max()):.2g} in the quotient, and it allows "
+        f"its step of {_STEP:g} makes the rounding of f in {dtype} an error of {size} "
+        "in the quotient, and it allows "
         f"{float(allowed.min()):.2g}; this says nothing against the derivative"
     )

@@ -156,15 +156,33 @@ def parse(text: str, known: Collection[str]) -> Expr:
             warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`
             tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
-        where = f" at column {error.offset}" if error.offset else ""
         raise UserError(
-            f"cannot read {shown(text)}{where}: {error.msg}\n"
+            f"cannot read {shown(text)}{_unexpected(text, error)}\n"
             "write products with *, powers with **, and close each bracket"
         ) from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError(f"cannot read {shown(text)}: it is nested too deeply") from None
     _restore_decimals(tree, text)
     return _build(tree.body, known, depth=0, power=1.0)
+
+
+def _unexpected(text: str, error: SyntaxError) -> str:
+    """Where a formula cannot be read on, and why, in words for who knows no Python."""
+    if quote := re.search("['\"]", text):
+        return f" at column {quote.start() + 1}: quotes and primes are not read"
+    column = error.offset
+    if column is None:
+        return f": {error.msg}"
+    if not 0 < column <= len(text):
+        return ": it ends too early"
+    character = text[column - 1]
+    if character in "()[]{}":
+        reason = error.msg  # which bracket lacks its other half
+    elif character.isdigit():
+        reason = "a number does not begin with 0 there"
+    else:
+        reason = f"{shown(character)} is not expected there"
+    return f" at column {column}: {reason}"
 
 
 def _restore_decimals(tree: ast.Expression, text: str) -> None:
@@ -248,7 +266,7 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
         ):
             _function(name)  # which refuses what is not known
             raise UserError(f"{name} is known by itself: write {name}(…) without {module}.")
-        case ast.Tuple():
+        case ast.Tuple(elts=[_, *_]):
             raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
     raise UserError(
         f"{_describe(node)} is not allowed in an expression: numbers, names, + - * / ** and the "
@@ -272,6 +290,8 @@ def _describe(node: ast.expr) -> str:
             kind = "a logical operation"
         case ast.BinOp() | ast.UnaryOp():
             kind = "an operation on integers"
+        case ast.Tuple():
+            kind = "a bracket around nothing"
         case ast.List() | ast.ListComp() | ast.Set() | ast.Dict() | ast.Subscript():
             kind = "a list or an index"
         case _:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from midterm_cli.part1.expression import (
     CONSTANTS,
+    Binary,
     Call,
     Expr,
     Name,
@@ -73,12 +74,32 @@ def rounding_bound(
         operand_error = operands[name][1]
         if isinstance(operation, Call) and operation.function in _EXPONENTIAL:
             operand_error = operand_error.expm1()  # it may be far too large for a tangent
+        if (pole := _distance_to_pole(operation, name, points)) is not None:
+            operand_error = operand_error.masked_fill(operand_error > pole / 2, math.inf)
         # An exact operand passes on nothing, even where the slope is infinite.
         passed_on = torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
         # 0**b log 0 has the limit 0: b passes on nothing, unless it has overflowed.
         limit = passed_on.nan_to_num(0.0, math.inf).masked_fill(operand_error.isinf(), math.inf)
         error = error + torch.where(result == 0, limit, passed_on)
     return result, error.masked_fill(result.abs() > torch.finfo(dtype).max, math.inf)
+
+
+def _distance_to_pole(operation: Expr, name: str, points: Mapping[str, Tensor]) -> Tensor | None:
+    """How far an operand is from where the operation grows without bound; None if it nowhere does.
+
+    There, and from half of the way on, the slope says nothing of how far rounding takes the result.
+    """
+    match operation:
+        case Call("tan"):
+            return points[name].cos().abs()
+        case Call("log"):
+            return points[name].abs()
+        case Binary("/", _, Name(divisor)) if divisor == name:
+            return points[name].abs()
+        case Binary("**", Name(base), exponent) if base == name:
+            power = integer(exponent)
+            return points[name].abs() if power is None or power < 0 else None
+    return None
 
 
 def rounding_bound_of_derivative(

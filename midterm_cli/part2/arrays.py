@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from midterm_cli import files
+from midterm_cli.data import csv
 from midterm_cli.errors import UserError
 from midterm_cli.part2.schema import MAX_DIMENSION
-from midterm_cli.text import printable, shown
+from midterm_cli.text import printable
 
 MAX_BYTES = 16 * 2**20
 """Of a file; a matrix of the largest dimension takes 0.5 MB as .npy and under 2 MB as text."""
 
 
 def read_array(key: str, path: str) -> Tensor:
-    """Read numbers from a .npy or .csv file.
+    """Read numbers from a .npy file, or another that is read as .csv.
 
     Args:
         key: what it is, for the messages.
@@ -33,7 +34,7 @@ def read_array(key: str, path: str) -> Tensor:
             that is not finite.
     """
     what = f"{key} file {printable(path)}"
-    array = _load(key, Path(path), what)
+    array = _load(Path(path), what)
     if array.dtype.kind not in "iuf":
         raise UserError(f"{what} holds {array.dtype}: save it as real numbers")
     if array.size == 0:
@@ -45,7 +46,7 @@ def read_array(key: str, path: str) -> Tensor:
     return _finite(what, torch.from_numpy(np.array(array, dtype=np.float64)))
 
 
-def _load(key: str, file: Path, what: str) -> np.ndarray:
+def _load(file: Path, what: str) -> np.ndarray:
     try:
         files.require_regular(file)
         size = file.stat().st_size
@@ -53,12 +54,7 @@ def _load(key: str, file: Path, what: str) -> np.ndarray:
             raise UserError(f"{what} has {size:,} bytes, at most {MAX_BYTES:,} are read")
         if file.suffix == ".npy":
             return _load_npy(file)
-        if file.suffix == ".csv":
-            return _load_csv(file)
-        raise UserError(
-            f"{what} is neither .npy nor .csv: "
-            f"convert it, or put the numbers under {key} in the config"
-        )
+        return _load_csv(file)
     except OSError as error:
         raise UserError(f"cannot read {what}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
@@ -80,26 +76,9 @@ def _load_csv(file: Path) -> np.ndarray:
         try:
             return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
         except ValueError as error:
-            raise ValueError(_fault(file) or str(error)) from None
-
-
-def _fault(file: Path) -> str | None:
-    """Where a .csv has another number of values than before, or what is no number."""
-    num_columns = None
-    with file.open(encoding="utf-8-sig") as lines:
-        for i, line in enumerate(lines, start=1):
-            if not (content := line.partition("#")[0].rstrip("\r\n")):
-                continue
-            cells = [cell.strip() for cell in content.split(",")]
-            for j, cell in enumerate(cells, start=1):
-                if not _is_number(cell):
-                    what = f"is {shown(cell)}, which is no number" if cell else "is empty"
-                    return f"line {i}, column {j} {what}"
-            if num_columns not in (None, len(cells)):
-                values = "1 value" if len(cells) == 1 else f"{len(cells)} values"
-                return f"line {i} has {values}, those before have {num_columns}"
-            num_columns = len(cells)
-    return None
+            raise ValueError(
+                csv.fault(file, "no number", _is_number, comment="#") or str(error)
+            ) from None
 
 
 def _is_number(cell: str) -> bool:
@@ -162,7 +141,8 @@ def check_matrix(matrix: Tensor) -> None:
         raise UserError(f"M must be square, got shape {shape}: give d rows of d values")
     if shape[0] > MAX_DIMENSION:
         raise UserError(f"M has dimension {shape[0]}, at most {MAX_DIMENSION} is taken")
-    eps = torch.finfo(matrix.dtype).eps
+    dtype = matrix.dtype
+    eps = torch.finfo(dtype).eps
     matrix = _finite("M", matrix.detach()).double()
     asymmetry = (matrix - matrix.mT).abs()
     if bool((asymmetry > 64 * eps * matrix.abs().max()).any()):
@@ -173,7 +153,9 @@ def check_matrix(matrix: Tensor) -> None:
         )
     singular = torch.linalg.svdvals(matrix)
     if bool(singular[-1] <= shape[0] * eps * singular[0]):
+        name = str(dtype).removeprefix("torch.")
         raise UserError(
-            f"M is singular: its smallest singular value is {float(singular[-1]):.3g} and its "
-            f"largest {float(singular[0]):.3g}\ngive an invertible M"
+            f"M is singular to the precision of {name}: its smallest singular value is "
+            f"{float(singular[-1]):.3g} and its largest {float(singular[0]):.3g}\n"
+            "give an invertible M"
         )

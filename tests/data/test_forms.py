@@ -285,18 +285,21 @@ def test_npz_that_is_none(tmp_path: Path, kind: str) -> None:
 
 
 BAD_CSV = {
-    "": "no data",
-    "label,a\n": "no data",
-    "label,a\n1,256\n": "'256' to uint8",
-    "label,a\n-1,3\n": "'-1' to uint8",
-    "label,a\n1,3.5\n": "'3.5' to uint8",
-    "label,a\n1,\n": "'' to uint8",
-    "label;a\n1;2\n": "'1;2' to uint8",
+    "": "has no row",
+    "label,a\n": "has no row",
+    "label,a\n1,256\n": "line 2, column 2 is '256', which is no whole number 0…255",
+    '1,2\n"-1",3\n': "line 2, column 1 is '\"-1\"', which is no whole number",
+    "label,a\n1,3.5\n": "line 2, column 2 is '3.5', which is no whole number",
+    "1,2\n1,²\n": "line 2, column 2 is '²', which is no whole number",
+    "1,2\n1,\n": "line 2, column 2 is empty",
+    "label;a\n1;2\n": "line 2, column 1 is '1;2', which is no whole number",
+    "# 1,2\n": "the label is not named",
     "1\n2\n": "has one column",
     "1,2,3\n": "2 pixels a row make no square image",
     "pixel0,label\n1,2\n": "the label is column 2, and has to be the first",
-    "1,2\n1,2,3\n": "number of columns changed",
+    "1,2\n1,2,3\n": "line 2 has 3 values, those before have 2",
     "label,\udcff\n": "utf-8",
+    "label,a\n1,\udcff\n": "utf-8",
 }
 
 

@@ -325,9 +325,15 @@ def test_no_false_alarm(expression: str, x: float, dtype: str) -> None:
     [
         (
             *("(exp(x) - 1)/x", 1e-30, "float32"),
-            "float32 cannot tell f' at x = 1e-30, which is 0.5: lost to rounding, the error may be "
-            "1e+54 (autograd, reverse), 1e+54 (autograd, forward), 1e+54 (finite differences), and "
-            "no finite number comes out (chain rule)",
+            "float32 cannot tell f' at x = 1e-30, which is 0.5: the error has no bound (autograd, "
+            "reverse; autograd, forward; finite differences), and no finite number comes out "
+            "(chain rule)",
+        ),
+        (
+            # In float64 acos gives π/2 here, a pole of tan.
+            *("x + tan(acos(asin(x)))", 1e-30, "float64"),
+            "float64 cannot tell f' at x = 1e-30, which is -1e+60: the error has no bound (chain "
+            "rule; autograd, reverse; autograd, forward; finite differences)",
         ),
         (
             *("sin(1/x)", 1e-30, "float32"),
@@ -354,7 +360,7 @@ def test_no_number_is_no_difference(expression: str, x: float, dtype: str, told:
         ("1/(1+exp(-x))", -400.0, "float64", ["chain_rule", "autograd"]),
         # 1 - x**2 has lost half of its digits.
         ("acos(1-x**2)", 1e-8, "float64", METHODS[:4]),
-        ("x + sin(x)/x**8", 1e-5, "float32", METHODS[:4]),
+        ("x + sin(x)/x**8", 1e-5, "float32", METHODS[:3]),
         # An error of 5e5 for a derivative of exactly 0.
         ("sin(exp(x))**2+cos(3*exp(x)/3)**2", 50.0, "float64", ["autograd"]),
     ],

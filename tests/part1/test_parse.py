@@ -45,7 +45,7 @@ def test_texts_up_to_the_longest_are_read() -> None:
 
 def test_what_is_not_known_is_quoted_short_and_printable() -> None:
     assert refusal("y" * 100).startswith(f"unknown name '{'y' * 59}…: the known ones are")
-    assert refusal("'\x1b' + 2*").startswith(r"""cannot read "'\x1b' + 2*": """)
+    assert refusal("'\x1b' + 2*").startswith(r"""cannot read "'\x1b' + 2*" at column 1""")
 
 
 @pytest.mark.parametrize("number", ["0", "1e-100", "1e100"])
@@ -134,6 +134,27 @@ def test_an_error_that_python_places_nowhere(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(ast, "parse", fail)
     assert refusal("x + 1").splitlines()[0] == "cannot read 'x + 1': it is odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x!", " at column 2: '!' is not expected there"),
+        ("f'(x)", " at column 2: quotes and primes are not read"),
+        ("007 + x", " at column 1: a number does not begin with 0 there"),
+        ("x + ", ": it ends too early"),
+        ("(x]", " at column 3: closing parenthesis ']' does not match opening parenthesis '('"),
+        ("²x", ": '²' has nothing before it that is raised: write x^2"),
+        ("3*^2", ": '^' has nothing before it that is raised: write x^2"),
+        ("(**2)", ": '**' has nothing before it that is raised: write x^2"),
+    ],
+)
+def test_where_it_cannot_be_read_on(text: str, problem: str) -> None:
+    assert refusal(text).splitlines()[0].partition(text.strip())[2].lstrip("'\"") == problem
+
+
+def test_a_bracket_around_nothing() -> None:
+    assert refusal("2*()").startswith("a bracket around nothing at column 3 is not allowed")
 
 
 def test_names_of_intermediates() -> None:

@@ -119,8 +119,8 @@ def test_singular_is_what_rounding_could_make_singular(dtype: torch.dtype) -> No
     with pytest.raises(UserError) as caught:
         check_matrix(torch.diag(torch.tensor([8 * 3 * eps, 7, -8], dtype=dtype)))
     assert str(caught.value) == (
-        f"M is singular: its smallest singular value is {24 * eps:.3g} and its largest 8\n"
-        "give an invertible M"
+        f"M is singular to the precision of {str(dtype).removeprefix('torch.')}: its smallest "
+        f"singular value is {24 * eps:.3g} and its largest 8\ngive an invertible M"
     )
 
 

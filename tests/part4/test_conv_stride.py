@@ -58,6 +58,12 @@ def test_the_factor_is_the_product_but_for_the_edges() -> None:
     assert [row[3:5] for row in table.rows] == [["9", "9.00"], ["16", "9.00"]]
 
 
+@pytest.mark.parametrize("strides", [[2, 2], [[2, 1], 1, [2, 1]], [2, "2x2"]])
+def test_a_stride_given_twice(strides: list[Any]) -> None:
+    with pytest.raises(UserError, match="strides has a stride twice"):
+        run("conv_stride", **STRIDE | {"strides": strides})
+
+
 def test_a_stride_is_subsampling_of_stride_1() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 10)).astype(np.uint8)
     for stride in (1, 2, 4):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -31,6 +31,18 @@ NUM_DIRECTIONS = 16
 _Rows = Annotated[list[list[float]], Field(min_length=1)]
 
 
+def _or_file(read: Callable[[object], object]) -> Callable[[object], object]:
+    """Read numbers, and refuse what is neither numbers nor the name of a file of them."""
+
+    def read_or_file(value: object) -> object:
+        found = read(value)
+        if isinstance(found, str) and Path(found).suffix not in (".npy", ".csv"):
+            raise ValueError(f"must be numbers, or a .npy or .csv file, got {found!r}")
+        return found
+
+    return read_or_file
+
+
 class Config(ExperimentConfig):
     """Which threshold, M and x, and in which arithmetic."""
 
@@ -44,11 +56,11 @@ class Config(ExperimentConfig):
     max_condition_number: float = Field(
         ge=1, le=1e15, description="a random M stays within it, a given M above it is warned about"
     )
-    matrix: Annotated[FileName | _Rows | None, BeforeValidator(rows)] = Field(
+    matrix: Annotated[FileName | _Rows | None, BeforeValidator(_or_file(rows))] = Field(
         description="M: a .npy or .csv file, the rows themselves, such as 2 1; 1 -1, or null for a "
         "random one"
     )
-    x: Annotated[FileName | _Numbers | None, BeforeValidator(vector)] = Field(
+    x: Annotated[FileName | _Numbers | None, BeforeValidator(_or_file(vector))] = Field(
         description="x: a .npy or .csv file, the values themselves, such as 3 4, or null for a "
         "random one"
     )

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, Matrix, NotNegative, Positive, Record, require_lengths
-from midterm_cli.layers.sizes import AtLeast1, PerAxis
+from midterm_cli.layers.sizes import AtLeast1, PerAxis, per_axis
 from midterm_cli.part4.schema import AtLeastOne, ConvConfig, ImageShape, Shape, Steps, TorchCheck
 
 MAX_STRIDES = 16
@@ -30,6 +30,13 @@ class Config(ConvConfig):
         for stride in value if isinstance(value, list) else [value]:
             if isinstance(stride, str) and "," in stride:
                 raise ValueError(f"has {stride!r}, which may be one or two: write 2x4, or 2 and 4")
+        return value
+
+    @field_validator("strides")
+    @classmethod
+    def _no_repeats(cls, value: list[int | list[int]]) -> list[int | list[int]]:
+        if len({per_axis("strides", stride, 2) for stride in value}) < len(value):
+            raise ValueError("has a stride twice")
         return value
 
 

@@ -247,6 +247,8 @@ def _require_one_reading(
     last: _Token, token: _Token, after: str, operand: str, functions: Collection[str]
 ) -> None:
     """Refuse a product without * after a quotient or a power, such as 1/2x, or before a number."""
+    if token.kind == "number" and last.kind == "number" and token.text.startswith("."):
+        raise UserError(f"{shown(f'{last.text}{token.text}')} is no number")
     if token.kind == "number":
         raise UserError(f"{shown(f'{last.text} {token.text}')} is no product: write * between")
     if after:

@@ -54,7 +54,11 @@ def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
         return to_images(table[:, 1:]), to_labels(table[:, 0])
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from problem
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise Problem(
+            f"{path}: byte {error.start} is not UTF-8: save it as CSV in UTF-8"
+        ) from error
+    except OSError as error:
         raise Problem(f"{path}: cannot be read: {printable(str(error))}") from error
     except (ValueError, Warning) as error:
         reason = fault(path, "no whole number 0…255", _is_byte, num_skipped=int(has_header))
@@ -87,11 +91,16 @@ def fault(
             content = (line.partition(comment)[0] if comment else line).rstrip("\r\n")
             if i <= num_skipped or not content:
                 continue
+            if content.count('"') % 2:
+                return f"line {i} has a quote that is not closed"
             cells = [cell.strip() for cell in content.split(",")]
             for j, cell in enumerate(cells, start=1):
-                if not is_value(cell.strip('"')):
-                    problem = f"is {shown(cell)}, which is {what}" if cell else "is empty"
-                    return f"line {i}, column {j} {problem}"
+                if is_value(cell.strip('"')):
+                    continue
+                if separator := next((it for it in ";\t" if it in cell), None):
+                    return f"line {i} is separated by {separator!r}: write commas"
+                problem = f"is {shown(cell)}, which is {what}" if cell else "is empty"
+                return f"line {i}, column {j} {problem}"
             if num_columns not in (None, len(cells)):
                 values = "1 value" if len(cells) == 1 else f"{len(cells)} values"
                 return f"line {i} has {values}, those before have {num_columns}"

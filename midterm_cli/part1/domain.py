@@ -265,23 +265,46 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
     if not math.isfinite(rounded):
         name = str(dtype).removeprefix("torch.")
         raise UserError(f"x = {x:g} is beyond the largest {name}: take another x or float64")
+    where = f"{x:.15g}" if rounded == x else f"{x:.15g} ({rounded:.9g} in float32)"
+    if (pole := _hidden_pole(program, rounded)) is not None:
+        raise UserError(f"x = {where} is outside the domain: {pole}")
     edge = edge_at(program, rounded, torch.finfo(dtype).eps)
     if edge is not None and _is_inside(program, rounded):
         exact = _exact_edge(program, edge)
         edge = edge if exact is None or exact == rounded else None
     if not _is_inside(program, rounded) and (edge is None or _is_open(program, rounded)):
-        raise UserError(_outside(program, rounded))
+        raise UserError(_outside(program, rounded, where))
     at = rounded if edge is None else edge
     note = None
     if edge is not None and _grows_without_bound(program, edge):
         note = f"x = {x:.15g} is the edge of the domain: f' is unbounded there"
     elif edge is None and _is_isolated(program, rounded, torch.finfo(dtype).eps):
         note = f"x = {x:.15g} is a domain of its own: f has no derivative there"
-    elif not math.isfinite(_slope(program, torch.tensor(at, dtype=torch.float64))):
-        note = f"at x = {x:.15g} the rules of differentiation give no finite number"
+    elif math.isnan(slope := float(_slope(program, torch.tensor(at, dtype=torch.float64)))):
+        note = f"at x = {x:.15g} the rules of differentiation give no number in float64"
+    elif math.isinf(slope):
+        note = f"at x = {x:.15g} f' is infinite, or too large for float64"
     elif not _finite_in(program, at, dtype):
         raise UserError(_not_finite(program, at, dtype))
     return Place(x, at, edge is not None, note)
+
+
+def _hidden_pole(program: Program, x: float) -> str | None:
+    """What must not be 0 and is, where rounding in float64 makes another number of it."""
+    values = evaluate_program(program, torch.tensor(x, dtype=torch.float64))
+    for step in program:
+        for condition in conditions(step.expr):
+            if condition.requirement not in ("≠ 0", "> 0"):
+                continue
+            computed = float(evaluate(condition.argument, values, torch_arithmetic(values["x"])))
+            holds = computed > 0 or (computed < 0 and condition.requirement == "≠ 0")
+            if holds and is_zero_at(condition.argument, program, x):
+                term, argument = to_text(condition.term), to_text(condition.argument)
+                return (
+                    f"{term} needs {argument} {condition.requirement}, and it is 0, or below "
+                    f"1e-300; rounding in float64 makes it {computed:.3g}\ntake another x"
+                )
+    return None
 
 
 def _is_inside(program: Program, x: float) -> bool:
@@ -347,20 +370,20 @@ def _grows_without_bound(program: Program, edge: float) -> bool:
     return bool(nearest - near > 0.5 * abs(near - far) + 1e-9 * near)
 
 
-def _outside(program: Program, x: float) -> str:
+def _outside(program: Program, x: float, given: str) -> str:
     undefined = undefined_term(program, x)
     if undefined is None:
         return _not_finite(program, x, torch.float64)
     condition, value = undefined
     if value == 0 and is_nonzero_at(condition.argument, program, x):
         return (
-            f"{to_text(condition.argument)} rounds to 0 in float64 at x = {x:.15g}, and must be "
+            f"{to_text(condition.argument)} rounds to 0 in float64 at x = {given}, and must be "
             f"{condition.requirement}: take another x"
         )
     term, argument = to_text(condition.term), to_text(condition.argument)
     is_value = "" if argument == "x" else f", and it is {value:.6g}"
     first = (
-        f"x = {x:.15g} is outside the domain: "
+        f"x = {given} is outside the domain: "
         f"{term} needs {argument} {condition.requirement}{is_value}"
     )
     edges = edges_around(program, x)

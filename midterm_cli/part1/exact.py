@@ -55,6 +55,11 @@ def holds_zero(a: Interval) -> bool:
     return bool(a.a <= 0 <= a.b)
 
 
+def is_nothing(a: Interval) -> bool:
+    """Whether the exact value is 0, as far as the last of DIGITS can tell."""
+    return holds_zero(a) and (a.a == a.b or bool(abs(a).b < _NOTHING))
+
+
 def to_float(a: Interval) -> float | None:
     """The float64 nearest to the middle; None where that is too large for one."""
     return finite(float(mpmath.mpf(a.mid)))
@@ -70,7 +75,7 @@ def _sign(a: Interval) -> int:
         return 1
     if a.b < 0:
         return -1
-    if a.a == a.b or (iv.dps >= DIGITS[-1] and abs(a).b < _NOTHING):
+    if a.a == a.b or (iv.dps >= DIGITS[-1] and is_nothing(a)):
         return 0
     raise UnsureError
 

@@ -146,6 +146,8 @@ def parse(text: str, known: Collection[str]) -> Expr:
     _check_length(text)
     if not text.strip():
         raise UserError("the formula is empty: write one such as 3*x**2")
+    if re.search(r",\s*\)", text):
+        raise UserError("a comma before ) is not allowed in an expression: leave it out")
     try:
         text = to_python(text.strip(), _CALLABLE)
     except UserError as error:  # which quotes a part
@@ -270,7 +272,7 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
             raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
     raise UserError(
         f"{_describe(node)} is not allowed in an expression: numbers, names, + - * / ** and the "
-        f"functions {', '.join(FUNCTIONS)} are"
+        f"functions {', '.join((*FUNCTIONS, *_ABBREVIATIONS))} are"
     )
 
 
@@ -279,7 +281,7 @@ def _describe(node: ast.expr) -> str:
         case ast.Attribute() | ast.Call(func=ast.Attribute()):
             kind = "attribute access"
         case ast.Call(func=ast.Name()):
-            kind = "a call without exactly one argument"
+            kind = "a function without one argument"
         case ast.Constant(value=str() | bytes()) | ast.JoinedStr():
             kind = "text"
         case ast.Compare():

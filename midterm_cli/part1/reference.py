@@ -17,6 +17,7 @@ from midterm_cli.part1.exact import (
     UnsureError,
     digits,
     holds_zero,
+    is_nothing,
     to_float,
 )
 from midterm_cli.part1.expression import Expr, Program, differentiate, evaluate, names
@@ -109,7 +110,7 @@ def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
             for step in program:
                 values[step.name] = evaluate(step.expr, values, EXACT)
         try:
-            return holds_zero(evaluate(expr, values, EXACT))
+            return is_nothing(evaluate(expr, values, EXACT))
         except (UndefinedError, UnsureError):
             return False
 

@@ -59,7 +59,9 @@ def rounding_bound(
     operands: dict[str, tuple[Tensor, Tensor]] = {}
     local: list[Expr] = []
     for i, child in enumerate(children(expr)):
-        whole = integer(child)
+        # An exponent is computed as a whole number; elsewhere 0.1*30 is rounded.
+        computed = not (isinstance(expr, Binary) and expr.operator == "**" and i == 1)
+        whole = None if computed and children(child) else integer(child)
         if whole is not None and float(torch.tensor(float(whole), dtype=dtype)) == whole:
             local.append(child)
         else:

@@ -57,6 +57,10 @@ def _load(file: Path, what: str) -> np.ndarray:
         return _load_csv(file)
     except OSError as error:
         raise UserError(f"cannot read {what}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read {what}: byte {error.start} is not UTF-8: save it as CSV in UTF-8"
+        ) from None
     except (ValueError, EOFError) as error:
         if file.suffix == ".npy":
             reason = "it is not a .npy file of plain numbers"
@@ -74,7 +78,7 @@ def _load_csv(file: Path) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no numbers: the caller refuses that
         try:
-            return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
+            return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig", quotechar='"')
         except ValueError as error:
             raise ValueError(
                 csv.fault(file, "no number", _is_number, comment="#") or str(error)

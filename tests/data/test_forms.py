@@ -102,7 +102,10 @@ def test_csv_holds_what_the_folder_holds(
 ) -> None:
     arrays = examples(height=4, width=4)
     path = write_csv(tmp_path / train, arrays[TRAIN_IMAGES], arrays[TRAIN_LABELS], head)
-    path.write_text(mark + path.read_text(encoding="utf-8"), encoding="utf-8")
+    path.write_text(
+        mark + path.read_text(encoding="utf-8"),
+        encoding="utf-8",
+    )
     write_csv(tmp_path / test, arrays[TEST_IMAGES], arrays[TEST_LABELS], head)
     assert same(load(path), load(write(tmp_path / "idx", arrays)))
 
@@ -292,14 +295,15 @@ BAD_CSV = {
     "label,a\n1,3.5\n": "line 2, column 2 is '3.5', which is no whole number",
     "1,2\n1,²\n": "line 2, column 2 is '²', which is no whole number",
     "1,2\n1,\n": "line 2, column 2 is empty",
-    "label;a\n1;2\n": "line 2, column 1 is '1;2', which is no whole number",
+    '1,2\n"1,2\n': "line 2 has a quote that is not closed",
+    "label;a\n1;2\n": "line 2 is separated by ';': write commas",
     "# 1,2\n": "the label is not named",
     "1\n2\n": "has one column",
     "1,2,3\n": "2 pixels a row make no square image",
     "pixel0,label\n1,2\n": "the label is column 2, and has to be the first",
     "1,2\n1,2,3\n": "line 2 has 3 values, those before have 2",
-    "label,\udcff\n": "utf-8",
-    "label,a\n1,\udcff\n": "utf-8",
+    "label,\udcff\n": "is not UTF-8: save it as CSV in UTF-8",
+    "label,a\n1,\udcff\n": "is not UTF-8: save it as CSV in UTF-8",
 }
 
 

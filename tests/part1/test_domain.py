@@ -120,8 +120,35 @@ def test_what_can_be_told_from_an_edge_is_outside(edge: str, x: float) -> None:
 
 def test_where_the_rules_give_no_number_is_told() -> None:
     place = locate(parse_program("sqrt(x**2)"), 0.0, torch.float64)
-    note = "at x = 0 the rules of differentiation give no finite number"
+    note = "at x = 0 the rules of differentiation give no number in float64"
     assert (place.is_edge, place.note) == (False, note)
+
+
+@pytest.mark.parametrize(
+    ("text", "computed"),
+    [
+        ("1/(0.1+0.2-0.3+x)", "5.55e-17"),
+        ("log(0.1+0.2-0.3+x)", "5.55e-17"),
+        ("x + (0.3-0.1-0.2+x)**-2", "-2.78e-17"),
+        ("tan(atan(sinh(1e15)))/exp(x)", "6.12e-17"),
+    ],
+)
+def test_a_pole_that_rounding_hides_is_outside(text: str, computed: str) -> None:
+    with pytest.raises(
+        UserError, match=f"or below 1e-300; rounding in float64 makes it {computed}"
+    ):
+        locate(parse_program(text), 0.0, torch.float64)
+
+
+def test_a_slope_too_large_is_told() -> None:
+    place = locate(parse_program("log(x)"), 5e-324, torch.float64)
+    note = "at x = 4.94065645841247e-324 f' is infinite, or too large for float64"
+    assert (place.at, place.is_edge, place.note) == (5e-324, False, note)
+
+
+def test_what_float32_makes_of_x_is_told() -> None:
+    with pytest.raises(UserError, match=r"x = 1.00000000001 \(1 in float32\) is outside"):
+        locate(parse_program("1/(x-1)"), 1.00000000001, torch.float32)
 
 
 def test_x_must_be_a_number_of_the_dtype() -> None:

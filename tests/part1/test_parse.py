@@ -7,7 +7,7 @@ import pytest
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.expression import FUNCTIONS, Binary, Name, Number
-from midterm_cli.part1.parse import parse, parse_program
+from midterm_cli.part1.parse import _ABBREVIATIONS, parse, parse_program
 
 
 def refusal(text: str) -> str:
@@ -92,8 +92,9 @@ def test_powers_up_to_the_largest_are_read() -> None:
 
 def test_what_is_allowed_is_listed() -> None:
     assert refusal("sin(x, x)") == (
-        "a call without exactly one argument at column 1 is not allowed in an expression: "
-        f"numbers, names, + - * / ** and the functions {', '.join(FUNCTIONS)} are"
+        "a function without one argument at column 1 is not allowed in an expression: "
+        f"numbers, names, + - * / ** and the functions {', '.join((*FUNCTIONS, *_ABBREVIATIONS))} "
+        "are"
     )
     how = "write products with *, powers with **, and close each bracket"
     assert refusal("2 +").splitlines()[1] == how
@@ -151,6 +152,10 @@ def test_an_error_that_python_places_nowhere(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_where_it_cannot_be_read_on(text: str, problem: str) -> None:
     assert refusal(text).splitlines()[0].partition(text.strip())[2].lstrip("'\"") == problem
+
+
+def test_a_comma_is_not_dropped() -> None:
+    assert refusal("sin(x,)").startswith("a comma before )")
 
 
 def test_a_bracket_around_nothing() -> None:

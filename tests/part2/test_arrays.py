@@ -38,18 +38,19 @@ def test_a_csv_has_two_axes(tmp_path: Path) -> None:
     assert read_array("x", str(file)).tolist() == [[1], [2]]
 
 
-def test_a_csv_of_excel_begins_with_a_mark(tmp_path: Path) -> None:
+def test_a_csv_of_excel_begins_with_a_mark_and_quotes_numbers(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
-    file.write_text("2,1\n1,3\n", encoding="utf-8-sig")
+    file.write_text('"2",1\n1,"3"\n', encoding="utf-8-sig")
     assert read_array("matrix", str(file)).tolist() == [[2, 1], [1, 3]]
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("1;2\n2;1\n", "line 1, column 1 is '1;2', which is no number"),
+        ("1;2\n2;1\n", "line 1 is separated by ';': write commas"),
         ("# M\n\n1, 2\n2, x y  # here\n", "line 4, column 2 is 'x y', which is no number"),
         ("1,2\n2,\n", "line 2, column 2 is empty"),
+        ('1,2\n"2,3\n', "line 2 has a quote that is not closed"),
         ("1,2\n\n2\n", "line 3 has 1 value, those before have 2"),
         ("1\n2,3\n", "line 2 has 2 values, those before have 1"),
         ("1,2\n \n", "line 2, column 1 is empty"),

@@ -113,11 +113,6 @@ class PointDerivative(Record):
         """The methods that give a number here."""
         return [name for name, value in self if value is not None]
 
-    @property
-    def best(self) -> float | None:
-        """By SymPy, which rounds last; where it gives nothing, by autograd."""
-        return self.autograd if self.symbolic is None else self.symbolic
-
 
 class Comparison(Record):
     """Whether a method agrees with the reference to rounding."""

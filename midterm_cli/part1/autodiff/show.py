@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midterm_cli.experiment import Table
 from midterm_cli.part1.autodiff.schema import (
     DIGITS,
@@ -57,8 +59,12 @@ def summarize(results: Results) -> Sequence[Table | str]:
     shown.append(_method_table(results.points, digits))
     for point in results.points:
         x = _point(point.x)
-        f, slope = _text(point.f, short), _text(point.derivative.best, short)
-        shown.append(f"f({x}) = {f}   f'({x}) = {slope}")
+        # By SymPy, which rounds last. Where it gives no number at a point, there may be none.
+        by_sympy = results.reference == "symbolic"
+        best = point.derivative.symbolic if by_sympy else point.derivative.autograd
+        f, slope = _text(point.f, short), _text(best, short)
+        rounded = "" if results.dtype == "float64" else _in_float32(point.x)
+        shown.append(f"f({x}) = {f}   f'({x}) = {slope}{rounded}")
         if difference := point.finite_difference:
             step, error = _text(difference.step, 3), _text(difference.error_estimate, 3)
             shown.append(
@@ -147,6 +153,13 @@ def _said(comparison: Comparison) -> str:
 def _point(x: float) -> str:
     text = f"{x:.15g}"
     return text if float(text) == x else repr(x)
+
+
+def _in_float32(x: float) -> str:
+    """The x that float32 has in place of another, for the end of a line."""
+    with np.errstate(over="ignore"):
+        rounded = f"{np.float32(x):.9g}"
+    return "" if rounded == f"{x:.9g}" else f"   (x in float32: {rounded})"
 
 
 def _text(value: float | None, digits: int) -> str:

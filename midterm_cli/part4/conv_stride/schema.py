@@ -29,7 +29,10 @@ class Config(ConvConfig):
     def _no_comma(cls, value: object) -> object:
         for stride in value if isinstance(value, list) else [value]:
             if isinstance(stride, str) and "," in stride:
-                raise ValueError(f"has {stride!r}, which may be one or two: write 2x4, or 2 and 4")
+                parts = stride.strip("[] ").split(",")
+                each = " and ".join(part.strip() for part in parts)
+                pair = f"{parts[0].strip()}x{parts[1].strip()} for one, or " * (len(parts) == 2)
+                raise ValueError(f"has {stride!r}: write {pair}{each}, each by itself")
         return value
 
     @field_validator("strides")

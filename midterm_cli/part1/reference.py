@@ -103,12 +103,14 @@ def is_nonzero_at(expr: Expr, program: Program, x: float) -> bool:
 
 
 def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
-    """Whether an operand of the first undefined term is 0, as far as all digits can tell."""
+    """Whether an operand is 0, as far as all digits can tell; False after an undefined step."""
     values = {"x": iv.mpf(x)}
     with digits(DIGITS[-1]):
         with suppress(UndefinedError, UnsureError):
             for step in program:
                 values[step.name] = evaluate(step.expr, values, EXACT)
+        if not values.keys() >= set(names(expr)):
+            return False
         try:
             return is_nothing(evaluate(expr, values, EXACT))
         except (UndefinedError, UnsureError):

@@ -140,6 +140,12 @@ def test_a_pole_that_rounding_hides_is_outside(text: str, computed: str) -> None
         locate(parse_program(text), 0.0, torch.float64)
 
 
+def test_what_follows_an_undefined_step_hides_no_pole() -> None:
+    # The float64 nearest to 0.3 is below it: exactly, u is undefined there.
+    program = parse_program("u = sqrt(x - 0.3); v = u + 1; f = 1/v")
+    assert locate(program, 0.3, torch.float64).is_edge
+
+
 def test_a_slope_too_large_is_told() -> None:
     place = locate(parse_program("log(x)"), 5e-324, torch.float64)
     note = "at x = 4.94065645841247e-324 f' is infinite, or too large for float64"

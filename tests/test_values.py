@@ -133,7 +133,7 @@ def test_files_set_and_options_read_alike(
             "conv_stride",
             "strides",
             ["2,4"],
-            "strides has '2,4', which may be one or two: write 2x4, or 2 and 4",
+            "strides has '2,4': write 2x4 for one, or 2 and 4, each by itself",
         ),
         (
             "conv_stack",

@@ -27,6 +27,7 @@ from midterm_cli.part1.expression import (
 )
 from midterm_cli.part1.printing import to_text
 from midterm_cli.part1.reference import is_nonzero_at, is_zero_at
+from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "> 0": lambda a: a > 0,
@@ -291,19 +292,24 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
 
 def _hidden_pole(program: Program, x: float) -> str | None:
     """What must not be 0 and is, where rounding in float64 makes another number of it."""
-    values = evaluate_program(program, torch.tensor(x, dtype=torch.float64))
+    point = torch.tensor(x, dtype=torch.float64)
+    bounded = {"x": (point, torch.zeros_like(point))}
     for step in program:
         for condition in conditions(step.expr):
             if condition.requirement not in ("≠ 0", "> 0"):
                 continue
-            computed = float(evaluate(condition.argument, values, torch_arithmetic(values["x"])))
+            value, error = rounding_bound(condition.argument, bounded, torch.float64)
+            computed, most = float(value), ROUNDING_FACTOR * float(error)
             holds = computed > 0 or (computed < 0 and condition.requirement == "≠ 0")
-            if holds and is_zero_at(condition.argument, program, x):
+            # Exactly it is asked, which takes long, only of what may be rounding alone.
+            may_be_zero = abs(computed) <= most < math.inf
+            if holds and may_be_zero and is_zero_at(condition.argument, program, x):
                 term, argument = to_text(condition.term), to_text(condition.argument)
                 return (
                     f"{term} needs {argument} {condition.requirement}, and it is 0, or below "
                     f"1e-300; rounding in float64 makes it {computed:.3g}\ntake another x"
                 )
+        bounded[step.name] = rounding_bound(step.expr, bounded, torch.float64)
     return None
 
 

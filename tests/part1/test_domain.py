@@ -130,7 +130,6 @@ def test_where_the_rules_give_no_number_is_told() -> None:
         ("1/(0.1+0.2-0.3+x)", "5.55e-17"),
         ("log(0.1+0.2-0.3+x)", "5.55e-17"),
         ("x + (0.3-0.1-0.2+x)**-2", "-2.78e-17"),
-        ("tan(atan(sinh(1e15)))/exp(x)", "6.12e-17"),
     ],
 )
 def test_a_pole_that_rounding_hides_is_outside(text: str, computed: str) -> None:

@@ -31,6 +31,7 @@ def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         Problem: the file cannot be read, or is no such table.
     """
+    has_header = False
     try:
         if (size := path.stat().st_size) > limit:
             raise Problem(f"it has {size:,} bytes, above the limit of {limit:,}")
@@ -128,7 +129,7 @@ def _is_header(names: list[str]) -> bool:
     if place != 0:
         where = f"column {place + 1}" if place else f"not named (the first is {names[0]!r})"
         raise Problem(f"the label is {where}, and has to be the first")
-    places = [re.search(r"\d+$", name) for name in lower[1:]]
+    places = [re.search(r"\d{1,18}$", name) for name in lower[1:]]
     numbers = [int(match[0]) for match in places if match]
     # Not where the numbers repeat: 1x1, 1x2, …, 2x1, ….
     if len(set(numbers)) == len(places) and numbers != sorted(numbers):

@@ -297,6 +297,7 @@ BAD_CSV = {
     "1,2\n1,\n": "line 2, column 2 is empty",
     '1,2\n"1,2\n': "line 2 has a quote that is not closed",
     "label;a\n1;2\n": "line 2 is separated by ';': write commas",
+    f"label,a{'1' * 5_000}\n1,x\n": "line 2, column 2 is 'x', which is no whole number",
     "# 1,2\n": "the label is not named",
     "1\n2\n": "has one column",
     "1,2,3\n": "2 pixels a row make no square image",

@@ -372,9 +372,8 @@ def _differentiate_binary(symbol: str, a: Expr, b: Expr, name: str) -> Expr:
         case "/":
             return _divide(_subtract(_multiply(da, b), _multiply(a, db)), _square(b))
     n = integer(b)
-    factor = b if n is None else _number(n)  # 0.1*3 - 0.3 is rounded, and 0 is not
-    below = Binary("-", b, ONE) if n is None else _number(n - 1)
-    by_base = _multiply(_multiply(factor, _power(a, below)), da)
+    below = _number(n - 1) if n is not None else Binary("-", b, ONE)
+    by_base = _multiply(_multiply(b, _power(a, below)), da)
     if db == ZERO:
         return by_base
     return _add(by_base, _multiply(_multiply(Binary("**", a, b), Call("log", a)), db))

@@ -731,6 +731,12 @@ def test_what_is_wrong_is_told_a_line_each() -> None:
     assert disagreements(results()) == [*lines, verdict(WRONG)]
 
 
+def test_the_last_line_has_no_slope_where_sympy_gives_none() -> None:
+    output = run("autodiff", expression="sqrt(0.1+0.2-0.3+x)", x=0.0, num_points=11)
+    assert output.results.derivative.autograd is not None
+    assert "f(0) = 0   f'(0) = –" in summarize(output.results)
+
+
 @pytest.mark.parametrize(
     ("dtype", "third", "short"),
     [("float64", "0.333333333333333", "0.3333333333333"), ("float32", "0.33333333", "0.33333")],

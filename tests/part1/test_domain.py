@@ -139,6 +139,12 @@ def test_a_pole_that_rounding_hides_is_outside(text: str, computed: str) -> None
         locate(parse_program(text), 0.0, torch.float64)
 
 
+def test_no_pole_where_the_digits_do_not_reach() -> None:
+    # 400 digits of exp(700) leave 1e-96.
+    place = locate(parse_program("1/(exp(x) - exp(x) + 1e-100)"), 700.0, torch.float64)
+    assert (place.at, place.is_edge, place.note) == (700.0, False, None)
+
+
 def test_what_follows_an_undefined_step_hides_no_pole() -> None:
     # The float64 nearest to 0.3 is below it: exactly, u is undefined there.
     program = parse_program("u = sqrt(x - 0.3); v = u + 1; f = 1/v")

@@ -32,6 +32,19 @@ _SCALARS = {
     "float": (_FLOAT, list("-+.0123456789")),
 }
 
+_IN_WORDS = {
+    "mapping values are not allowed": "a second ':': indent lines alike, or put the text in quotes",
+    "expected <block end>": "no part of what stands above: indent lines alike, close quotes last",
+    "expected '<document start>'": "no part of what stands above: indent lines alike",
+    r"found character '\t'": "begins with a tab: indent with spaces",
+    "that cannot start any token": "text that begins so goes in quotes",
+    "found unexpected end of stream": "a quote is not closed",
+    "could not find expected ':'": "no ':' after the key",
+    "found another document": "a second document begins: a config is one",
+    "sequence entries are not allowed": "a list is written as [1, 2], or each '- ' on its own line",
+}
+"""What PyYAML says of the usual mistakes, and what is said here."""
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars above, unique text keys, and neither tags nor aliases."""
@@ -117,12 +130,15 @@ def parse(text: str, origin: str, *, in_file: bool = False) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         problem = printable(error.problem or error.context)
+        problem = next((said for words, said in _IN_WORDS.items() if words in problem), problem)
         for end in ("'<stream end>'", "'\\x00'"):  # PyYAML's names for it
             problem = problem.replace(end, "the end")
-        lines = text.splitlines()
-        if error.problem_mark is None or not lines or not in_file:
+        lines, mark = text.splitlines(), error.problem_mark
+        if error.context_mark is not None and (error.context or "").startswith("while scanning"):
+            mark = error.context_mark  # where begins what is not ended
+        if mark is None or not lines or not in_file:
             raise UserError(f"{origin}: {problem}") from None
-        line = min(error.problem_mark.line, len(lines) - 1)
+        line = min(mark.line, len(lines) - 1)
         shown = printable(lines[line].strip())[:80]
         raise UserError(f"{origin}, line {line + 1}: {problem}\n    {shown}") from None
     except yaml.reader.ReaderError as error:

@@ -52,6 +52,9 @@ def read(path: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
             )
         if table.shape[1] < 2:
             raise Problem("has one column: its values are to be separated by commas")
+        if has_header and table.shape[1] != len(names):
+            columns = f"{table.shape[1]:,} columns, the header names {len(names):,}"
+            raise Problem(f"has {columns}: a column of row numbers has to go")
         return to_images(table[:, 1:]), to_labels(table[:, 0])
     except Problem as problem:
         raise Problem(f"{path}: {problem}") from problem

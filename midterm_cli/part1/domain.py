@@ -26,7 +26,7 @@ from midterm_cli.part1.expression import (
     torch_arithmetic,
 )
 from midterm_cli.part1.printing import to_text
-from midterm_cli.part1.reference import is_nonzero_at, is_zero_at
+from midterm_cli.part1.reference import is_zero_at
 from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -381,7 +381,7 @@ def _outside(program: Program, x: float, given: str) -> str:
     if undefined is None:
         return _not_finite(program, x, torch.float64)
     condition, value = undefined
-    if value == 0 and is_nonzero_at(condition.argument, program, x):
+    if value == 0 and is_zero_at(condition.argument, program, x) is False:
         return (
             f"{to_text(condition.argument)} rounds to 0 in float64 at x = {given}, and must be "
             f"{condition.requirement}: take another x"

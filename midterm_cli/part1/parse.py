@@ -6,7 +6,7 @@ import ast
 import itertools
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 
 from midterm_cli.errors import UserError
@@ -117,6 +117,11 @@ def parse_program(text: str) -> Program:
         raise UserError("the expression is empty: write a function of x such as sin(x**2)")
     steps: list[Step] = []
     for i, part in enumerate(parts):
+        if side := re.match(_DERIVATIVE, part):
+            raise UserError(
+                f"{side[0]} begins a derivative: write the function itself here; a formula for its "
+                "derivative is given as --formula"
+            )
         name, formula = _split_definition(part, last=i == len(parts) - 1)
         known = ["x", *(step.name for step in steps)]
         if name in known:
@@ -258,15 +263,15 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
             if function in _ABBREVIATIONS:
                 formula = _in_full(_ABBREVIATIONS[function], argument)
                 return _build(formula, known, depth, power)
-            return Call(_function(function), _build(argument, known, depth + 1, power))
+            return Call(_function(function, known), _build(argument, known, depth + 1, power))
         case ast.Call(func=ast.Name(id=name)) if name in _IN_WORDS:
-            _function(name)  # which refuses it
+            _function(name, known)  # which refuses it
         case ast.Attribute(ast.Name(id=module), name) if name in CONSTANTS and module not in known:
             raise UserError(f"{name} is known by itself: write {name} without {module}.")
         case ast.Call(func=ast.Attribute(ast.Name(id=module), name)) if (
             name in _CALLABLE and module not in known
         ):
-            _function(name)  # which refuses what is not known
+            _function(name, known)  # which refuses what is not known
             raise UserError(f"{name} is known by itself: write {name}(…) without {module}.")
         case ast.Tuple(elts=[_, *_]):
             raise UserError("a comma is not allowed in an expression: write 2.5 for the number 2,5")
@@ -329,11 +334,17 @@ def _name(name: str, known: Collection[str]) -> Expr:
         return Name(name)
     if name in FUNCTIONS:
         raise UserError(f"{name} is a function: write {name}(x)")
-    for i in range(1, len(name)):
-        first, second = name[:i], name[i:]
-        if {first, second} <= {*known, *CONSTANTS}:
+    factors = {*known, *CONSTANTS}
+    for first, second in _halves(name):
+        if {first, second} <= factors:
             raise UserError(f"unknown name {shown(name)}: write {first}*{second} for the product")
+        if first in _CALLABLE and second in factors:
+            raise UserError(f"unknown name {shown(name)}: write {first}({second})")
     raise UserError(f"unknown name {shown(name)}{_meant(name, [*known, *CONSTANTS])}")
+
+
+def _halves(name: str) -> Iterator[tuple[str, str]]:
+    return ((name[:i], name[i:]) for i in range(1, len(name)))
 
 
 def _in_full(formula: str, argument: ast.expr) -> ast.expr:
@@ -347,7 +358,7 @@ def _in_full(formula: str, argument: ast.expr) -> ast.expr:
     return tree.body
 
 
-def _function(name: str) -> str:
+def _function(name: str, known: Collection[str]) -> str:
     if name in (*FUNCTIONS, *_ABBREVIATIONS):
         return name
     plain = re.sub("^(arc|ar)", "a", name)
@@ -356,6 +367,9 @@ def _function(name: str) -> str:
         raise UserError(
             f"{name} is not known here: write {_IN_WORDS[plain]} for {name}({arguments})"
         )
+    for first, second in _halves(name):
+        if first in {*known, *CONSTANTS} and second in _CALLABLE:
+            raise UserError(f"unknown function {shown(name)}: write {first}*{second}(…)")
     raise UserError(f"unknown function {shown(name)}{_meant(name, [*FUNCTIONS, *_ABBREVIATIONS])}")
 
 

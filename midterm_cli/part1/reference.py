@@ -93,28 +93,26 @@ def value_at(program: Program, x: float) -> float | None:
     return None
 
 
-def is_nonzero_at(expr: Expr, program: Program, x: float) -> bool:
-    """Whether an expression in the steps of a function is certainly not 0, however small it is."""
-    with digits(DIGITS[-1]):
-        try:
-            return not holds_zero(evaluate(expr, _steps(program, x), EXACT))
-        except (UndefinedError, UnsureError):
-            return False
+def is_zero_at(expr: Expr, program: Program, x: float) -> bool | None:
+    """Whether an expression in the steps of a function is 0, as far as all digits can tell.
 
-
-def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
-    """Whether an operand is 0, as far as all digits can tell; False after an undefined step."""
+    Returns:
+        None where they cannot, and after an undefined step.
+    """
     values = {"x": iv.mpf(x)}
     with digits(DIGITS[-1]):
-        with suppress(UndefinedError, UnsureError):
+        with suppress(UndefinedError, UnsureError):  # a later step may be; what is known counts
             for step in program:
                 values[step.name] = evaluate(step.expr, values, EXACT)
         if not values.keys() >= set(names(expr)):
-            return False
+            return None
         try:
-            return is_nothing(evaluate(expr, values, EXACT))
+            value = evaluate(expr, values, EXACT)
         except (UndefinedError, UnsureError):
-            return False
+            return None
+        if is_nothing(value):
+            return True
+        return None if holds_zero(value) else False
 
 
 def _steps(program: Program, x: float) -> dict[str, Interval]:

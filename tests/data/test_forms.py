@@ -159,6 +159,13 @@ def test_pixels_stand_in_the_order_of_their_names(
         load(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize("head", ["label,a,b,c", "label,a,b,c,d,e"])
+def test_a_header_names_each_column(head: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{head}\n0,1,2,3,4\n1,5,6,7,8\n", encoding="utf-8")
+    names = head.count(",") + 1
+    assert f"has 5 columns, the header names {names}" in refusal(lambda: load(tmp_path / "a.csv"))
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
 def test_pixels_of_0_and_1_are_refused(dtype: type, tmp_path: Path) -> None:
     images: np.ndarray = (np.arange(4 * 9).reshape(4, 3, 3) % 2).astype(dtype)

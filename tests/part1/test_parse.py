@@ -7,7 +7,7 @@ import pytest
 
 from midterm_cli.errors import UserError
 from midterm_cli.part1.expression import FUNCTIONS, Binary, Name, Number
-from midterm_cli.part1.parse import _ABBREVIATIONS, parse, parse_program
+from midterm_cli.part1.parse import _ABBREVIATIONS, parse, parse_derivative, parse_program
 
 
 def refusal(text: str) -> str:
@@ -111,11 +111,22 @@ def test_what_is_allowed_is_listed() -> None:
         ("x.sin(x)", "attribute access at column 1 is not allowed in an expression"),
         ("x.pi", "attribute access at column 1 is not allowed in an expression"),
         ("snh(x)", "unknown function 'snh': did you mean sinh?"),
+        ("sinx", "unknown name 'sinx': write sin(x)"),
+        ("2*lnx", "unknown name 'lnx': write ln(x)"),
+        ("xsin(x)", "unknown function 'xsin': write x*sin(…)"),
+        ("pisin(x)", "unknown function 'pisin': write pi*sin(…)"),
         ("qqqq(x)", f"unknown function 'qqqq': the known ones are {next(iter(FUNCTIONS))}, "),
     ],
 )
 def test_what_stands_before_a_name_is_left_out(text: str, told: str) -> None:
     assert refusal(text).startswith(told)
+
+
+@pytest.mark.parametrize("side", ["f'(x) =", "f′ =", "dy/dx =", "d f/dx="])
+def test_a_derivative_is_no_function_to_differentiate(side: str) -> None:
+    with pytest.raises(UserError, match="begins a derivative: write the function itself"):
+        parse_program(f"{side} 2*x")
+    assert parse_derivative(f"{side} 2*x", ["x"]) == parse("2*x", ["x"])
 
 
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, ValueError])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -176,18 +176,27 @@ def edges_around(program: Program, x: float) -> list[tuple[float, str]]:
 
     Returns:
         For each side that has one, the edge and how points of the domain compare to it:
-        "≥" or ">" above, "≤" or "<" below.
+        "≥" or ">" above, "≤" or "<" below; or a point of the domain, and "=", where rounding hides
+        the edge.
     """
     distances = torch.logspace(-9, 6, 1501, dtype=torch.float64)
     found: list[tuple[float, str]] = []
     for sign, closed, opened in ((1, "≥", ">"), (-1, "≤", "<")):
-        mask = defined(program, x + sign * distances)
+        points = x + sign * distances
+        mask = defined(program, points) & ~_may_be_zero(program, points)
         if mask.any():
             first = int(mask.int().argmax())
-            before = x + sign * float(distances[first - 1]) if first else x
-            inside = find_edge(program, x + sign * float(distances[first]), before)
+            before = float(points[first - 1]) if first else x
+            point = float(points[first])
+            if _is_inside(program, before):  # as far as rounding says
+                found.append((point, "="))
+                continue
+            inside = find_edge(program, point, before)
             outside = math.nextafter(inside, before)
-            found.append((outside, opened) if _is_open(program, outside) else (inside, closed))
+            if _hidden_pole(program, inside) is not None:
+                found.append((point, "="))
+            else:
+                found.append((outside, opened) if _is_open(program, outside) else (inside, closed))
     return sorted(found, key=lambda edge: abs(edge[0] - x))
 
 
@@ -292,25 +301,37 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
 
 def _hidden_pole(program: Program, x: float) -> str | None:
     """What must not be 0 and is, where rounding in float64 makes another number of it."""
-    point = torch.tensor(x, dtype=torch.float64)
-    bounded = {"x": (point, torch.zeros_like(point))}
+    for condition, value, error in _rounded(program, torch.tensor(x, dtype=torch.float64)):
+        computed, most = float(value), float(error)
+        holds = computed > 0 or (computed < 0 and condition.requirement == "≠ 0")
+        # Exactly it is asked, which takes long, only of what may be rounding alone.
+        may_be_zero = abs(computed) <= most < math.inf
+        if holds and may_be_zero and is_zero_at(condition.argument, program, x):
+            term, argument = to_text(condition.term), to_text(condition.argument)
+            return (
+                f"{term} needs {argument} {condition.requirement}, and it is 0, or below "
+                f"1e-300; rounding in float64 makes it {computed:.3g}\ntake another x"
+            )
+    return None
+
+
+def _may_be_zero(program: Program, x: Tensor) -> Tensor:
+    """Where rounding alone may keep something from 0 that must not be 0; of the shape of `x`."""
+    mask = torch.zeros_like(x, dtype=torch.bool)
+    for _, value, error in _rounded(program, x):
+        mask = mask | (value.abs() <= error)
+    return mask
+
+
+def _rounded(program: Program, x: Tensor) -> Iterator[tuple[Condition, Tensor, Tensor]]:
+    """What must not be 0, as float64 has it at `x`, and what rounding may make of it."""
+    bounded = {"x": (x, torch.zeros_like(x))}
     for step in program:
         for condition in conditions(step.expr):
-            if condition.requirement not in ("≠ 0", "> 0"):
-                continue
-            value, error = rounding_bound(condition.argument, bounded, torch.float64)
-            computed, most = float(value), ROUNDING_FACTOR * float(error)
-            holds = computed > 0 or (computed < 0 and condition.requirement == "≠ 0")
-            # Exactly it is asked, which takes long, only of what may be rounding alone.
-            may_be_zero = abs(computed) <= most < math.inf
-            if holds and may_be_zero and is_zero_at(condition.argument, program, x):
-                term, argument = to_text(condition.term), to_text(condition.argument)
-                return (
-                    f"{term} needs {argument} {condition.requirement}, and it is 0, or below "
-                    f"1e-300; rounding in float64 makes it {computed:.3g}\ntake another x"
-                )
+            if condition.requirement in ("≠ 0", "> 0"):
+                value, error = rounding_bound(condition.argument, bounded, torch.float64)
+                yield condition, value, ROUNDING_FACTOR * error
         bounded[step.name] = rounding_bound(step.expr, bounded, torch.float64)
-    return None
 
 
 def _is_inside(program: Program, x: float) -> bool:
@@ -381,7 +402,7 @@ def _outside(program: Program, x: float, given: str) -> str:
     if undefined is None:
         return _not_finite(program, x, torch.float64)
     condition, value = undefined
-    if value == 0 and is_zero_at(condition.argument, program, x) is False:
+    if value == 0 and not is_zero_at(condition.argument, program, x):
         return (
             f"{to_text(condition.argument)} rounds to 0 in float64 at x = {given}, and must be "
             f"{condition.requirement}: take another x"
@@ -399,6 +420,8 @@ def _outside(program: Program, x: float, given: str) -> str:
     if len(edges) == 2 and abs(edges[0][0] - edges[1][0]) <= 1e-9 * max(abs(x), 1.0):
         return f"{first}\nthe domain lies on both sides of it: take another x"
     where, relation = edges[0]
+    if relation == "=":
+        return f"{first}\nx = {where:.15g} is in the domain: take another x"
     starts = "starts" if relation in "≥>" else "ends"
     # Adding 0 turns -0 into 0.
     return f"{first}\nthe domain {starts} at x {relation} {where + 0:.15g}: take x from there"

@@ -93,26 +93,19 @@ def value_at(program: Program, x: float) -> float | None:
     return None
 
 
-def is_zero_at(expr: Expr, program: Program, x: float) -> bool | None:
-    """Whether an expression in the steps of a function is 0, as far as all digits can tell.
-
-    Returns:
-        None where they cannot, and after an undefined step.
-    """
+def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
+    """Whether an operand is 0, as far as all digits can tell; False after an undefined step."""
     values = {"x": iv.mpf(x)}
     with digits(DIGITS[-1]):
-        with suppress(UndefinedError, UnsureError):  # a later step may be; what is known counts
+        with suppress(UndefinedError, UnsureError):
             for step in program:
                 values[step.name] = evaluate(step.expr, values, EXACT)
         if not values.keys() >= set(names(expr)):
-            return None
+            return False
         try:
-            value = evaluate(expr, values, EXACT)
+            return is_nothing(evaluate(expr, values, EXACT))
         except (UndefinedError, UnsureError):
-            return None
-        if is_nothing(value):
-            return True
-        return None if holds_zero(value) else False
+            return False
 
 
 def _steps(program: Program, x: float) -> dict[str, Interval]:

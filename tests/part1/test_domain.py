@@ -56,12 +56,21 @@ def test_outside_says_which_term_and_where_the_domain_starts(
         ("sqrt(-1 - x**2)", 1.0, "no point of the domain was found within 1e6 of it"),
         ("log(x - 999_999)", 0.0, "starts at x > 999999:"),
         ("log(x - 1_000_001)", 0.0, "no point of the domain was found within 1e6 of it"),
+        # Not the points where rounding makes a number of what is 0.
+        ("1/(sin(x)**2 + cos(x)**2 - 1)", 0.5, "no point of the domain was found within 1e6 of it"),
+        ("log(cos(x)**2 - (1 + cos(2*x))/2)", 0.3, "no point of the domain was found"),
+        ("1/(sqrt(x**2) - x)", 2.0, "x = -0.04"),
     ],
 )
 def test_every_kind_of_edge(expression: str, x: float, second: str) -> None:
     with pytest.raises(UserError) as caught:
         locate(parse_program(expression), x, torch.float64)
     assert second in str(caught.value).splitlines()[1]
+
+
+def test_what_nothing_can_tell_from_0_is_not_said_to_be_0() -> None:
+    with pytest.raises(UserError, match=r"1 / exp\(u2\) rounds to 0 in float64 at x = 9"):
+        locate(parse_program("1/(1/exp(exp(exp(x))))"), 9.0, torch.float64)
 
 
 def test_a_term_that_fails_in_x_itself_needs_no_value() -> None:

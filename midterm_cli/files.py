@@ -46,6 +46,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def run_folder(path: Path) -> Path:
+    """The folder of a run, which it names or its metrics.json does."""
+    return path.parent if path.name == "metrics.json" else path
+
+
 @contextmanager
 def writing(path: Path, remedy: str = "make room or give write permission there") -> Iterator[None]:
     """Turn what the file system refuses into a UserError: the path, the reason, what to do."""

@@ -96,6 +96,7 @@ def _is_text(line: ast.stmt) -> bool:
     )
 
 
+@cache
 def git_commit() -> str | None:
     """The commit of the checkout that the package runs from, `-dirty` when files differ from it.
 

@@ -63,6 +63,14 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """No test waits for the disk; those of what is synced count the calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in."""
@@ -94,6 +102,7 @@ def fake_train(fake_configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn, and not turned into pixels, which takes most of a short run's time."""
     monkeypatch.setattr(figure, "render", lambda *_: figure.SIGNATURES[".png"])
+    monkeypatch.setattr(figure, "glyph_note", lambda _: [])
 
 
 @pytest.fixture

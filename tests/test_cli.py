@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -587,16 +586,6 @@ def test_an_interrupt_from_a_caller_s_own_handler(
     assert (code, out, err.strip()) == (130, "", "")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    """As in `midterm schema | head -1`."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "midterm_cli", "schema"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
-    os.close(writer)
-    assert done.stderr == b""
-
-
 # ---- help
 
 
@@ -772,8 +761,8 @@ SMALLEST = {
 
 
 @pytest.mark.usefixtures("unrendered")
-@pytest.mark.parametrize("preset", presets())
-def test_every_packaged_config_runs(preset: str, folder: Path, midterm: Midterm) -> None:
+@pytest.mark.parametrize("preset", [name for name in presets() if "/" in name])
+def test_every_packaged_preset_runs(preset: str, folder: Path, midterm: Midterm) -> None:
     experiment = EXPERIMENTS[experiment_of(preset)]
     words = experiment.command.split()[1:]
 

@@ -23,6 +23,9 @@ def test_a_checkout_is_known_by_what_lies_beside_the_package(
     assert checkout() == tmp_path
 
 
+commit = git_commit.__wrapped__
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
 def test_the_commit_is_that_of_the_checkout_and_says_when_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -32,29 +35,29 @@ def test_the_commit_is_that_of_the_checkout_and_says_when_files_differ(
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, stdout=-3)
 
     monkeypatch.setattr(source, "checkout", lambda: tmp_path)
-    assert git_commit() is None  # no repository
+    assert commit() is None  # no repository
     git("init", "-q")
-    assert git_commit() is None  # no commit
+    assert commit() is None  # no commit
     (tmp_path / "file").write_text("one", encoding="utf-8")
     git("add", "file")
     git("commit", "-q", "-m", "one")
     git("tag", "-a", "v1", "-m", "a tag is not a commit")
-    clean = git_commit()
+    clean = commit()
     assert clean is not None
     assert re.fullmatch("[0-9a-f]{40}", clean)
 
     (tmp_path / "file").write_text("two", encoding="utf-8")
-    assert git_commit() == f"{clean}-dirty"
+    assert commit() == f"{clean}-dirty"
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of some other repository
-    assert git_commit() == f"{clean}-dirty"
+    assert commit() == f"{clean}-dirty"
     monkeypatch.setenv("PATH", "/nowhere")
-    assert git_commit() is None
+    assert commit() is None
 
 
 def test_an_installed_package_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "checkout", lambda: None)
 
-    assert git_commit() is None
+    assert commit() is None
 
 
 def test_the_digest_changes_with_the_code_alone(tmp_path: Path) -> None:

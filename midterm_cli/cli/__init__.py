@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 import typer
@@ -41,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # typer wraps some version of click, its own or the real one: the base class of its
         # BadParameter is that version's UsageError.
         usage_error = cast("type[Exception]", typer.BadParameter.__base__)
-        command = typer.main.get_command(app)
-        code = command.main(
+        code = _command().main(
             arguments,
             prog_name="midterm",
             standalone_mode=False,
@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(lacking)
     return MISTAKE
+
+
+@cache
+def _command() -> Any:
+    """The whole command line; building it takes longer than most commands."""
+    return typer.main.get_command(app)
 
 
 def _not_printed(error: BaseException) -> str | None:

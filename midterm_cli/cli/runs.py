@@ -231,13 +231,13 @@ def _export_rows(runs: list[Path], form: RowFormat, table: str | None, output: P
 def _export_weights(
     run: Path, seed: int | None, weights: str, gamma: float | None, output: Path | None
 ) -> None:
-    from midterm_cli.files import replace_file
+    from midterm_cli.files import replace_file, run_folder
     from midterm_cli.runner.saved import tensor_bytes
     from midterm_cli.runs.weights import state_dict
 
     state = state_dict(run, seed, weights, gamma)
     of_seed = "" if seed is None else f"-seed{seed}"
-    path = output or Path(f"{run.resolve().name}{of_seed}-{weights}.pt")
+    path = output or Path(f"{run_folder(run).resolve().name}{of_seed}-{weights}.pt")
     replace_file(path, tensor_bytes(state))
     print_path(path)
 

@@ -217,7 +217,7 @@ def read(path: Path) -> Run:
         UserError: there is no finished run, the file is damaged (the key is named), or a newer
             midterm wrote it.
     """
-    folder = path.parent if path.name == _NAME else path
+    folder = files.run_folder(path)
     name = printable(folder / _NAME)
     document = _load(folder / _NAME, printable(path))
     _require_version(document, name)

@@ -1,4 +1,4 @@
-"""The name of a run, from what its config changes: lr=0.002,seed=3."""
+"""The name of a run, from what its config changes: seed=3,lr=0.002."""
 
 from __future__ import annotations
 

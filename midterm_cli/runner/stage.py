@@ -201,7 +201,7 @@ def stage(
 
     Args:
         folder: the run folder to be.
-        identity: config and device, as plain data.
+        identity: config, device, and digests of code and inputs, as plain data.
         started_at: the time, for a run that is not a continued one.
         force: replace a finished run when the new one is whole, and discard what an unfinished
             one has saved; with `resume`, only what cannot be continued.

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from midterm_cli.errors import UserError
+from midterm_cli.files import run_folder
 from midterm_cli.runner import document
 from midterm_cli.text import printable
 
 
 def is_run(path: Path) -> bool:
     """Whether a path names a run, and not a folder that may hold some."""
-    return document.is_finished(path.parent if path.name == "metrics.json" else path)
+    return document.is_finished(run_folder(path))
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
@@ -28,8 +29,7 @@ def expand(paths: Sequence[Path]) -> list[Path]:
         if not runs:
             raise UserError(f"no finished run in {printable(path)}, nor below it")
         for run in runs:
-            folder = run.parent if run.name == "metrics.json" else run
-            found.setdefault(folder.resolve(), run)
+            found.setdefault(run_folder(run).resolve(), run)
     return list(found.values())
 
 

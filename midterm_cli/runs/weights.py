@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midterm_cli.errors import UserError
+from midterm_cli.files import run_folder
 from midterm_cli.layers import user
 from midterm_cli.part3.checkpoint import Checkpoint, read
 from midterm_cli.part3.problem import make_network
@@ -51,7 +52,7 @@ def load_network(
     """A network of a finished run of `midterm train`, in evaluation, on the CPU.
 
     Args:
-        run: its folder.
+        run: its folder, or its metrics.json.
         seed: which; None for the first.
         gamma: of the average of the weights; None for the raw ones.
         network: FILE.py:NAME, if the run trained a network of your own: the file is executed. It
@@ -61,8 +62,9 @@ def load_network(
         UserError: there is no such run, seed or average, or the code is needed, or is not that of
             the run.
     """
-    config, checkpoint = _read(Path(run))
-    source = _source(config, Path(run), network)
+    folder = run_folder(Path(run))
+    config, checkpoint = _read(folder)
+    source = _source(config, folder, network)
     dtype = torch.float64 if config.dtype == "float64" else torch.float32
     made = make_network(
         config, source, checkpoint.in_shape, checkpoint.num_classes, dtype, torch.device("cpu")
@@ -81,7 +83,7 @@ def state_dict(
     """What `load_state_dict` of the plain network takes; no code of the run is executed.
 
     Args:
-        run: its folder.
+        run: its folder, or its metrics.json.
         seed: which; None for the first.
         weights: raw, or ema for an average.
         gamma: of the average; None where there is a single one.
@@ -89,7 +91,7 @@ def state_dict(
     Raises:
         UserError: there is no such run, seed or average.
     """
-    _, checkpoint = _read(run)
+    _, checkpoint = _read(run_folder(run))
     if weights not in ("raw", "ema"):
         raise UserError(f"--weights must be raw or ema, got {printable(weights)}")
     if weights == "raw" and gamma is not None:

@@ -2,14 +2,12 @@
 
 import copy
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from fuzz import harness
 from midterm_cli.config import yaml
@@ -34,9 +32,6 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pytest.skip("the bound on memory is read from /proc")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIDTERM_DATA_DIR", str(tmp_path / "no-data"))
-    # What a process does once, or that the disk makes slow, would be half the time of a case.
-    monkeypatch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(yaml, "load_file", _packaged_once(yaml.load_file))
     peak = harness.peak_bytes()
     with harness.memory_limit():

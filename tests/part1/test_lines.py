@@ -83,10 +83,10 @@ def test_a_row_for_each_formula(folder: Path, midterm: Midterm) -> None:
 def test_the_same_as_json_lines_and_as_a_document(folder: Path, midterm: Midterm) -> None:
     (folder / "class.txt").write_text(LINES, encoding="utf-8")
     command = "autodiff", "--formulas", "class.txt", "--set", "num_points=11", "--quiet"
-    answer = midterm(*command, "--format", "jsonl", "--output", "a")
+    answer = midterm(*command, "--format", "jsonl")
     rows = [json.loads(line) for line in answer.out.splitlines()]
     assert [row["verdict"] for row in rows] == VERDICTS
-    document = json.loads(midterm(*command, "--json", "--output", "b").out)
+    document = json.loads(midterm(*command, "--json").out)
     assert document["results"]["formulas"] == rows
 
 

@@ -679,6 +679,7 @@ def test_weights_of_another_network_or_seed_are_refused(tmp_path: Path) -> None:
     assert first.checkpoint is not None
     torch.save(dict(first.checkpoint), tmp_path / "checkpoint.pt")
     init = f"init_from={tmp_path}"
+    assert config_of(init) == config_of(f"{init}/metrics.json")
     for change, words in (
         ("hidden_sizes=[7]", "those of another network: 0.weight"),
         ("num_seeds=4", "no seed 3"),

@@ -342,26 +342,21 @@ def test_a_reader_that_has_gone_is_a_listed_exit_code(arguments: str) -> None:
     assert (done.returncode, done.stderr) == (2, b"")
 
 
-EARLIER = Path(__file__).parents[1] / "runs" / "version_0_1_0"
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1", "cp932"])
-def test_a_stdout_of_another_encoding(encoding: str, folder: Path) -> None:
+def test_a_stdout_of_another_encoding(encoding: str, folder: Path, midterm: Midterm) -> None:
     """What it does not hold is replaced, and escaped in JSON, which reads back to the same."""
 
-    def printed(arguments: str, encoding: str) -> str:
+    def printed(arguments: str) -> str:
         command = [*shlex.split(MIDTERM), *arguments.split()]
         surroundings = os.environ | {"PYTHONIOENCODING": encoding}
         done = subprocess.run(command, env=surroundings, capture_output=True, check=True)
         return done.stdout.decode(encoding)
 
-    assert "lr-sweep" in printed("--help", encoding)
-    assert "Draw 2/" in printed("lr-sweep --help", encoding)
-    assert "pool_min" in printed("config list", encoding)
-    assert json.loads(printed("schema train", encoding)) == json.loads(
-        printed("schema train", "utf-8")
-    )
-    table = printed(f"show {EARLIER / 'softt'}", encoding).splitlines()
+    assert "lr-sweep" in printed("--help")
+    assert "Draw 2/" in printed("lr-sweep --help")
+    assert "pool_min" in printed("config list")
+    assert json.loads(printed("schema train")) == json.loads(midterm("schema", "train").out)
+    table = printed(f"show {EARLIER / 'softt'}").splitlines()
     assert "jumps" in "".join(table)
     assert {"+", "|"} == {line[0] for line in table[1:-4]}  # boxes of what every encoding has
 

@@ -72,13 +72,13 @@ def test_an_exported_state_is_what_the_plain_network_takes(
     Path("net.py").write_text(NET)
     midterm(*TRAIN, "--seeds=2", "--hidden-sizes=8,4", "--output=mlp")
     midterm(*TRAIN, "--seeds=2", "--network=net.py:Net", "--output=net")
-    answer = midterm("export", "mlp", "--seed", "1", "--weights", "ema")
+    answer = midterm("export", "mlp/metrics.json", "--seed", "1", "--weights", "ema")
     assert answer.out == "mlp-seed1-ema.pt\n"
     plain = nn.Sequential(
         nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 10)
     )
     plain.load_state_dict(torch.load("mlp-seed1-ema.pt", weights_only=True))
-    loaded = midterm_cli.load_network("mlp", 1, 1e-3).network
+    loaded = midterm_cli.load_network("mlp/metrics.json", 1, 1e-3).network
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name])
     namespace: dict[str, Any] = {}

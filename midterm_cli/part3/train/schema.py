@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from midterm_cli import experiment
 from midterm_cli.experiment import Count, FileName, NotNegative, Record, Share
+from midterm_cli.files import run_folder
 from midterm_cli.part3.schema import Interval, Metric, Outcome, ScheduleConfig
 from midterm_cli.values import numbers
 
@@ -50,6 +51,11 @@ class Config(ScheduleConfig):
         if len(set(value)) < len(value):
             raise ValueError(f"has a value twice: {', '.join(f'{gamma:g}' for gamma in value)}")
         return value
+
+    @field_validator("init_from")
+    @classmethod
+    def _its_folder(cls, value: str | None) -> str | None:
+        return value and str(run_folder(Path(value)))
 
     @property
     def input_files(self) -> list[Path]:

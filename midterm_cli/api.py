@@ -119,7 +119,7 @@ def run(
         layers = [Layer("config", _plain(config))] if isinstance(config, Mapping) else []
         layers += [Layer(f"{key}=", {key: _plain(value)}) for key, value in keys.items()]
         resolved = resolve(name, file, options=layers)
-        terminal.say_all(f"Warning: {note}" for note in resolved.notes)
+        terminal.warn(resolved.notes)
         made = make.make(
             resolved,
             command=_call(experiment, keys),
@@ -129,7 +129,7 @@ def run(
             force=force,
             resume=resume and not force,
         )
-    terminal.say_all(f"Warning: {printable(warning)}" for warning in made.warnings)
+    terminal.warn(printable(warning) for warning in made.warnings)
     return _own(made)
 
 
@@ -144,7 +144,7 @@ def load(path: str | Path) -> Run:
     """
     with _in_python():
         found = document.read(Path(path))
-    terminal.say_all(f"Warning: {note}" for note in found.notes)
+    terminal.warn(found.notes)
     return _own(found)
 
 

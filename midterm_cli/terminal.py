@@ -36,6 +36,11 @@ def say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
+def warn(lines: Iterable[str]) -> None:
+    """Write warnings to stderr, each once."""
+    say_all(f"Warning: {line}" for line in lines)
+
+
 @contextmanager
 def _talk() -> Iterator[None]:
     """Ignore write errors on stderr, so that logging cannot end a run."""

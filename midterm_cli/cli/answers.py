@@ -36,7 +36,7 @@ def show(
     from midterm_cli.runner import document
 
     found = document.read(run)
-    terminal.say_all(f"Warning: {note}" for note in found.notes)
+    terminal.warn(found.notes)
     print_answer(found, json=json, quiet=False)
 
 
@@ -90,7 +90,7 @@ def repeat(
 
     first = document.read(run)
     folder = folder_of(first, output, force, resume)
-    terminal.say_all(f"Warning: {note}" for note in first.notes)
+    terminal.warn(first.notes)
     second = make(
         config_of(first, device, network),
         command=ctx.obj,
@@ -127,7 +127,7 @@ def diff(
     from midterm_cli.runs.difference import difference
 
     runs = document.read(first), document.read(second)
-    terminal.say_all(f"Warning: {note}" for run in runs for note in run.notes)
+    terminal.warn(note for run in runs for note in run.notes)
     compared = difference(*runs)
     text = document.to_json(compared.document()) if json else compared.text()
     print_out(text, is_json=json)

@@ -66,7 +66,7 @@ def config_show(
     if experiment and not is_name and (experiment in presets() or files.exists(Path(experiment))):
         config, experiment = [experiment, *(config or ())], None
     resolved = resolve(meant(experiment, config[0] if config else None), config, assignments or ())
-    terminal.say_all(f"Warning: {note}" for note in resolved.notes)
+    terminal.warn(resolved.notes)
     print_out(to_json(plain(resolved.config)) if json else annotated(resolved), is_json=json)
 
 
@@ -87,7 +87,7 @@ def config_validate(
     from midterm_cli.config.resolve import meant, resolve
 
     name = meant(experiment, file)
-    terminal.say_all(f"Warning: {note}" for note in resolve(name, file).notes)
+    terminal.warn(resolve(name, file).notes)
     print_out(f"{printable(file)} is valid for {name}\n")
 
 

@@ -116,7 +116,7 @@ def _run_experiment(
     if network is not None:
         options.append(_network_layers(network, resolved.config))
         resolved = resolve(experiment, config, assignments or (), options)
-    terminal.say_all(f"Warning: {note}" for note in resolved.notes)
+    terminal.warn(resolved.notes)
     if taken:
         _warn_of_another_problem(taken, resolved.config)
     if rows and getattr(resolved.config, rows.key) is None:
@@ -136,7 +136,7 @@ def _run_experiment(
         cluster=cluster,
     )
     if rows and not json:
-        terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
+        terminal.warn(map(printable, run.warnings))
         if not quiet:
             from midterm_cli.runner import summary
 
@@ -178,7 +178,7 @@ def _network_layers(network: str, config: ExperimentConfig) -> Layer:
 def _warn_of_another_problem(taken: Taken, config: ExperimentConfig) -> None:
     from midterm_cli import terminal
 
-    terminal.say_all(f"Warning: {note}" for note in taken.notes)
+    terminal.warn(taken.notes)
     changes = taken.other_problem(config)
     if changes:
         terminal.say(f"Warning: the sweep {taken.name} was made with {changes}")

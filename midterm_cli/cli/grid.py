@@ -101,7 +101,7 @@ def grid(
     name = meant(experiment, None)
     values = grids.axes(axes)
     points = grids.points(name, values, config, assignments or (), network)
-    terminal.say_all(f"Warning: {note}" for point in points for note in point.notes)
+    terminal.warn(note for point in points for note in point.notes)
     cluster = launch.choose(launcher, address, scheduler_file, retries)
     runs = []
     for place, point in enumerate(points, start=1):
@@ -118,7 +118,7 @@ def grid(
             resume=resume,
             cluster=cluster,
         )
-        terminal.say_all(f"Warning: {run.name}: {printable(line)}" for line in run.warnings)
+        terminal.warn(f"{run.name}: {printable(line)}" for line in run.warnings)
         if quiet and not json:
             print_path(run.folder)
         runs.append(run)

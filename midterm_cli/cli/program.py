@@ -114,7 +114,7 @@ def print_answer(run: Run, *, json: bool, quiet: bool) -> None:
     """Print what a run found: its summary and its folder, or its document; warnings to stderr."""
     from midterm_cli.runner import summary
 
-    terminal.say_all(f"Warning: {warning}" for warning in map(printable, run.warnings))
+    terminal.warn(map(printable, run.warnings))
     if json:
         print_out(run.json, is_json=True)
         return

@@ -122,7 +122,7 @@ def compare(
     if csv + md + json > 1:
         raise UserError("--csv, --md and --json each say what is printed: give one of them")
     comparison = comparing.compare(runs, by)
-    terminal.say_all(f"Warning: {note}" for run in comparison.runs for note in run.notes)
+    terminal.warn(note for run in comparison.runs for note in run.notes)
     stem = "curves" if comparison.trainings else "sweeps"
     output = output or Path("outputs", "compare", f"{stem}.png")
     require_png(output)
@@ -219,7 +219,7 @@ def _export_rows(runs: list[Path], form: RowFormat, table: str | None, output: P
     from midterm_cli.runs.rows import observations, written
 
     found = [document.read(path) for path in expand(runs)]
-    terminal.say_all(f"Warning: {note}" for run in found for note in run.notes)
+    terminal.warn(note for run in found for note in run.notes)
     text = written(observations(found, table), form.value)
     if output is None:
         print_out(text, is_json=form.value == "json")
@@ -280,7 +280,7 @@ def check(
 
     wanted = expectations.load(expected or expected_file())
     report = checking.check(runs or [Path("outputs")], wanted)
-    terminal.say_all(f"Warning: {note}" for note in report.notes)
+    terminal.warn(report.notes)
     if not runs:
         for missing in report.without_run:
             name, command = map(printable, (missing.name, missing.command))

@@ -25,6 +25,7 @@ from midterm_cli.part1.domain import Place
 from midterm_cli.part1.expression import Program, evaluate_program, finite
 from midterm_cli.part1.finite_difference import Extrapolation, finite_difference
 from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound_of_slope
+from midterm_cli.tolerance import judge
 
 _NO_DERIVATIVE = PointDerivative(
     chain_rule=None, autograd=None, autograd_forward=None, finite_difference=None, symbolic=None
@@ -140,17 +141,14 @@ def compare(
     difference = finite(abs(value - reference))
     if difference is None:
         return Comparison(difference=None, relative=None, tolerance=None, agrees=False)
-    # Equal first: where the bound itself overflows, the tolerance is no number.
-    equal = difference <= 2 * eps * abs(reference)
-    allowed = difference == 0 or difference <= tolerance
-    size = abs(reference) or 1.0
-    undecided = allowed and not equal and (tolerance > size or difference > 0.1 * size)
+    # Where the bound itself overflows, the tolerance is no number.
+    judged = judge(difference, tolerance, abs(reference), equal=2 * eps * abs(reference))
     return Comparison(
         difference=difference,
         relative=finite(difference / abs(reference)) if reference else None,
         tolerance=finite(tolerance),
-        agrees=allowed and not undecided,
-        undecided=undecided,
+        agrees=judged.agrees,
+        undecided=judged.undecided,
     )
 
 

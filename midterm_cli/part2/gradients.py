@@ -25,6 +25,7 @@ from midterm_cli.part2.module.schema import (
     Checks,
     GradientChecks,
 )
+from midterm_cli.tolerance import judge
 
 
 class Gradients(NamedTuple):
@@ -98,9 +99,6 @@ def check_gradients(
 def _check(difference: Tensor, scale: float, tolerance: float, compared: float) -> Check:
     """Judge a difference.
 
-    It is undecided, unless it is 0, where the tolerance is larger than what is compared (than 1,
-    for exactly 0) or no digit is the same.
-
     Args:
         difference: of all entries.
         scale: the largest entry of the gradient.
@@ -108,14 +106,13 @@ def _check(difference: Tensor, scale: float, tolerance: float, compared: float) 
         compared: the largest entry of what is compared.
     """
     largest = float(difference.abs().max())
-    allowed, size = largest <= tolerance, compared or 1.0
-    undecided = allowed and largest != 0 and (tolerance > size or largest > 0.1 * size)
+    judged = judge(largest, tolerance, compared)
     return Check(
         max_difference=largest,
         relative=largest / scale if scale else None,
         tolerance=tolerance,
-        agrees=allowed and not undecided,
-        undecided=undecided,
+        agrees=judged.agrees,
+        undecided=judged.undecided,
     )
 
 

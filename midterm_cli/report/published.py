@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from midterm_cli.config.presets import expected_file
 from midterm_cli.part3.statistics import prediction_interval
 from midterm_cli.part3.train.schema import HistoryRow
 from midterm_cli.report.runs import command
-from midterm_cli.runs.expected import Check, SeedMean, Step, load
+from midterm_cli.runs.expected import Check, Expected, SeedMean, Step, load
 
 
 class Logged(NamedTuple):
@@ -65,8 +66,14 @@ def figures() -> Published:
 
 def checks(preset: str) -> list[Check]:
     """What is expected of the run of a preset, in the order of the file."""
-    [expectation] = [run for run in load(expected_file()).runs if run.command == command(preset)]
+    runs = _packaged(expected_file()).runs
+    [expectation] = [run for run in runs if run.command == command(preset)]
     return expectation.checks
+
+
+@cache
+def _packaged(file: Path) -> Expected:
+    return load(file)
 
 
 def _training_log() -> Iterator[Logged]:

@@ -39,7 +39,7 @@ def write(paths: Sequence[Path], output: Path | None, form: Form, as_pdf: bool) 
     replace_file(page, html.render(document, pictures, short=form.short).encode())
     lines = [note for run in runs.all for note in run.notes]
     lines += html.notices(document)
-    terminal.say_all(f"Warning: {printable(line)}" for line in dict.fromkeys(lines))
+    terminal.warn(map(printable, lines))
     if not as_pdf:
         return [page]
     printed = output / "report.pdf"

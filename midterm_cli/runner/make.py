@@ -216,7 +216,7 @@ def _finished(folder: Path, resolved: Resolved, data: Path) -> Run:
             f"{run.name} was made with {changes}\n"
             "give the same settings, choose another --output, or add --force to replace it"
         )
-    terminal.say_all(f"Warning: {note}" for note in run.notes)
+    terminal.warn(run.notes)
     stage.drop_leftovers(run)
     return run
 
@@ -317,7 +317,7 @@ def draw(path: Path, form: figure.Format = figure.Format.PNG, dpi: int = figure.
         UserError: there is no finished run, or it is damaged.
     """
     run = document.read(path)
-    terminal.say_all(f"Warning: {note}" for note in run.notes)
+    terminal.warn(run.notes)
     drawn = _figures(run.experiment, run.config, run.results, form, dpi)
     for name, content in drawn.items():
         files.replace_file(run.folder / name, content)

@@ -24,6 +24,7 @@ from midterm_cli.part1.autodiff.schema import (
     Values,
 )
 from midterm_cli.text import printable, shortened
+from midterm_cli.tolerance import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +85,7 @@ def _derivation_table(derivation: Sequence[Term], point: Point, digits: int) -> 
     rows = [[name, "", _text(value, digits), "", ""] for name, value in point.intermediates.items()]
     for term in derivation:
         numbers = _text(term.value[0], digits), _text(term.autograd[0], digits)
-        rows.append([term.term, term.formula, *numbers, _agrees(term)])
+        rows.append([term.term, term.formula, *numbers, in_words(term)])
     columns = ["term", "formula", "value", "autograd", "verdict"]
     return Table(f"chain rule at x = {_point(point.x)}", columns, rows)
 
@@ -100,7 +101,7 @@ def _method_table(points: Sequence[Point], digits: int) -> Table:
                 row += ["", "", "", "not taken" if value is None else "reference"]
             else:
                 numbers = comparison.difference, comparison.relative, comparison.tolerance
-                row += [*(_text(number, 2) for number in numbers), _said(comparison)]
+                row += [*(_text(number, 2) for number in numbers), in_words(comparison)]
             rows.append(row)
     columns = ["x", "f' by", "value", "difference", "relative", "tolerance", "verdict"]
     return Table("derivative", columns, rows)
@@ -136,18 +137,6 @@ def rows(lines: Sequence[JudgedLine], row_format: str) -> str:
         shown = printable(line.formula)
         writer.writerow([line.line, line.verdict, shown, *counts, *numbers, line.meaning])
     return text.getvalue()
-
-
-def _agrees(term: Term) -> str:
-    if term.undecided:
-        return "cannot tell"
-    return "agrees" if term.agrees else "DIFFERS"
-
-
-def _said(comparison: Comparison) -> str:
-    if comparison.undecided:
-        return "cannot tell"
-    return "agrees" if comparison.agrees else "DIFFERS"
 
 
 def _point(x: float) -> str:

@@ -10,11 +10,11 @@ from midterm_cli.figure import heat_map
 from midterm_cli.part2.module.schema import (
     MAX_ENTRIES,
     NUM_DIRECTIONS,
-    Check,
     Checks,
     Config,
     Results,
 )
+from midterm_cli.tolerance import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,18 +70,12 @@ def _check_table(checks: Checks) -> Table:
             f"{check.max_difference:.2g}",
             "–" if check.relative is None else f"{check.relative:.2g}",
             f"{check.tolerance:.2g}",
-            _verdict(check),
+            in_words(check),
         ]
         for gradient, way, check in checks.each()
     ]
     columns = ["autograd's", "against", "largest difference", "relative", "tolerance", "verdict"]
     return Table("checks", columns, rows)
-
-
-def _verdict(check: Check) -> str:
-    if check.undecided:
-        return "cannot tell"
-    return "agrees" if check.agrees else "DIFFERS"
 
 
 def draw(config: Config, results: Results) -> Mapping[str, Figure]:

@@ -61,10 +61,12 @@ def _file_name(path: str) -> str:
     """Expand the home.
 
     Raises:
-        ValueError: it is empty.
+        ValueError: it is empty, or a word for none.
     """
     if not path:
         raise ValueError("is empty: name a file, or null")
+    if path in ("None", "none"):
+        raise ValueError(f"is {path!r}: write null for none, or ./{path} for a file of that name")
     return with_home(path)
 
 

@@ -38,6 +38,8 @@ def number(value: object) -> object:
     """
     if not isinstance(value, str) or len(value) > _LONGEST or _NO_NUMBER.fullmatch(value):
         return value
+    if re.fullmatch(r"\s*[-+]?(inf|infinity|nan)\s*", value, re.IGNORECASE):
+        return float(value)  # which is refused as such
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of oddities such as `1or 2`

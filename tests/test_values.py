@@ -115,6 +115,17 @@ def test_files_set_and_options_read_alike(
             "size must be a whole number, or two such as 20x30, got '28*20'",
         ),
         ("autodiff", "formulas", "", "formulas is empty: name a file, or null"),
+        (
+            *("train", "init_from", "None"),
+            "init_from is 'None': write null for none, or ./None for a file of that name",
+        ),
+        ("pool_min", "input", "3 1; 2 inf", "input[1][1] must be finite, got inf"),
+        ("module", "matrix", "1 NaN; 0 1", "matrix[0][1] must be finite, got nan"),
+        ("train", "lr", "-inf", "lr must be finite, got -inf"),
+        (
+            *("train", "train", {"lr": 1}),
+            "unknown key 'train' (my.yaml): a config has its keys at the left edge",
+        ),
         ("conv_stack", "size", [], "size must have at least 1 values, got []"),
         ("conv_stack", "layers", [], "layers must have at least 1 values, got []"),
         ("conv_stride", "strides", [], "strides must have at least 1 values, got []"),

@@ -96,6 +96,8 @@ def _sentence(
         line = f"{key} is missing"
     elif kind == "extra_forbidden":
         meant = did_you_mean(keys[-1], model.model_fields)
+        if isinstance(error["input"], dict) and len(keys) == 1:
+            meant = "a config has its keys at the left edge"
         line = f"unknown key '{shortened(key, 60)}'{where}: {meant}"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])

@@ -124,7 +124,7 @@ def _is_header(names: list[str]) -> bool:
     lower = [name.lower() for name in names]
     if names == [str(i) for i in range(len(names))]:
         return True
-    if names[0].isdecimal():
+    if not any(c.isalpha() for name in names for c in name):  # numbers, or what stands for them
         return False
     if len(names) == 1:  # which is refused, whatever its name
         return bool(names[0])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from midterm_cli.errors import UserError
+from midterm_cli.part1.exact import UndefinedError, UnsureError
 from midterm_cli.part1.expression import (
     Binary,
     Call,
@@ -26,7 +27,7 @@ from midterm_cli.part1.expression import (
     torch_arithmetic,
 )
 from midterm_cli.part1.printing import to_text
-from midterm_cli.part1.reference import is_zero_at
+from midterm_cli.part1.reference import sign_at, slope_at
 from midterm_cli.part1.rounding import ROUNDING_FACTOR, rounding_bound
 
 _HOLDS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -290,13 +291,27 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
         note = f"x = {x:.15g} is the edge of the domain: f' is unbounded there"
     elif edge is None and _is_isolated(program, rounded, torch.finfo(dtype).eps):
         note = f"x = {x:.15g} is a domain of its own: f has no derivative there"
-    elif math.isnan(slope := float(_slope(program, torch.tensor(at, dtype=torch.float64)))):
-        note = f"at x = {x:.15g} the rules of differentiation give no number in float64"
-    elif math.isinf(slope):
-        note = f"at x = {x:.15g} f' is infinite, or too large for float64"
+    elif (reason := _without_slope(program, at, on_edge=edge is not None)) is not None:
+        note = f"at x = {x:.15g} {reason}"
     elif not _finite_in(program, at, dtype):
         raise UserError(_not_finite(program, at, dtype))
     return Place(x, at, edge is not None, note)
+
+
+def _without_slope(program: Program, x: float, *, on_edge: bool) -> str | None:
+    """Why f' is not taken at a point of the domain, or None."""
+    computed = float(_slope(program, torch.tensor(x, dtype=torch.float64)))
+    if on_edge and math.isfinite(computed):
+        return None
+    try:
+        if slope_at(program, x) is not None:
+            return None
+    except UndefinedError:
+        if not math.isinf(computed):
+            return "the rules of differentiation give no number: one divides by 0, or below 1e-300"
+    except UnsureError:
+        return None if math.isfinite(computed) else "f' is not known, even with 400 digits"
+    return "f' is infinite, or too large for float64"
 
 
 def _hidden_pole(program: Program, x: float) -> str | None:
@@ -306,7 +321,7 @@ def _hidden_pole(program: Program, x: float) -> str | None:
         holds = computed > 0 or (computed < 0 and condition.requirement == "≠ 0")
         # Exactly it is asked, which takes long, only of what may be rounding alone.
         may_be_zero = abs(computed) <= most < math.inf
-        if holds and may_be_zero and is_zero_at(condition.argument, program, x):
+        if holds and may_be_zero and sign_at(condition.argument, program, x) == 0:
             term, argument = to_text(condition.term), to_text(condition.argument)
             return (
                 f"{term} needs {argument} {condition.requirement}, and it is 0, or below "
@@ -347,14 +362,18 @@ def _exact_edge(program: Program, edge: float) -> float | None:
     """
     for outside in (math.nextafter(edge, -math.inf), math.nextafter(edge, math.inf)):
         if undefined := undefined_term(program, outside):
-            condition, _ = undefined
-            margin = condition.argument
-            if condition.requirement == "in [-1, 1]":
-                margin = Binary("-", Number("1"), Binary("*", margin, margin))
             for x in (edge, outside):
-                if is_zero_at(margin, program, x):
+                if sign_at(_margin(undefined[0]), program, x) == 0:
                     return x
     return None
+
+
+def _margin(condition: Condition) -> Expr:
+    """What is 0 at the edge, and above it inside."""
+    argument = condition.argument
+    if condition.requirement == "in [-1, 1]":
+        return Binary("-", Number("1"), Binary("*", argument, argument))
+    return argument
 
 
 def _is_isolated(program: Program, x: float, eps: float) -> bool:
@@ -402,10 +421,16 @@ def _outside(program: Program, x: float, given: str) -> str:
     if undefined is None:
         return _not_finite(program, x, torch.float64)
     condition, value = undefined
-    if value == 0 and not is_zero_at(condition.argument, program, x):
+    sign = sign_at(_margin(condition), program, x)
+    if value == 0 and sign != 0:
         return (
             f"{to_text(condition.argument)} rounds to 0 in float64 at x = {given}, and must be "
             f"{condition.requirement}: take another x"
+        )
+    if sign == 1 or (sign == 0 and condition.requirement in ("≥ 0", "in [-1, 1]")):
+        return (
+            f"rounding in float64 makes {to_text(condition.argument)} {value:.17g} at x = {given}, "
+            f"and it must be {condition.requirement}\nwrite it so that less cancels"
         )
     term, argument = to_text(condition.term), to_text(condition.argument)
     is_value = "" if argument == "x" else f", and it is {value:.6g}"

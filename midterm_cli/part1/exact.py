@@ -55,18 +55,13 @@ def holds_zero(a: Interval) -> bool:
     return bool(a.a <= 0 <= a.b)
 
 
-def is_nothing(a: Interval) -> bool:
-    """Whether the exact value is 0, as far as the last of DIGITS can tell."""
-    return holds_zero(a) and (a.a == a.b or bool(abs(a).b < _NOTHING))
-
-
 def to_float(a: Interval) -> float | None:
     """The float64 nearest to the middle; None where that is too large for one."""
     return finite(float(mpmath.mpf(a.mid)))
 
 
-def _sign(a: Interval) -> int:
-    """-1, 0 or 1.
+def sign(a: Interval) -> int:
+    """-1, 0 or 1; with the last of DIGITS, what may be 0 and is below 1e-300 is 0.
 
     Raises:
         UnsureError: the digits do not tell.
@@ -75,7 +70,7 @@ def _sign(a: Interval) -> int:
         return 1
     if a.b < 0:
         return -1
-    if a.a == a.b or (iv.dps >= DIGITS[-1] and is_nothing(a)):
+    if a.a == a.b or (iv.dps >= DIGITS[-1] and bool(abs(a).b < _NOTHING)):
         return 0
     raise UnsureError
 
@@ -98,34 +93,34 @@ def _around_one(prec: int) -> Interval:
 
 
 def _divide(a: Interval, b: Interval) -> Interval:
-    if _sign(b) == 0:
+    if sign(b) == 0:
         raise UndefinedError
     return a / b
 
 
 def _power(a: Interval, b: Interval | int) -> Interval:
     if isinstance(b, int):
-        if b < 0 and _sign(a) == 0:
+        if b < 0 and sign(a) == 0:
             raise UndefinedError
         return a**b
     if b.a == b.b and abs(b) <= 1000 and iv.isint(b):
         return _power(a, int(b))
-    sign = _sign(a)
-    if sign < 0 or (sign == 0 and _sign(b) <= 0):
+    of_base = sign(a)
+    if of_base < 0 or (of_base == 0 and sign(b) <= 0):
         raise UndefinedError
-    return iv.zero if sign == 0 else _exp(b * _log(a))
+    return iv.zero if of_base == 0 else _exp(b * _log(a))
 
 
 def _sqrt(a: Interval) -> Interval:
     if a.a >= 0:
         return iv.sqrt(a)
-    if _sign(a) < 0:
+    if sign(a) < 0:
         raise UndefinedError
     return iv.zero
 
 
 def _log(a: Interval) -> Interval:
-    if _sign(a) <= 0:
+    if sign(a) <= 0:
         raise UndefinedError
     return _outward(iv.ln(a))
 

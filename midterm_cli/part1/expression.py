@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -69,6 +69,9 @@ class Step:
 Program = tuple[Step, ...]
 """The steps of a function; the last one is its value."""
 
+
+_MOST_BITS = 10_000
+"""Of a power that is computed exactly."""
 
 ZERO, ONE, TWO = Number("0"), Number("1"), Number("2")
 CONSTANTS = {"pi": math.pi, "e": math.e}
@@ -135,23 +138,6 @@ def compose(program: Program) -> dict[str, Expr]:
     for step in program:
         in_x[step.name] = substitute(step.expr, in_x)
     return in_x
-
-
-def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
-    """An expression in the steps' names, those in an exponent replaced where it is a whole number.
-
-    So x**n after n = 2 is x**2, which is defined below 0 as well.
-    """
-    values = compose(tuple(steps))
-
-    def written_out(expr: Expr) -> Expr:
-        new = with_children(expr, tuple(map(written_out, children(expr))))
-        if isinstance(new, Binary) and new.operator == "**":
-            whole = integer(substitute(new.right, values)) if has_names(new.right) else None
-            return new if whole is None else Binary("**", new.left, _number(whole))
-        return new
-
-    return written_out(expr)
 
 
 # Evaluation
@@ -254,7 +240,7 @@ def constant(expr: Expr) -> float | None:
 
 
 def integer(expr: Expr) -> int | None:
-    """The value of whole numbers and of quotients and products of them, such as 4/2, or None."""
+    """The whole number that rational operations give, such as 4/2, 0.1*30 and 2**3, or None."""
     value = _rational(expr)
     return int(value) if value is not None and value.denominator == 1 else None
 
@@ -272,13 +258,20 @@ def _rational(expr: Expr) -> Fraction | None:
                 return None
             result: Fraction = OPERATIONS[symbol](a, b)
             return result
+        case Binary("**", left, right):
+            a, b = _rational(left), _rational(right)
+            if a is None or b is None or b.denominator != 1 or (a == 0 and b < 0):
+                return None
+            bits = max(a.numerator.bit_length(), a.denominator.bit_length())
+            return a ** int(b) if abs(b) * bits <= _MOST_BITS else None
     return None
 
 
 # Differentiation. The constructors drop zeros and ones, so that derivatives stay readable.
 
 
-def _number(value: int) -> Expr:
+def literal(value: int) -> Expr:
+    """A whole number."""
     return Number(str(value)) if value >= 0 else Negative(Number(str(-value)))
 
 
@@ -372,8 +365,8 @@ def _differentiate_binary(symbol: str, a: Expr, b: Expr, name: str) -> Expr:
         case "/":
             return _divide(_subtract(_multiply(da, b), _multiply(a, db)), _square(b))
     n = integer(b)
-    below = _number(n - 1) if n is not None else Binary("-", b, ONE)
-    by_base = _multiply(_multiply(b, _power(a, below)), da)
+    below = literal(n - 1) if n is not None else Binary("-", b, ONE)
+    by_base = _multiply(_multiply(ZERO if n == 0 else b, _power(a, below)), da)
     if db == ZERO:
         return by_base
     return _add(by_base, _multiply(_multiply(Binary("**", a, b), Call("log", a)), db))

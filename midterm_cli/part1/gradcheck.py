@@ -39,9 +39,13 @@ def gradcheck(program: Program, x: Tensor) -> Gradcheck:
 
 
 def _reason(program: Program, x: Tensor) -> str:
-    """Why gradcheck rejects: the rounding of f, if that can exceed what it allows, or its step."""
-    rounding = rounding_bound_of_value(program, x) / _STEP
-    allowed = _ATOL + _RTOL * reverse_mode(program, x).abs()
+    """Why gradcheck rejects f: rounding, if that can exceed what it allows, or its step."""
+    slope = reverse_mode(program, x).abs()
+    if not bool(slope.isfinite().all()):
+        return "autograd has no finite number there"
+    eps = torch.finfo(x.dtype).eps
+    rounding = (rounding_bound_of_value(program, x) + slope * eps * x.abs()) / _STEP
+    allowed = _ATOL + _RTOL * slope
     if not bool((rounding > allowed).any()):
         return (
             f"its step of {_STEP:g} is too coarse here, near the edge of the domain or on a steep "
@@ -51,7 +55,7 @@ def _reason(program: Program, x: Tensor) -> str:
     most = float(rounding.max())
     size = f"up to {most:.2g}" if math.isfinite(most) else "any size"
     return (
-        f"its step of {_STEP:g} makes the rounding of f in {dtype} an error of {size} "
+        f"its step of {_STEP:g} makes the rounding of x and f in {dtype} an error of {size} "
         "in the quotient, and it allows "
         f"{float(allowed.min()):.2g}; this says nothing against the derivative"
     )

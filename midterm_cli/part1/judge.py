@@ -199,7 +199,7 @@ def _of_a_difference(
         limits = _MANY if len(long) == len(constants) else _FEW
         units = {text: last_digit(text, is_float=True) for text in constants}
         if explained(formula, reference, points, units, above=1.0, **limits):
-            advice = f"write fractions, or {_MANY_DIGITS} digits"
+            advice = f"write fractions, or round to {_MANY_DIGITS} digits or more"
             return (
                 "cannot tell",
                 f"it may be right if its constants are rounded ({named}): {advice}",

@@ -12,7 +12,7 @@ from torch import Tensor
 from midterm_cli import files
 from midterm_cli.errors import UserError
 from midterm_cli.part1.autodiff.schema import JudgedLine
-from midterm_cli.part1.expression import with_whole_exponents
+from midterm_cli.part1.exponents import with_whole_exponents
 from midterm_cli.part1.judge import judge
 from midterm_cli.part1.parse import parse_derivative
 from midterm_cli.part1.reference import Reference

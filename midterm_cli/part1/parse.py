@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from midterm_cli.errors import UserError
 from midterm_cli.notation import to_python
 from midterm_cli.part1.autodiff.schema import MAX_LENGTH
+from midterm_cli.part1.exponents import with_whole_exponents
 from midterm_cli.part1.expression import (
     CONSTANTS,
     FUNCTIONS,
@@ -30,7 +31,6 @@ from midterm_cli.part1.expression import (
     names,
     nodes,
     with_children,
-    with_whole_exponents,
 )
 from midterm_cli.text import closest, printable, shortened, shown
 
@@ -73,6 +73,9 @@ _ABBREVIATIONS = {
 """Functions that are read as a formula in FUNCTIONS, where u is the argument."""
 
 _IN_WORDS = {
+    "acot": "pi/2 - atan(u)",
+    "asec": "acos(1/u)",
+    "acsc": "asin(1/u)",
     "asinh": "log(u + sqrt(u**2 + 1))",
     "acosh": "log(u + sqrt(u**2 - 1))",
     "atanh": "log((1 + u)/(1 - u))/2",
@@ -83,6 +86,7 @@ _IN_WORDS = {
     "cosec": "1/sin(u)",
     "lg": "log10(u)",
     "ld": "log2(u)",
+    "softplus": "log(1 + exp(u))",
     "sigmoid": "1/(1 + exp(-u))",
     "sinc": "sin(u)/u",
     "pow": "u**v",
@@ -102,7 +106,7 @@ def parse_program(text: str) -> Program:
 
     Args:
         text: `sin(x**2)`, or `u = x**2; f = sin(u)`; the last part is the function's value and may
-            be called f or be left without a name.
+            be called f or y, or be left without a name.
 
     Returns:
         The steps. Without named intermediates the argument of each function becomes one of its own
@@ -226,6 +230,8 @@ def _split_definition(part: str, last: bool) -> tuple[str, str]:
             return "f", part
         raise UserError(f"{shown(part)} has no name: write it as u = …; only the last part may")
     name, formula = match.groups()
+    if last and name == "y":
+        name = "f"
     if last and name != "f":
         raise UserError(f"the last part is called {shown(name)}: call it f, or leave out the name")
     reserved = name in _CALLABLE or name in CONSTANTS or name == "x" or (name == "f" and not last)
@@ -264,6 +270,8 @@ def _build(node: ast.expr, known: Collection[str], depth: int, power: float) -> 
                 formula = _in_full(_ABBREVIATIONS[function], argument)
                 return _build(formula, known, depth, power)
             return Call(_function(function, known), _build(argument, known, depth + 1, power))
+        case ast.Call(func=ast.Name(id="log"), args=[_, _], keywords=[]):
+            raise UserError("log has one argument: write log(u)/log(v) for log(u, v)")
         case ast.Call(func=ast.Name(id=name)) if name in _IN_WORDS:
             _function(name, known)  # which refuses it
         case ast.Attribute(ast.Name(id=module), name) if name in CONSTANTS and module not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ from midterm_cli.part1.exact import (
     UnsureError,
     digits,
     holds_zero,
-    is_nothing,
+    sign,
     to_float,
 )
 from midterm_cli.part1.expression import Expr, Program, differentiate, evaluate, names
@@ -79,33 +79,51 @@ class Reference:
 
 
 def value_at(program: Program, x: float) -> float | None:
-    """Compute f at a point, as the nearest float64; None where it is not known so closely."""
-    for count in DIGITS:
-        with digits(count):
-            try:
-                value = _steps(program, x)[program[-1].name]
-            except UndefinedError:
-                return None
-            except UnsureError:
-                continue
-            if abs(value.delta).b <= _SETTLED * abs(value).a:
-                return to_float(value)
+    """Compute f at a point, as the nearest float64.
+
+    None where it is undefined, not known so closely, or too large.
+    """
+    with suppress(UndefinedError, UnsureError):
+        return _settled(lambda: _steps(program, x)[program[-1].name])
     return None
 
 
-def is_zero_at(expr: Expr, program: Program, x: float) -> bool:
-    """Whether an operand is 0, as far as all digits can tell; False after an undefined step."""
+def slope_at(program: Program, x: float) -> float | None:
+    """Compute f' at a point by the rules, as the nearest float64; None where it is too large.
+
+    Raises:
+        UndefinedError: a rule divides by 0 at `x`, as at a kink.
+        UnsureError: it is not known so closely with all digits.
+    """
+    reference = Reference(program)
+    return _settled(lambda: reference.at(x).slope)
+
+
+def _settled(compute: Callable[[], Interval]) -> float | None:
+    for count in DIGITS:
+        with digits(count), suppress(UnsureError):
+            value = compute()
+            if abs(value.delta).b <= _SETTLED * abs(value).a:
+                return to_float(value)
+            if count == DIGITS[-1] and sign(value) == 0:
+                return 0.0
+    raise UnsureError
+
+
+def sign_at(expr: Expr, program: Program, x: float) -> int | None:
+    """-1, 0 or 1, the sign of an expression in the steps of a function, with all digits.
+
+    None where they do not tell, and after an undefined step.
+    """
     values = {"x": iv.mpf(x)}
     with digits(DIGITS[-1]):
         with suppress(UndefinedError, UnsureError):
             for step in program:
                 values[step.name] = evaluate(step.expr, values, EXACT)
-        if not values.keys() >= set(names(expr)):
-            return False
-        try:
-            return is_nothing(evaluate(expr, values, EXACT))
-        except (UndefinedError, UnsureError):
-            return False
+        if values.keys() >= set(names(expr)):
+            with suppress(UndefinedError, UnsureError):
+                return sign(evaluate(expr, values, EXACT))
+    return None
 
 
 def _steps(program: Program, x: float) -> dict[str, Interval]:

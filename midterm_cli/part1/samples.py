@@ -72,38 +72,63 @@ def turning_points(exprs: Iterable[Expr], program: Program, x: Tensor) -> Tensor
         x: where to look, ascending, float64.
 
     Returns:
-        Points between those of `x`, at most _MOST_POINTS, for each turn at distances that fall to
-        rounding by factors of 4.
+        Points between those of `x`, at most twice _MOST_POINTS, for each turn at distances that
+        fall to rounding by factors of 4; of rapid oscillations, so near to some turns alone.
     """
     parts = list(dict.fromkeys(n for expr in exprs for n in nodes(expr) if has_names(n)))
-    quarters = torch.tensor([[0.25], [0.5], [0.75]], dtype=torch.float64)
-    found = x[:0]
-    grid = x
-    for _ in range(_PASSES):
-        turning = _turning(parts, program, grid)
-        low, high = grid[:-1][turning], grid[1:][turning]
-        new = (low + (high - low) * quarters).flatten()
-        if not len(new) or len(found) + len(new) > _MOST_POINTS:
-            break
-        found = torch.cat([found, new])
-        grid = torch.cat([grid, new]).unique()
+    found, is_whole = _approached(parts, program, x, narrow=False)
+    if not is_whole:
+        found = torch.cat([found, _approached(parts, program, x, narrow=True)[0]]).unique()
     return found
 
 
-def _turning(parts: Sequence[Expr], program: Program, x: Tensor) -> Tensor:
-    """In which of the intervals between the points of `x` a part turns: a mask, (len(x) - 1,)."""
+def _approached(
+    parts: Sequence[Expr], program: Program, x: Tensor, *, narrow: bool
+) -> tuple[Tensor, bool]:
+    """Points ever closer to turns, and whether all passes were made."""
+    quarters = torch.tensor([[0.25], [0.5], [0.75]], dtype=torch.float64)
+    found, grid = x[:0], x
+    for _ in range(_PASSES):
+        turning = _turning(parts, program, grid, narrow=narrow)
+        low, high = grid[:-1][turning], grid[1:][turning]
+        new = (low + (high - low) * quarters).flatten()
+        if len(found) + len(new) > _MOST_POINTS:
+            return found, False
+        found = torch.cat([found, new])
+        grid = torch.cat([grid, new]).unique()
+    return found, True
+
+
+def _turning(parts: Sequence[Expr], program: Program, x: Tensor, *, narrow: bool) -> Tensor:
+    """In which of the intervals between the points of `x` a part turns: a mask, (len(x) - 1,).
+
+    Args:
+        parts: in x and the steps of the program.
+        program: the function.
+        x: ascending.
+        narrow: whether of each part the first change of sign, maximum and minimum are all.
+    """
     values = evaluate_program(program, x)
     turning = torch.zeros(len(x) - 1, dtype=torch.bool)
     for part in parts:
         value = evaluate(part, values, torch_arithmetic(x))
         sign = value.sign().nan_to_num(2)
-        turns = sign[:-1] != sign[1:]
+        changes = sign[:-1] != sign[1:]
         rise = value.diff()
         largest = value.abs().nan_to_num(0, posinf=0).max()
-        rise = torch.where(rise.abs() > _ROUNDING * largest, rise, 0).sign().nan_to_num(0)
-        peaks = rise[:-1] * rise[1:] < 0
-        turns[:-1] |= peaks
-        turns[1:] |= peaks
-        places = turns.nonzero().flatten()
-        turning[places[:: 1 + len(places) // _MOST_TURNS]] = True
+        rises, falls = rise > _ROUNDING * largest, rise < -_ROUNDING * largest
+        maxima, minima = rises[:-1] & falls[1:], falls[:-1] & rises[1:]
+        turns = [changes, _beside(maxima), _beside(minima)]
+        if narrow:
+            for turn in turns:  # an extremum is seen on both sides of the highest point
+                turning[turn.nonzero().flatten()[:2]] = True
+        else:
+            places = (turns[0] | turns[1] | turns[2]).nonzero().flatten()
+            turning[places[:: 1 + len(places) // _MOST_TURNS]] = True
     return turning
+
+
+def _beside(points: Tensor) -> Tensor:
+    """The intervals on both sides of inner points, as masks."""
+    none = points.new_zeros(1)
+    return torch.cat([points, none]) | torch.cat([none, points])

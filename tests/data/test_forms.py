@@ -159,6 +159,20 @@ def test_pixels_stand_in_the_order_of_their_names(
         load(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("0.0,1,2,3,4", "line 1, column 1 is '0.0', which is no whole number 0…255"),
+        ("-1,1,2,3,4", "line 1, column 1 is '-1', which is no whole number 0…255"),
+        ("0;1;2;3;4", "line 1 is separated by ';': write commas"),
+        ("0 1 2 3 4", "line 1, column 1 is '0 1 2 3 4', which is no whole number 0…255"),
+    ],
+)
+def test_a_row_of_numbers_is_no_header(row: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{row}\n{row}\n", encoding="utf-8")
+    assert problem in refusal(lambda: load(tmp_path / "a.csv"))
+
+
 @pytest.mark.parametrize("head", ["label,a,b,c", "label,a,b,c,d,e"])
 def test_a_header_names_each_column(head: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{head}\n0,1,2,3,4\n1,5,6,7,8\n", encoding="utf-8")
@@ -305,7 +319,7 @@ BAD_CSV = {
     '1,2\n"1,2\n': "line 2 has a quote that is not closed",
     "label;a\n1;2\n": "line 2 is separated by ';': write commas",
     f"label,a{'1' * 5_000}\n1,x\n": "line 2, column 2 is 'x', which is no whole number",
-    "# 1,2\n": "the label is not named",
+    "# 1,2\n": "line 1, column 1 is '# 1', which is no whole number",
     "1\n2\n": "has one column",
     "1,2,3\n": "2 pixels a row make no square image",
     "pixel0,label\n1,2\n": "the label is column 2, and has to be the first",

@@ -73,6 +73,26 @@ def test_what_nothing_can_tell_from_0_is_not_said_to_be_0() -> None:
         locate(parse_program("1/(1/exp(exp(exp(x))))"), 9.0, torch.float64)
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "x*sqrt(0.3-0.1-0.2)",
+            "makes 0.3 - 0.1 - 0.2 -2.7755575615628914e-17 at x = 1, and it must",
+        ),
+        (
+            "x*acos(sqrt(2)**2/2)",
+            "makes sqrt(2)**2 / 2 1.0000000000000002 at x = 1, and it must be",
+        ),
+        ("sqrt(1e-20 + 0.3-0.1-0.2)", "makes 1e-20 + 0.3 - 0.1 - 0.2 -2.77"),
+    ],
+)
+def test_what_rounding_alone_takes_out_of_the_domain(expression: str, message: str) -> None:
+    with pytest.raises(UserError, match="rounding in float64") as caught:
+        locate(parse_program(expression), 1.0, torch.float64)
+    assert message in str(caught.value)
+
+
 def test_a_term_that_fails_in_x_itself_needs_no_value() -> None:
     with pytest.raises(UserError) as caught:
         locate(parse_program("log(x)"), -1.0, torch.float64)
@@ -129,7 +149,7 @@ def test_what_can_be_told_from_an_edge_is_outside(edge: str, x: float) -> None:
 
 def test_where_the_rules_give_no_number_is_told() -> None:
     place = locate(parse_program("sqrt(x**2)"), 0.0, torch.float64)
-    note = "at x = 0 the rules of differentiation give no number in float64"
+    note = "at x = 0 the rules of differentiation give no number: one divides by 0, or below 1e-300"
     assert (place.is_edge, place.note) == (False, note)
 
 

@@ -54,12 +54,22 @@ def test_it_is_too_coarse_beside_an_edge_and_where_f_oscillates(expression: str,
     )
 
 
+def test_its_step_is_lost_in_the_rounding_of_x() -> None:
+    found = gradcheck(parse_program("sin(x)"), point(1e22))
+    assert "makes the rounding of x and f in float64 an error of up to" in (found.reason or "")
+
+
+def test_it_has_no_number_where_autograd_has_none() -> None:
+    found = gradcheck(parse_program("sqrt(x**2)"), point(1e-170))
+    assert found.reason == "autograd has no finite number there"
+
+
 def test_it_is_lost_in_the_rounding_of_float32() -> None:
     found = gradcheck(parse_program("1024 + x**2"), point(1.0, dtype=torch.float32))
     assert not found.passed
     reason = re.fullmatch(
-        r"its step of 1e-06 makes the rounding of f in float32 an error of up to (\S+) in the "
-        r"quotient, and it allows (\S+); this says nothing against the derivative",
+        r"its step of 1e-06 makes the rounding of x and f in float32 an error of up to (\S+) "
+        r"in the quotient, and it allows (\S+); this says nothing against the derivative",
         found.reason or "",
     )
     assert reason is not None

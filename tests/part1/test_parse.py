@@ -115,6 +115,9 @@ def test_what_is_allowed_is_listed() -> None:
         ("2*lnx", "unknown name 'lnx': write ln(x)"),
         ("xsin(x)", "unknown function 'xsin': write x*sin(…)"),
         ("pisin(x)", "unknown function 'pisin': write pi*sin(…)"),
+        ("arccot(x)", "arccot is not known here: write pi/2 - atan(u) for arccot(u)"),
+        ("softplus(x)", "softplus is not known here: write log(1 + exp(u)) for softplus(u)"),
+        ("log(x, 2)", "log has one argument: write log(u)/log(v) for log(u, v)"),
         ("qqqq(x)", f"unknown function 'qqqq': the known ones are {next(iter(FUNCTIONS))}, "),
     ],
 )
@@ -163,6 +166,11 @@ def test_an_error_that_python_places_nowhere(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_where_it_cannot_be_read_on(text: str, problem: str) -> None:
     assert refusal(text).splitlines()[0].partition(text.strip())[2].lstrip("'\"") == problem
+
+
+def test_the_value_may_be_called_y() -> None:
+    assert parse_program("y = x**2") == parse_program("x**2")
+    assert parse_program("u = 2*x; y = u**2") == parse_program("u = 2*x; f = u**2")
 
 
 def test_a_comma_is_not_dropped() -> None:

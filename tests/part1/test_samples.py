@@ -94,7 +94,13 @@ def test_where_nothing_turns_nothing_is_added() -> None:
 
 def test_a_rapid_oscillation_is_bounded() -> None:
     found = turning_points([parse("sin(5000*x)", ["x"])], parse_program("x"), GRID)
-    assert 0 < len(found) <= 600
+    assert 0 < len(found) <= 1200
+
+
+@pytest.mark.parametrize(("formula", "turn"), [("sin(5000*x)", 1), ("sin(5000*x)", -1)])
+def test_some_turn_of_a_rapid_oscillation_is_reached(formula: str, turn: float) -> None:
+    found = turning_points([parse(formula, ["x"])], parse_program("x"), GRID)
+    assert float((torch.sin(5000 * found) - turn).abs().min()) < 1e-6
 
 
 def test_a_rapid_oscillation_leaves_points_for_the_other_parts() -> None:

@@ -29,6 +29,7 @@ from midterm_cli.part1.derivative import (
     symbolic,
 )
 from midterm_cli.part1.domain import Place, intervals, locate
+from midterm_cli.part1.exponents import with_whole_exponents
 from midterm_cli.part1.expression import (
     Expr,
     Program,
@@ -37,7 +38,6 @@ from midterm_cli.part1.expression import (
     evaluate_program,
     finite,
     torch_arithmetic,
-    with_whole_exponents,
 )
 from midterm_cli.part1.gradcheck import gradcheck
 from midterm_cli.part1.judge import judge

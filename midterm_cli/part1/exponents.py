@@ -1,0 +1,60 @@
+"""Exponents that are whole numbers, however they are written: such powers are defined below 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from midterm_cli.part1.exact import (
+    DIGITS,
+    EXACT,
+    UndefinedError,
+    UnsureError,
+    digits,
+    sign,
+)
+from midterm_cli.part1.expression import (
+    Binary,
+    Expr,
+    Step,
+    children,
+    compose,
+    constant,
+    evaluate,
+    integer,
+    literal,
+    substitute,
+    with_children,
+)
+
+_LARGEST = 1_000
+
+
+def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
+    """An expression in the steps' names, exponents such as sqrt(4), or n after n = 2, written out.
+
+    Those that are rational numbers, such as 4/2 and 2**3, stay: `integer` knows them.
+    """
+    values = compose(tuple(steps))
+
+    def written_out(expr: Expr) -> Expr:
+        new = with_children(expr, tuple(map(written_out, children(expr))))
+        if isinstance(new, Binary) and new.operator == "**" and integer(new.right) is None:
+            whole = _whole(substitute(new.right, values))
+            return new if whole is None else Binary("**", new.left, literal(whole))
+        return new
+
+    return written_out(expr)
+
+
+def _whole(exponent: Expr) -> int | None:
+    """The whole number that an exponent is, as far as all digits can tell, or None."""
+    if (whole := integer(exponent)) is not None:
+        return whole
+    value = constant(exponent)
+    if value is None or abs(value) > _LARGEST or abs(value - (nearest := round(value))) > 1e-6:
+        return None
+    with digits(DIGITS[-1]):
+        try:
+            return nearest if sign(evaluate(exponent, {}, EXACT) - nearest) == 0 else None
+        except (UndefinedError, UnsureError):
+            return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 
@@ -25,6 +26,8 @@ def judge(difference: float, tolerance: float, compared: float, equal: float = 0
         A tolerance larger than what it judges, or a difference of which no digit is the same,
         decides nothing.
     """
+    if math.isnan(tolerance):  # no bound
+        tolerance = math.inf
     size = compared or 1.0
     allowed = difference == 0 or difference <= tolerance
     undecided = allowed and difference > equal and (tolerance > size or difference > 0.1 * size)

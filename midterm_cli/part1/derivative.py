@@ -122,12 +122,28 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
     return totals
 
 
+_LARGE = 1_000
+
+
 def as_sympy(expr: Expr, program: Program) -> Any:
     """An expression in x and the steps of a program, as SymPy's in x."""
     import sympy
 
     constants = {"pi": sympy.pi, "e": sympy.E}
-    arithmetic = Arithmetic(sympy, lambda text: constants.get(text) or sympy.Rational(text))
+
+    def power(base: Any, exponent: Any) -> Any:
+        exponent = sympy.sympify(exponent)
+        large = any(abs(number) > _LARGE for number in exponent.atoms(sympy.Number))
+        if base.is_positive and base.is_number and exponent.free_symbols and large:
+            # Of 100**(1e15 + x) SymPy would compute 100**1e15.
+            return sympy.exp(exponent * sympy.log(base))
+        return base**exponent
+
+    arithmetic = Arithmetic(
+        sympy,
+        lambda text: constants.get(text) or sympy.Rational(text),
+        {**OPERATIONS, "**": power},
+    )
     values: dict[str, Any] = {"x": sympy.Symbol("x", real=True)}
     for step in program:
         values[step.name] = evaluate(step.expr, values, arithmetic)

@@ -248,6 +248,7 @@ def test_at_an_isolated_point_there_is_no_derivative() -> None:
         ("abs(x)", 1e-170, 1e-170, 1.0),
         ("sqrt(x**2)", -1e-200, 1e-200, -1.0),
         ("sqrt(1-cos(x)**2)", math.pi, 1.2246467991473532e-16, -1.0),
+        ("2**(x+5000)", -4999.0, 2.0, 2 * math.log(2)),
         ("1/(1+exp(-x))", -700.0, 9.859676543759770e-305, 9.859676543759770e-305),
     ],
 )
@@ -380,6 +381,17 @@ NO_NUMBER = "the rules of differentiation give no number: one divides by 0, or b
             # A kink, though sin(π·1) is 1.2e-16 in float64.
             *("abs(sin(pi*x))", 1.0, "float64"),
             f"at x = 1 {NO_NUMBER}",
+        ),
+        (
+            # x/x has a slope of 0 - inf * inf in float64, a bound of NaN.
+            *("x/x + cosh(x)", 1e-300, "float64"),
+            "float64 cannot tell f' at x = 1e-300, which is 1e-300: the error has no bound "
+            "(autograd, reverse; finite differences), and no finite number comes out (chain rule)",
+        ),
+        (
+            # SymPy would compute 100**1e15.
+            *("1e-3**(100**(1e15 + x))", 1e13, "float64"),
+            "at x = 10000000000000 f' is not known, even with 400 digits",
         ),
         ("(exp(x)-1)/x", 1e-300, "float64", "at x = 1e-300 f' is not known, even with 400 digits"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
@@ -95,9 +96,15 @@ def _sentence(
     if kind == "missing":
         line = f"{key} is missing"
     elif kind == "extra_forbidden":
-        meant = did_you_mean(keys[-1], model.model_fields)
+        words = re.sub("[-_]", " ", keys[-1])
+        fields = model.model_fields.items()
+        described = [name for name, field in fields if (field.description or "").startswith(words)]
         if isinstance(error["input"], dict) and len(keys) == 1:
             meant = "a config has its keys at the left edge"
+        elif len(described) == 1:
+            meant = f"did you mean '{described[0]}'?"
+        else:
+            meant = did_you_mean(keys[-1], model.model_fields)
         line = f"unknown key '{shortened(key, 60)}'{where}: {meant}"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])

@@ -868,7 +868,7 @@ def test_the_command_leaves_a_whole_run_folder(folder: Path, midterm: Callable[.
         ("ema_gamma=0", ["ema_gamma", "greater than 0"]),
         ("hidden_sizes=[32, 0]", ["hidden_sizes[1]", "0"]),
         ("train_fraction=0", ["train_fraction", "0"]),
-        ("learning_rate=1", ["learning_rate", "known"]),
+        ("learning_rate=1", ["learning_rate", "did you mean 'lr'?"]),
         ("activaton=relu", ["activaton", "activation"]),
         ("dataset=fashion_mnits", ["fashion_mnits", "fashion_mnist"]),
         ("dataset=no/such/folder", ["no/such/folder"]),

@@ -122,9 +122,6 @@ def chain_rule(program: Program, partials: list[Partial], x: Tensor) -> dict[str
     return totals
 
 
-_LARGE = 1_000
-
-
 def as_sympy(expr: Expr, program: Program) -> Any:
     """An expression in x and the steps of a program, as SymPy's in x."""
     import sympy
@@ -132,9 +129,7 @@ def as_sympy(expr: Expr, program: Program) -> Any:
     constants = {"pi": sympy.pi, "e": sympy.E}
 
     def power(base: Any, exponent: Any) -> Any:
-        exponent = sympy.sympify(exponent)
-        large = any(abs(number) > _LARGE for number in exponent.atoms(sympy.Number))
-        if base.is_positive and base.is_number and exponent.free_symbols and large:
+        if base.is_positive and base.is_number and sympy.sympify(exponent).free_symbols:
             # Of 100**(1e15 + x) SymPy would compute 100**1e15.
             return sympy.exp(exponent * sympy.log(base))
         return base**exponent

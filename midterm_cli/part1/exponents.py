@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from midterm_cli.errors import UserError
 from midterm_cli.part1.exact import (
     DIGITS,
     EXACT,
@@ -26,13 +27,16 @@ from midterm_cli.part1.expression import (
     with_children,
 )
 
-_LARGEST = 1_000
+_LARGEST = 1_000_000
 
 
 def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
     """An expression in the steps' names, exponents such as sqrt(4), or n after n = 2, written out.
 
     Those that are rational numbers, such as 4/2 and 2**3, stay: `integer` knows them.
+
+    Raises:
+        UserError: one is too large.
     """
     values = compose(tuple(steps))
 
@@ -40,7 +44,8 @@ def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
         new = with_children(expr, tuple(map(written_out, children(expr))))
         if isinstance(new, Binary) and new.operator == "**" and integer(new.right) is None:
             whole = _whole(substitute(new.right, values))
-            return new if whole is None else Binary("**", new.left, literal(whole))
+            if whole is not None:
+                return Binary("**", new.left, literal(whole))
         return new
 
     return written_out(expr)
@@ -48,11 +53,15 @@ def with_whole_exponents(expr: Expr, steps: Sequence[Step]) -> Expr:
 
 def _whole(exponent: Expr) -> int | None:
     """The whole number that an exponent is, as far as all digits can tell, or None."""
-    if (whole := integer(exponent)) is not None:
-        return whole
-    value = constant(exponent)
-    if value is None or abs(value) > _LARGEST or abs(value - (nearest := round(value))) > 1e-6:
+    whole = integer(exponent)
+    value = constant(exponent) if whole is None else whole
+    if value is None:
         return None
+    if abs(value) > _LARGEST:
+        raise UserError(f"an exponent is beyond {_LARGEST:,}: take a smaller one")
+    nearest = round(value)
+    if whole is not None or abs(value - nearest) > 1e-6:
+        return whole
     with digits(DIGITS[-1]):
         try:
             return nearest if sign(evaluate(exponent, {}, EXACT) - nearest) == 0 else None

@@ -60,6 +60,7 @@ def test_outside_says_which_term_and_where_the_domain_starts(
         ("1/(sin(x)**2 + cos(x)**2 - 1)", 0.5, "no point of the domain was found within 1e6 of it"),
         ("log(cos(x)**2 - (1 + cos(2*x))/2)", 0.3, "no point of the domain was found"),
         ("1/(sqrt(x**2) - x)", 2.0, "x = -0.04"),
+        ("1/((x + 1e8) - 1e8)", 0.0, "is in the domain: take another x"),
     ],
 )
 def test_every_kind_of_edge(expression: str, x: float, second: str) -> None:

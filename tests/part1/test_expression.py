@@ -128,6 +128,9 @@ def test_refuses_what_is_no_formula(text: str, message: str) -> None:
         (f"u = {'-' * 30}x; v = {'-' * 31}u; f = v", "v expressed in x is nested 61 levels"),
         ("x**(" * 50 + "x" + ")" * 50, "more than 15,000 operations"),
         ("u = 1.01; f = x" + 2 * f" + {'u**(' * 50}u{')' * 50}", "more than 15,000 operations"),
+        ("n = 100**sqrt(100); x**n", "an exponent is beyond 1,000,000"),
+        ("n = 9**99; m = n**9; x**m", "an exponent is beyond 1,000,000"),
+        ("n = -1e19; x**(n/2)", "an exponent is beyond 1,000,000"),
         ("atan(" * 59 + "x" + ")" * 59, "more than 15,000 operations"),
     ],
 )

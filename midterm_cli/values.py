@@ -19,6 +19,7 @@ from midterm_cli.notation import to_python
 _LONGEST = 100
 _NO_NUMBER = re.compile(r".*\d[eE](?![-+−]?\d).*|\d+([-−]\d+)+")
 """1e, which lacks its exponent, and 10-3 or 2001-01-31, which are no differences."""
+_PLAIN = re.compile(r"[-+−]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -68,7 +69,7 @@ def _evaluate(node: ast.AST) -> float:
 
 
 def numbers(value: object) -> object:
-    """Read 3,4 as a list of numbers, also inside a list, and a single number as `number` does.
+    """Read 3,4 or 3 4 as a list of numbers, also inside a list, and a number as `number` does.
 
     Raises:
         ValueError: as `number`.
@@ -79,6 +80,9 @@ def numbers(value: object) -> object:
     if isinstance(value, str) and "," in value:
         found = [number(part) for part in value.split(",")]
         return value if any(isinstance(part, str) for part in found) else found
+    parts = value.split() if isinstance(value, str) else []
+    if len(parts) > 1 and all(map(_PLAIN.fullmatch, parts)):
+        return [number(part) for part in parts]
     return number(value)
 
 

@@ -56,6 +56,9 @@ def test_a_number_with_two_readings_is_refused() -> None:
 def test_lists_and_rows() -> None:
     assert numbers("3,4") == numbers(["3,4"]) == numbers([3, "4"]) == [3, 4]
     assert numbers("3, a") == "3, a"
+    assert numbers("-1 1") == [-1, 1]
+    assert numbers("1e-3 .5 2.") == [1e-3, 0.5, 2]
+    assert numbers("pi / 2") == math.pi / 2
     assert rows("2 1; 1 -1") == rows("2,1;1,-1;") == rows("2 1\n1, -1") == [[2, 1], [1, -1]]
     assert rows([["pi", 1], [1, 2]]) == [[math.pi, 1], [1, 2]]
     assert rows("none.npy") == "none.npy"

@@ -33,7 +33,10 @@ _SCALARS = {
 }
 
 _IN_WORDS = {
-    "mapping values are not allowed": "a second ':': indent lines alike, or put the text in quotes",
+    "mapping values are not allowed": "the line above has no ': ', or this one a second ':' or "
+    "another indent",
+    "expected chomping or indentation": "text that begins with | or > goes in quotes",
+    "found unknown escape character": "in double quotes \\ begins an escape: use single quotes",
     "expected <block end>": "no part of what stands above: indent lines alike, close quotes last",
     "expected '<document start>'": "no part of what stands above: indent lines alike",
     r"found character '\t'": "begins with a tab: indent with spaces",

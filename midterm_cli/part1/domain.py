@@ -82,13 +82,20 @@ def _power_requirement(exponent: Expr) -> str | None:
 
 def defined(program: Program, x: Tensor) -> Tensor:
     """Where every step is defined and finite; a mask of the shape of `x`, which is float64."""
+    mask = _in_domain(program, x)
+    for value in evaluate_program(program, x).values():
+        mask = mask & value.isfinite()
+    return mask
+
+
+def _in_domain(program: Program, x: Tensor) -> Tensor:
+    """Where every step is defined, be it too large for float64."""
     values = evaluate_program(program, x)
     mask = torch.ones_like(x, dtype=torch.bool)
     for step in program:
         for condition in conditions(step.expr):
             argument = evaluate(condition.argument, values, torch_arithmetic(x))
             mask = mask & _HOLDS[condition.requirement](argument)
-        mask = mask & values[step.name].isfinite()
     return mask
 
 
@@ -113,7 +120,7 @@ def find_edge(program: Program, inside: float, outside: float) -> float:
         outside: a point that is not.
     """
     ends = (torch.tensor(end, dtype=torch.float64) for end in (inside, outside))
-    return float(_find_edges(program, *ends))
+    return float(_bisect(lambda x: _in_domain(program, x), *ends)[0])
 
 
 def _find_edges(program: Program, inside: Tensor, outside: Tensor) -> Tensor:
@@ -161,9 +168,9 @@ def edge_at(program: Program, x: float, eps: float) -> float | None:
         x: inside, outside or on the edge.
         eps: relative rounding error of the arithmetic that x is given in.
     """
-    reach = EDGE_ULPS * eps * max(abs(x), _SMALLEST)
+    reach = EDGE_ULPS * eps * (abs(x) or _SMALLEST)
     ends = [x - reach, x + reach]
-    inside = defined(program, torch.tensor(ends, dtype=torch.float64)).tolist()
+    inside = _in_domain(program, torch.tensor(ends, dtype=torch.float64)).tolist()
     if inside[0] == inside[1]:
         return None  # inside, outside, or an isolated gap
     return find_edge(program, *(ends if inside[0] else ends[::-1]))
@@ -189,7 +196,7 @@ def edges_around(program: Program, x: float) -> list[tuple[float, str]]:
             first = int(mask.int().argmax())
             before = float(points[first - 1]) if first else x
             point = float(points[first])
-            if _is_inside(program, before):  # as far as rounding says
+            if undefined_term(program, before) is None:  # as far as rounding says, or too large
                 found.append((point, "="))
                 continue
             inside = find_edge(program, point, before)
@@ -283,7 +290,9 @@ def locate(program: Program, x: float, dtype: torch.dtype) -> Place:
     if edge is not None and _is_inside(program, rounded):
         exact = _exact_edge(program, edge)
         edge = edge if exact is None or exact == rounded else None
-    if not _is_inside(program, rounded) and (edge is None or _is_open(program, rounded)):
+    # Not inside, though no term fails: a value is too large.
+    is_beyond = edge is None or undefined_term(program, rounded) is None
+    if not _is_inside(program, rounded) and (is_beyond or _is_open(program, rounded)):
         raise UserError(_outside(program, rounded, where))
     at = rounded if edge is None else edge
     note = None
@@ -307,11 +316,10 @@ def _without_slope(program: Program, x: float, *, on_edge: bool) -> str | None:
         if slope_at(program, x) is not None:
             return None
     except UndefinedError:
-        if not math.isinf(computed):
-            return "the rules of differentiation give no number: one divides by 0, or below 1e-300"
+        return "the rules of differentiation give no number: one divides by 0, or below 1e-300"
     except UnsureError:
         return None if math.isfinite(computed) else "f' is not known, even with 400 digits"
-    return "f' is infinite, or too large for float64"
+    return "f' is too large for float64"
 
 
 def _hidden_pole(program: Program, x: float) -> str | None:
@@ -378,7 +386,7 @@ def _margin(condition: Condition) -> Expr:
 
 def _is_isolated(program: Program, x: float, eps: float) -> bool:
     """Whether f is defined on neither side of `x`."""
-    reach = EDGE_ULPS * eps * max(abs(x), _SMALLEST)
+    reach = EDGE_ULPS * eps * (abs(x) or _SMALLEST)
     return not (_is_inside(program, x - reach) or _is_inside(program, x + reach))
 
 

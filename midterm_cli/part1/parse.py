@@ -297,6 +297,8 @@ def _describe(node: ast.expr) -> str:
             kind = "a function without one argument"
         case ast.Constant(value=str() | bytes()) | ast.JoinedStr():
             kind = "text"
+        case ast.Constant(value=None | bool() as word):
+            kind = str(word)
         case ast.Compare():
             kind = "a comparison"
         case ast.IfExp():
@@ -346,7 +348,7 @@ def _name(name: str, known: Collection[str]) -> Expr:
     for first, second in _halves(name):
         if {first, second} <= factors:
             raise UserError(f"unknown name {shown(name)}: write {first}*{second} for the product")
-        if first in _CALLABLE and second in factors:
+        if first in _CALLABLE and (second in factors or second.isdecimal()):
             raise UserError(f"unknown name {shown(name)}: write {first}({second})")
     raise UserError(f"unknown name {shown(name)}{_meant(name, [*known, *CONSTANTS])}")
 

@@ -36,11 +36,12 @@ _EXPONENTIAL = "exp", "sinh", "cosh"
 def rounding_bound(
     expr: Expr, values: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Value and first-order bound of its rounding error (running error analysis).
+    """Value and bound of its rounding error (running error analysis).
 
     Each operation adds two units of rounding of its result, and what underflow can take, to the
     errors of its operands, which it passes on scaled by its partial derivatives (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2.8 and 3.3). The error of what overflows is infinite.
+    and Stability of Numerical Algorithms, 2.8 and 3.3), and where these may be 0, as that of cos at
+    π, also by the second ones. The error of what overflows is infinite.
 
     Args:
         expr: the expression.
@@ -78,12 +79,25 @@ def rounding_bound(
             operand_error = operand_error.expm1()  # it may be far too large for a tangent
         if (pole := _distance_to_pole(operation, name, points)) is not None:
             operand_error = operand_error.masked_fill(operand_error > pole / 2, math.inf)
+        grown = slope.abs()
+        if _may_be_level(operation):
+            curvature = differentiate(differentiate(operation, name), name)
+            grown = grown + evaluate(curvature, points, arithmetic).abs() * operand_error / 2
         # An exact operand passes on nothing, even where the slope is infinite.
-        passed_on = torch.where(operand_error == 0, 0.0, slope.abs() * operand_error)
+        passed_on = torch.where(operand_error == 0, 0.0, grown * operand_error)
         # 0**b log 0 has the limit 0: b passes on nothing, unless it has overflowed.
         limit = passed_on.nan_to_num(0.0, math.inf).masked_fill(operand_error.isinf(), math.inf)
         error = error + torch.where(result == 0, limit, passed_on)
     return result, error.masked_fill(result.abs() > torch.finfo(dtype).max, math.inf)
+
+
+def _may_be_level(operation: Expr) -> bool:
+    match operation:
+        case Call("sin" | "cos" | "cosh"):
+            return True
+        case Binary("**", Name(_), exponent):
+            return integer(exponent) is not None
+    return False
 
 
 def _distance_to_pole(operation: Expr, name: str, points: Mapping[str, Tensor]) -> Tensor | None:

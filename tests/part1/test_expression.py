@@ -74,7 +74,7 @@ def test_reads_as_mathematics_does(text: str, expected: float) -> None:
         ("x and x", "a logical operation at column 1"),
         ("2,5*x", "write 2.5 for the number 2,5"),
         ("(y := x)", "what stands at column 2"),
-        ("True", "what stands at column 1"),
+        ("True", "True at column 1"),
         ("2j", "unknown name 'j'"),
         ("x % 2", "an operation on integers at column 1"),
         ("2 +", r"cannot read '2 \+'.*\n.*\*"),

@@ -157,7 +157,8 @@ def pythons(tmp_path: Path) -> Path:
 def test_a_venv_of_another_python_than_the_one_asked_for_is_refused(
     asked: list[str], said: str, pythons: Path
 ) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+    theirs = {"PYTHON", "MAKEFLAGS", "MAKEOVERRIDES"}  # of `make test PYTHON=…`
+    environment = {key: value for key, value in os.environ.items() if key not in theirs}
     done = subprocess.run(
         ["make", "same-python", *asked],
         cwd=pythons,

@@ -72,6 +72,14 @@ def test_every_kind_of_edge(expression: str, x: float, second: str) -> None:
     assert second in str(caught.value).splitlines()[1]
 
 
+def test_an_edge_beside_an_overflow() -> None:
+    program = parse_program("exp(1e18*(x - 1))*sqrt(x - 1)")
+    place = locate(program, 1.0, torch.float64)
+    assert (place.at, place.is_edge) == (1.0, True)  # not a domain of its own
+    with pytest.raises(UserError, match="too large for float64"):
+        locate(program, 1 + 2.0**-50, torch.float64)  # not moved to the edge
+
+
 def test_what_nothing_can_tell_from_0_is_not_said_to_be_0() -> None:
     with pytest.raises(UserError, match=r"1 / exp\(u2\) rounds to 0 in float64 at x = 9"):
         locate(parse_program("1/(1/exp(exp(exp(x))))"), 9.0, torch.float64)
